@@ -1,0 +1,1 @@
+"""Reading studies: results, tables and figures from a tracking store alone; trains nothing."""

@@ -1,0 +1,1 @@
+"""The fixed backbone: encoder, quantizer, decoder, and the losses that train them."""

@@ -1,0 +1,1 @@
+"""Running studies: data, training, evaluation, tracking, and the command line."""
