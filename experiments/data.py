@@ -1,0 +1,281 @@
+"""Prepared audio: `prepare` makes a corpus into memory-mapped shards once, `Split` and `Crops` read them."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments import corpora, shards
+from experiments.audio import FULL_SCALE, TARGET_DBFS, Float32, Int16, level_gains, resample, to_int16
+from experiments.corpora import Clip, Corpus, DataError
+from experiments.shards import SPLITS, CacheError, Columns, Index
+
+__all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many clips are done, and how many there are."""
+
+_log = logging.getLogger("codecbench.data")
+
+
+class Split:
+    """The clips of one split. Indexing decodes nothing: the audio is memory-mapped int16.
+
+    `names`, `speakers`: one entry a clip; `seconds`: float64 [clips]; `total_seconds`.
+    """
+
+    def __init__(self, directory: Path, name: str, sample_rate: int, columns: Columns, files: list[Path]):
+        self.directory, self.name, self.sample_rate = directory, name, sample_rate
+        self.names: Sequence[str] = columns.names
+        self.speakers: Sequence[str] = columns.speakers
+        self.samples = np.asarray(columns.samples, np.int64)
+        self.levels = np.asarray(columns.rms, np.float64)
+        self._shards = np.asarray(columns.shards, np.int64)
+        self._starts = np.asarray(columns.starts, np.int64)
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        return self.samples / self.sample_rate
+
+    @property
+    def total_seconds(self) -> float:
+        return float(self.samples.sum()) / self.sample_rate
+
+    @cached_property
+    def _audio(self) -> list[Int16]:
+        return [np.asarray(np.memmap(path, dtype="<i2", mode="r")) for path in self._files]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_audio"}
+
+    def pcm(self, index: int, start: int = 0, stop: int | None = None) -> Int16:
+        """The stored samples of clip `index`, a read-only view, int16 [samples]."""
+        first = int(self._starts[index])
+        stop = int(self.samples[index]) if stop is None else stop
+        return self._audio[self._shards[index]][first + start : first + stop]
+
+    def clip(self, index: int, normalise: bool = True) -> Float32:
+        """Clip `index`, float32 [samples] in [-1, 1], brought to `TARGET_DBFS` unless `normalise` is false."""
+        audio = self.pcm(index).astype(np.float32) / np.float32(FULL_SCALE)
+        if normalise:
+            level = self.levels[index : index + 1]
+            peak = np.abs(audio).max(keepdims=True).astype(np.float64)
+            audio *= np.float32(level_gains(level, peak, level, TARGET_DBFS)[0])
+        return audio
+
+
+class Shards:
+    """A prepared corpus: `name`, `sample_rate`, `content_hash`, `synthetic`, `licence`, `notes`, `report`.
+
+    `report` lists (file, "noted" or "skipped", why) for every file that was changed or left out.
+    """
+
+    def __init__(self, path: Path, index: Index):
+        self.path = path
+        self.name = index.name
+        self.sample_rate = index.sample_rate
+        self.synthetic = index.synthetic
+        self.licence = index.licence
+        self.notes = index.notes
+        self.report = index.report
+        self.content_hash = index.content_hash()
+        self._index = index
+
+    def split(self, name: str) -> Split:
+        """The clips of "train", "validation" or "test". Raises `DataError` if there are none."""
+        if name not in SPLITS:
+            raise DataError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
+        columns = self._index.splits[name]
+        if not columns.names:
+            raise DataError(
+                f"corpus {self.name!r} has no usable {name} clips; add files, or name splits in a manifest"
+            )
+        files = [self.path / file.file for file in self._index.files[name]]
+        return Split(self.path, name, self.sample_rate, columns, files)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(file, why) for every file that was left out."""
+        return [(name, why) for name, status, why in self.report if status == "skipped"]
+
+    def summary(self) -> str:
+        """One line: name, rate, minutes and clips a split, files skipped."""
+        parts = []
+        for split, columns in self._index.splits.items():
+            minutes = sum(columns.samples) / self.sample_rate / 60
+            parts.append(f"{split} {minutes:.1f} min in {len(columns.names)} clips")
+        kind = "synthetic speech, " if self.synthetic else ""
+        left_out = f", {len(self.skipped)} files skipped" if self.skipped else ""
+        return f"{self.name} ({kind}{self.sample_rate} Hz): {', '.join(parts)}{left_out}"
+
+
+def cache_directory() -> Path:
+    """$CODECBENCH_CACHE, else `codecbench` in the user's cache directory of this system."""
+    if chosen := os.environ.get("CODECBENCH_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "codecbench"
+
+
+def prepare(
+    spec: str, *, sample_rate: int, cache: Path | None = None, progress: Progress | None = None
+) -> Shards:
+    """The corpus `spec` as shards at `sample_rate` Hz: from the cache, or made now (see `corpora.parse`).
+
+    Safe against kills (a temporary directory is renamed when all is written), against several preparers at
+    once (the second waits), and against damage (checked at every opening, made again with a message).
+    Raises `DataError` for whatever is wrong with the user's data.
+    """
+    if not 4_000 <= sample_rate <= 192_000:
+        raise DataError(f"sample rate {sample_rate} Hz is outside 4000 to 192000 Hz")
+    corpus = corpora.parse(spec)
+    root = cache or cache_directory()
+    kind = spec.partition(":")[0]
+    target = root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
+    try:
+        if index := _open(target):
+            return Shards(target, index)
+        with shards.locked(target):
+            if index := _open(target):  # made by another process while this one waited
+                return Shards(target, index)
+            if corpus.native_rate and corpus.native_rate != sample_rate:
+                base = prepare(spec, sample_rate=corpus.native_rate, cache=root, progress=progress)
+                clips = _resampled(base, sample_rate)
+            else:
+                clips = corpus.clips(sample_rate)
+            index = _write(corpus, clips, sample_rate, target, progress)
+    except OSError as error:
+        raise DataError(
+            f"cannot use the cache {root}: {error.strerror or error}. "
+            "Remedy: make room there, or set CODECBENCH_CACHE to another directory."
+        ) from error
+    return Shards(target, index)
+
+
+def _open(target: Path) -> Index | None:
+    if not target.exists():
+        return None
+    try:
+        return Index.read(target)
+    except CacheError as error:
+        _log.warning("the cache %s is damaged (%s): preparing it again", target, error)
+        return None
+
+
+def _resampled(base: Shards, sample_rate: int) -> Iterator[Clip]:
+    for name in SPLITS:
+        split = base.split(name)
+        for number in range(len(split)):
+            audio = to_int16(resample(split.clip(number, normalise=False), base.sample_rate, sample_rate))
+            yield Clip(split.names[number], split.speakers[number], name, audio)
+
+
+def _write(
+    corpus: Corpus, clips: Iterator[Clip], sample_rate: int, target: Path, progress: Progress | None
+) -> Index:
+    stage = f"preparing {corpus.name} at {sample_rate} Hz"
+    report: list[tuple[str, str, str]] = []
+    with shards.atomic_directory(target) as directory:
+        writer = shards.Writer(directory)
+        try:
+            for done, clip in enumerate(clips, 1):
+                if clip.audio is not None:
+                    writer.add(clip.split, clip.name, clip.speaker, clip.audio)
+                if clip.note:
+                    report.append((clip.name, "skipped" if clip.audio is None else "noted", clip.note))
+                if progress:
+                    progress(stage, done, max(done, len(corpus)))
+            writer.finish()
+        finally:
+            writer.abandon()
+        if not any(columns.names for columns in writer.splits.values()):
+            raise DataError(_nothing_usable(corpus.name, report))
+        index = Index(
+            name=corpus.name,
+            sample_rate=sample_rate,
+            synthetic=corpus.synthetic,
+            licence=corpus.licence,
+            notes=corpus.notes,
+            splits=writer.splits,
+            files=writer.files,
+            report=report,
+        )
+        index.write(directory)
+    return index
+
+
+def _nothing_usable(name: str, report: list[tuple[str, str, str]]) -> str:
+    shown = "; ".join(f"{file!r}: {why}" for file, _, why in report[:3])
+    more = f"; and {len(report) - 3} more" if len(report) > 3 else ""
+    return f"corpus {name!r}: none of its files is usable ({shown}{more}). Give it readable speech files."
+
+
+class Crops:
+    """Training batches of random crops, a pure function of (seed, step).
+
+    Clips are drawn in proportion to their length and starts uniformly inside them; a clip shorter than the
+    crop lies at a random place in zeros. Every crop is brought to `target_dbfs` RMS (`audio.level_gains`).
+    With `world_size` processes, process `rank` gets the rows `rank::world_size` of the same global batch.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        target_dbfs: float = TARGET_DBFS,
+    ) -> None:
+        if samples < 1 or batch_size < 1:
+            raise DataError(
+                f"crops need samples and batch_size of at least 1, got {samples} and {batch_size}"
+            )
+        if not 0 <= rank < world_size or batch_size % world_size:
+            raise DataError(
+                f"a batch of {batch_size} cannot be shared by rank {rank} of {world_size} processes"
+            )
+        self.split, self.samples, self.batch_size, self.seed = split, samples, batch_size, seed
+        self.rank, self.world_size, self.target_dbfs = rank, world_size, target_dbfs
+        self._ends = np.cumsum(split.samples)
+
+    def positions(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Clip and start of every crop of the global batch at `step`, [batch] each; a start may be negative."""
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, step))))
+        clips = np.searchsorted(self._ends, random.integers(self._ends[-1], size=self.batch_size), "right")
+        slack = self.split.samples[clips] - self.samples
+        starts = random.integers(0, np.abs(slack) + 1) * np.sign(slack)
+        return clips, starts
+
+    def batch(self, step: int) -> Float32:
+        """The crops of this process at `step`, float32 [batch / world_size, samples]."""
+        clips, starts = (column[self.rank :: self.world_size] for column in self.positions(step))
+        lengths = np.minimum(self.split.samples[clips], self.samples)
+        pcm = np.zeros((len(clips), self.samples), np.int16)
+        for row, (clip, start, length) in enumerate(zip(clips, starts, lengths, strict=True)):
+            into, start = max(0, -start), max(0, start)
+            pcm[row, into : into + length] = self.split.pcm(clip, start, start + length)
+        audio = pcm.astype(np.float32)
+        squares = np.einsum("bs,bs->b", audio, audio, dtype=np.float64)
+        level = np.sqrt(squares / lengths) / FULL_SCALE
+        peak = np.maximum(audio.max(axis=1), -audio.min(axis=1)).astype(np.float64) / FULL_SCALE
+        gains = level_gains(level, peak, self.split.levels[clips], self.target_dbfs) / FULL_SCALE
+        audio *= gains.astype(np.float32)[:, None]
+        return audio

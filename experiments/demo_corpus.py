@@ -1,0 +1,143 @@
+"""The embedded default corpus: our own sentences spoken by hibari-tts in five pseudo-voices. Needs no network.
+
+Run as a module it is the worker that speaks a share of the utterances: `python -m experiments.demo_corpus`.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from experiments.audio import Float32, Int16, resample, to_int16
+
+SAMPLE_RATE = 24_000
+WORKERS = 2
+SENTENCES = Path(__file__).with_name("sentences.txt")
+REVISION = 1  # raise when the recipe changes in a way that the fingerprint does not see
+
+LICENCE = "Apache-2.0 (sentences and hibari-tts, synthesised on this machine)"
+NOTES = (
+    "Synthetic speech: one neural voice (hibari-tts, 'heart') made into five pseudo-voices by resampling, "
+    "which moves pitch and formants together. Splits share pseudo-voices, never sentences."
+)
+
+
+@dataclass(frozen=True)
+class PseudoVoice:
+    name: str
+    pitch: float  # factor on fundamental frequency and formants
+    pace: float  # speaking rate as heard, 1 is the voice's own
+
+
+VOICES = (
+    PseudoVoice("heart-deep", 0.8, 0.97),
+    PseudoVoice("heart-low", 0.9, 1.08),
+    PseudoVoice("heart-plain", 1.0, 1.0),
+    PseudoVoice("heart-high", 1.12, 1.1),
+    PseudoVoice("heart-bright", 1.25, 0.95),
+)
+VOICES_PER_SENTENCE = {"train": 2, "validation": 1, "test": 1}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    name: str
+    split: str
+    text: str
+    voice: PseudoVoice
+    pace: float
+    seed: int
+
+
+@cache
+def sentences() -> dict[str, list[str]]:
+    """The sentences of every split, from the list in the package."""
+    splits: dict[str, list[str]] = {}
+    split = ""
+    for line in SENTENCES.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            split = line.strip("[]")
+        elif line and not line.startswith("#"):
+            splits.setdefault(split, []).append(line)
+    return splits
+
+
+def utterances() -> list[Utterance]:
+    """What is spoken, in order: every sentence, its pseudo-voices, a pace within 8 % of theirs, a fixed seed."""
+    spoken = []
+    for split, texts in sentences().items():
+        for number, text in enumerate(texts):
+            for turn in range(VOICES_PER_SENTENCE[split]):
+                voice = VOICES[(number + 2 * turn) % len(VOICES)]
+                sway = 0.92 + 0.16 * ((len(spoken) * 0.61803398875) % 1.0)
+                name = f"{split}-{number + 1:03d}-{voice.name.removeprefix('heart-')}"
+                spoken.append(Utterance(name, split, text, voice, voice.pace * sway, len(spoken)))
+    return spoken
+
+
+def fingerprint() -> str:
+    """Changes when sentences, voices or the synthesiser do."""
+    parts = [str(REVISION), version("hibari-tts"), repr(utterances())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def synthesise() -> Iterator[tuple[Utterance, Int16]]:
+    """Speak all utterances, int16 [samples] at 24 kHz, in `WORKERS` processes with one thread each.
+
+    One thread because onnxruntime's sums, and with them the last bit of the audio, depend on their number.
+    Raises `RuntimeError` with the worker's last words if one fails.
+    """
+    spoken = utterances()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    root = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory(prefix="codecbench-demo-") as folder:
+        workers = []
+        for share in range(WORKERS):
+            command = [sys.executable, "-m", "experiments.demo_corpus", folder, str(share), str(WORKERS)]
+            with (Path(folder) / f"errors-{share}.txt").open("wb") as errors:
+                workers.append(
+                    subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors)
+                )
+        try:
+            for number, utterance in enumerate(spoken):
+                share = number % WORKERS
+                output = workers[share].stdout
+                if output is None or not output.readline():
+                    errors_text = (Path(folder) / f"errors-{share}.txt").read_text(errors="replace").strip()
+                    last = errors_text.splitlines()[-1] if errors_text else "no message"
+                    raise RuntimeError(f"speaking the demo corpus failed: {last}")
+                path = Path(folder) / f"{number}.npy"
+                voice = np.load(path)
+                path.unlink()
+                source_rate = round(SAMPLE_RATE * utterance.voice.pitch)
+                yield utterance, to_int16(resample(voice, source_rate, SAMPLE_RATE))
+        finally:
+            for worker in workers:
+                worker.kill()
+                if worker.stdout is not None:
+                    worker.stdout.close()
+                worker.wait()
+
+
+def _speak(folder: Path, share: int, shares: int, say: Callable[..., Float32]) -> None:
+    for number, utterance in enumerate(utterances()):
+        if number % shares == share:
+            # Resampling will change the pace by the pitch factor: speak slower or faster to make up for it.
+            speed = utterance.pace / utterance.voice.pitch
+            np.save(folder / f"{number}.npy", say(utterance.text, speed=speed, seed=utterance.seed))
+            print(number, flush=True)
+
+
+if __name__ == "__main__":
+    from hibari import Hibari
+
+    _speak(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Hibari(voice="heart", threads=1))
