@@ -1,0 +1,177 @@
+"""What every bottleneck is: features in, features and codes out, and a rate that follows from the module itself."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
+
+
+class QuantizerError(ValueError):
+    """A quantizer was asked for something that it cannot be; the message says what to change."""
+
+
+class Quantized(NamedTuple):
+    """What a quantizer returns.
+
+    features: [batch, frames, dim] float32, the quantized features
+    codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream])
+    loss: scalar, the auxiliary loss, already weighted; 0 in eval mode
+    diagnostics: cheap detached tensors for logging and figures
+    """
+
+    features: Tensor
+    codes: Tensor
+    loss: Tensor
+    diagnostics: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of a quantizer. Subclasses add fields and check them in `__post_init__`."""
+
+
+class Quantizer(nn.Module, ABC):
+    """A bottleneck from continuous features to codes and back.
+
+    A subclass names its `Config`, sets `codebook_sizes` in `__init__`, and implements `quantize` and `lookup`, both in
+    float32. In eval mode `decode(forward(x).codes)` equals `forward(x).features` exactly.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    family: ClassVar[str] = "other"
+    learned: ClassVar[bool] = False  # whether the codebook itself is learned (projections do not count)
+    paper: ClassVar[str] = ""
+    fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
+
+    name: str = ""
+    codebook_sizes: tuple[int, ...] = ()
+
+    def __init__(self, dim: int, config: Config) -> None:
+        super().__init__()
+        check_count("dim", dim)
+        self.dim = dim
+        self.config = config
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete `options` so that the quantizer spends as near to `bits` a frame as it can.
+
+        Raises QuantizerError where the method has no such freedom.
+        """
+        raise QuantizerError(
+            f"{cls.__name__} does not choose its configuration from bits; give its options instead"
+        )
+
+    @property
+    def streams(self) -> int:
+        """Number of tokens a frame."""
+        return len(self.codebook_sizes)
+
+    @property
+    def bits_per_frame(self) -> float:
+        """Nominal bits of one frame: the sum of log2 of the codebook sizes."""
+        return math.fsum(math.log2(size) for size in self.codebook_sizes)
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """Sizes of the independent sub-codes that `factors` returns."""
+        return self.codebook_sizes
+
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantize `features` [batch, frames, dim], in float32 whatever autocast says."""
+        self._check_features(features)
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            return self.quantize(features.float())
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Codes [batch, frames, streams] of `features`. Never updates anything, in training mode either."""
+        training = self.training
+        if training:
+            self.eval()
+        try:
+            with torch.no_grad():
+                return self.forward(features).codes
+        finally:
+            if training:
+                self.train()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Features [batch, frames, dim] float32 of `codes` [batch, frames, streams] int64."""
+        self._check_codes(codes)
+        with torch.autocast(device_type=codes.device.type, enabled=False):
+            return self.lookup(codes)
+
+    def factors(self, codes: Tensor) -> Tensor:
+        """Independent sub-codes [batch, frames, factors] int64 of a product codebook, for usage statistics."""
+        return codes
+
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        """The smooth map [batch, frames, dim] whose gradient the backward pass of `forward` uses, where there is one.
+
+        It states the gradient estimator: the conformance suite compares the two gradients. None: not stated.
+        """
+        return None
+
+    @abstractmethod
+    def quantize(self, features: Tensor) -> Quantized:
+        """Quantize float32 `features` [batch, frames, dim] with autocast off."""
+
+    @abstractmethod
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Features of `codes` with autocast off."""
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, bits_per_frame={self.bits_per_frame:.3f}, {self.config}"
+
+    def _check_features(self, features: Tensor) -> None:
+        if features.ndim != 3 or features.shape[-1] != self.dim:
+            raise QuantizerError(
+                f"{self.name or type(self).__name__} takes features [batch, frames, {self.dim}], "
+                f"not {list(features.shape)}"
+            )
+
+    def _check_codes(self, codes: Tensor) -> None:
+        if codes.ndim != 3 or codes.shape[-1] != self.streams or codes.dtype != torch.int64:
+            raise QuantizerError(
+                f"{self.name or type(self).__name__} takes int64 codes [batch, frames, {self.streams}], "
+                f"not {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}"
+            )
+
+
+def straight_through(value: Tensor, path: Tensor) -> Tensor:
+    """`value` in the forward pass, bit for bit; the gradient of `path` in the backward pass.
+
+    (`path + (value - path).detach()` would round, and decoding would no longer be exact.)
+    """
+    return value.detach() + (path - path.detach())
+
+
+def zero_loss(features: Tensor) -> Tensor:
+    """The auxiliary loss of a method that has none."""
+    return features.new_zeros((), dtype=torch.float32)
+
+
+def check_count(name: str, value: object, minimum: int = 1) -> None:
+    """Raise QuantizerError unless `value` is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise QuantizerError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise QuantizerError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise QuantizerError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_weight(name: str, value: object, minimum: float = 0.0, maximum: float = math.inf) -> None:
+    """Raise QuantizerError unless `value` is a number within [minimum, maximum]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+        raise QuantizerError(f"{name} must be a number from {minimum:g} to {maximum:g}, not {value!r}")

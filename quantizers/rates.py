@@ -1,0 +1,102 @@
+"""Rates: bits a frame, and the configuration whose bits are nearest a target.
+
+Scalar and planar methods get about 3.2 bits a channel (9 levels), the middle of the range 5 to 11 in which the Q2D2
+paper found training stable: 6 channels from 16 to 22 bits, as in the paper, and an even number at every other rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .contract import QuantizerError, check_count
+from .grids import ROW, PlanarGrid
+
+BITS_PER_CHANNEL = 3.2
+TOLERANCE = 0.005  # among configurations this near the target, the most even one wins
+BITS_PER_CODEBOOK = 13  # one trainable codebook of vectors: 8192 codes
+BITS_PER_STAGE = 10.5  # one stage of a residual quantizer: 1448 codes
+
+
+def bits_per_second(bits_per_frame: float, frame_rate: float) -> float:
+    """Bitrate in bit/s; `frame_rate` in Hz."""
+    return bits_per_frame * frame_rate
+
+
+def check_bits(bits: float) -> None:
+    """Raise QuantizerError unless `bits` is a rate that a quantizer can have."""
+    if (
+        isinstance(bits, bool)
+        or not isinstance(bits, (int, float))
+        or not (math.isfinite(bits) and bits >= 1)
+    ):
+        raise QuantizerError(f"bits must be a number of at least 1 bit a frame, not {bits!r}")
+
+
+def choose_channels(bits: float) -> int:
+    """The even number of channels that spend about 3.2 bits each."""
+    return 2 * max(1, math.floor(bits / (2 * BITS_PER_CHANNEL) + 0.5))
+
+
+def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[int, ...]:
+    """Levels of each channel that come nearest `bits`, as equal to one another as 0.5 % of the target allows.
+
+    kind: `scalar` (FSQ), a kind of planar grid, or `square` (rectangular, both levels of a pair equal). channels: their number, even for planar grids;
+    None chooses it. Raises QuantizerError where no levels fit.
+    """
+    check_bits(bits)
+    if channels is None:
+        channels = 1 if kind == "scalar" and bits < 2 * math.log2(3) else choose_channels(bits)
+    check_count("channels", channels)
+    width = 1 if kind == "scalar" else 2
+    if channels % width:
+        raise QuantizerError(
+            f"channels must be even, since a planar grid takes them in pairs; {channels} is not"
+        )
+    blocks = channels // width
+    shapes = list(_shapes(kind, bits / blocks))
+    best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
+    # Two different shapes at most: enough for 0.5 %, and the levels stay as even as they can be.
+    for first_bits, first, first_sides in shapes:
+        for second_bits, second, second_sides in shapes:
+            sides = first_sides + second_sides
+            for count in range(1, blocks + 1):
+                error = abs(count * first_bits + (blocks - count) * second_bits - bits) / bits
+                used = sides if count < blocks else first_sides
+                spread = max(used) - min(used)
+                rank = (0.0, spread, error) if error <= TOLERANCE else (1.0, error, spread)
+                if best is None or rank < best[0]:
+                    best = (rank, first * count + second * (blocks - count))
+    assert best is not None
+    return tuple(best[1])
+
+
+def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[int, int]:
+    """Number of codebooks and codes in each, nearest `bits`: as few codebooks as `most_bits` of each allow."""
+    check_bits(bits)
+    number = max(fewest if bits >= 2 * fewest else 1, math.ceil(bits / most_bits - 1e-9))
+    return number, max(2, round(2 ** (bits / number)))
+
+
+def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], tuple[float, ...]]]:
+    """Blocks of about `bits`: their bits, levels, and sides in grid units."""
+    if kind == "scalar":
+        middle = round(2**bits)
+        for level in range(max(3, middle - 3), max(3, middle) + 4):
+            yield math.log2(level), (level,), (float(level),)
+        return
+    grid = "rect" if kind == "square" else kind
+    density = {"rect": 1.0, "hex": 1 / ROW, "rhombic": 2.0}[grid]
+    side = math.sqrt(2**bits / density)
+    reach = 3
+    for columns in range(max(2, int(side) - reach), int(side) + reach + 2):
+        for rows in range(
+            max(2, int(side / (ROW if kind == "hex" else 1)) - reach), int(side * 1.2) + reach + 2
+        ):
+            if (kind == "rhombic" and columns % 2 == 0) or (kind in ("hex", "rhombic") and rows % 2 == 0):
+                continue
+            if kind == "square" and columns != rows:
+                continue
+            sides = float(columns), rows * (ROW if kind == "hex" else 1.0)
+            if abs(sides[0] - sides[1]) <= 2.0:
+                yield math.log2(PlanarGrid(grid, (columns, rows)).size), (columns, rows), sides

@@ -1,0 +1,131 @@
+"""Names of quantizers, their options, and the third-party ones that installed packages add."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from .contract import Config, Quantizer, QuantizerError
+
+ENTRY_POINTS = "codecbench.quantizers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name: a class, and the options that the name itself fixes."""
+
+    name: str
+    cls: type[Quantizer]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options that a user may give."""
+        names = [f.name for f in dataclasses.fields(self.cls.Config)] + list(self.cls.fit_options)
+        return tuple(name for name in names if name not in self.preset)
+
+
+_entries: dict[str, Entry] = {}
+
+
+def register(
+    cls: type[Quantizer], *, name: str, preset: Mapping[str, Any] | None = None, note: str = ""
+) -> None:
+    """Register `cls` under `name`, with the options of `preset` fixed.
+
+    Raises QuantizerError if the name is taken by another class.
+    """
+    if name in _entries and _entries[name].cls is not cls:
+        raise QuantizerError(
+            f"the quantizer name {name!r} is taken by {_entries[name].cls.__name__}; choose another"
+        )
+    _entries[name] = Entry(name, cls, dict(preset or {}), note)
+
+
+def available() -> tuple[str, ...]:
+    """All names, ours first, then those of installed packages."""
+    return (*_entries, *(name for name in _third_party() if name not in _entries))
+
+
+def entry(name: str) -> Entry:
+    """The entry of `name`. Raises QuantizerError with a suggestion if there is none."""
+    if name in _entries:
+        return _entries[name]
+    if name in _third_party():
+        return _load(name)
+    close = difflib.get_close_matches(name, available(), n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise QuantizerError(f"unknown quantizer {name!r}; {hint}known: {', '.join(available())}")
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Names of the options that the quantizer `name` takes."""
+    return entry(name).options
+
+
+def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | None = None) -> Config:
+    """The configuration that `create` would use, checked, without building anything. Raises QuantizerError."""
+    found = entry(name)
+    given = dict(options or {})
+    for key in given:
+        if key in found.options:
+            continue
+        if key in found.preset:
+            raise QuantizerError(f"{name}: {key} is fixed to {found.preset[key]!r} by the name; leave it out")
+        close = difflib.get_close_matches(key, found.options, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise QuantizerError(
+            f"{name} has no option {key!r}; {hint}its options: {', '.join(found.options) or 'none'}"
+        )
+    try:
+        complete = {**found.preset, **given}
+        if bits is not None:
+            complete = found.cls.fit(bits, complete)
+        for key in found.cls.fit_options:
+            if key in complete:
+                raise QuantizerError(f"{key} is only meaningful together with bits")
+        return found.cls.Config(**complete)
+    except (QuantizerError, TypeError) as error:
+        raise QuantizerError(f"{name}: {error}") from None
+
+
+def create(name: str, *, dim: int, bits: float | None = None, **options: Any) -> Quantizer:
+    """Build the quantizer `name` for features of `dim` channels.
+
+    bits: choose the configuration whose bits a frame are nearest this; None takes the options as they are.
+    Raises QuantizerError for unknown names or options, and for configurations that cannot be.
+    """
+    config = validate(name, options, bits)
+    try:
+        quantizer = entry(name).cls(dim, config)
+    except QuantizerError as error:
+        raise QuantizerError(f"{name}: {error}") from None
+    quantizer.name = name
+    return quantizer
+
+
+@cache
+def _third_party() -> Mapping[str, Any]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+@cache
+def _load(name: str) -> Entry:
+    point = _third_party()[name]
+    try:
+        cls = point.load()
+    except Exception as error:  # another package's code: anything may happen
+        raise QuantizerError(
+            f"the quantizer {name!r} of {point.value} cannot be loaded: {error!r}"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Quantizer)):
+        raise QuantizerError(
+            f"the entry point {name!r} is {point.value}, which is not a subclass of quantizers.Quantizer"
+        )
+    return Entry(name, cls, note=f"from {point.dist.name}" if point.dist else "")

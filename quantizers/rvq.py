@@ -1,0 +1,129 @@
+"""Residual vector quantization: each stage quantizes what the stages before it left over.
+
+Juang and Gray 1982; in neural codecs SoundStream (Zeghidour et al. 2021, arXiv 2107.03312), EnCodec, DAC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .codebook import EMACodebooks, perplexity
+from .contract import (
+    Config,
+    Quantized,
+    Quantizer,
+    QuantizerError,
+    check_count,
+    check_weight,
+    straight_through,
+    zero_loss,
+)
+from .rates import BITS_PER_STAGE, choose_codebooks
+from .rotation import rotate_to
+
+
+@dataclass(frozen=True, kw_only=True)
+class RVQConfig(Config):
+    """codebook_size: codes of each stage. stages: number of them, each a token stream. Others as in `vq`."""
+
+    codebook_size: int = 1024
+    stages: int = 2
+    codebook_dim: int | None = None
+    commitment: float = 0.25
+    decay: float = 0.99
+    revive_below: float = 0.05
+    kmeans_iterations: int = 10
+    rotation_trick: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("codebook_size", self.codebook_size, minimum=2)
+        check_count("stages", self.stages)
+        if self.codebook_dim is not None:
+            check_count("codebook_dim", self.codebook_dim)
+        check_weight("commitment", self.commitment)
+        check_weight("decay", self.decay, maximum=1.0)
+        check_weight("revive_below", self.revive_below, maximum=1.0)
+        check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
+
+
+class RVQ(Quantizer):
+    """Stages of vector quantization on the residual; the features are the sum of the stages' codes."""
+
+    Config = RVQConfig
+    family = "vector"
+    learned = True
+    paper = "arXiv 2107.03312"
+    config: RVQConfig
+
+    def __init__(self, dim: int, config: RVQConfig) -> None:
+        super().__init__(dim, config)
+        self.codebook_sizes = (config.codebook_size,) * config.stages
+        self.project_in = nn.Linear(dim, config.codebook_dim) if config.codebook_dim else nn.Identity()
+        self.project_out = nn.Linear(config.codebook_dim, dim) if config.codebook_dim else nn.Identity()
+        self.stages = nn.ModuleList(
+            EMACodebooks(
+                1,
+                config.codebook_size,
+                config.codebook_dim or dim,
+                decay=config.decay,
+                revive_below=config.revive_below,
+                kmeans_iterations=config.kmeans_iterations,
+            )
+            for _ in range(config.stages)
+        )
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        if "codebook_size" in options:
+            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        stages, size = choose_codebooks(bits, BITS_PER_STAGE, fewest=2)
+        if "stages" in options:
+            stages = options["stages"]
+            check_count("stages", stages)
+            size = max(2, round(2 ** (bits / stages)))
+        return {**options, "stages": stages, "codebook_size": size}
+
+    def quantize(self, features: Tensor) -> Quantized:
+        vectors = self.project_in(features)
+        residual = vectors.detach().flatten(0, 1).unsqueeze(0)
+        total = torch.zeros_like(residual)
+        loss, indices = zero_loss(features), []
+        for stage in self.stages:
+            if self.training:
+                stage.start(residual)
+            index = stage.nearest(residual)
+            chosen = stage.lookup(index)
+            if self.training:
+                stage.update(residual, index)
+            # The commitment of a stage pulls the input towards the sum of the codes so far.
+            total, residual = total + chosen, residual - chosen
+            indices.append(index)
+            if self.training and vectors.numel():
+                loss = loss + F.mse_loss(vectors, total.view_as(vectors))
+        loss = loss * (self.config.commitment / self.config.stages)
+        total = total.view_as(vectors)
+        quantized = (
+            rotate_to(vectors, total) if self.config.rotation_trick else straight_through(total, vectors)
+        )
+        codes = torch.cat(indices).mT.unflatten(0, features.shape[:2]).contiguous()
+        diagnostics = {}
+        if self.training:
+            used = perplexity(torch.cat(indices), self.config.codebook_size)
+            diagnostics = {"perplexity": used}
+        return Quantized(self.project_out(quantized), codes, loss, diagnostics)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        flat = codes.flatten(0, 1).mT  # [stages, tokens]
+        total = torch.zeros((), device=codes.device)
+        for stage, index in zip(self.stages, flat, strict=True):
+            total = total + stage.lookup(index.unsqueeze(0))
+        return self.project_out(total.view(*codes.shape[:2], -1))
+
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        return None if self.config.rotation_trick else self.project_out(self.project_in(features))
