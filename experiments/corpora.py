@@ -3,15 +3,21 @@
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from experiments.audio import Int16
 
 KINDS = ("demo", "folder", "manifest", "filelist")
+USAGE = ("demo", "folder:PATH", "manifest:PATH", "filelist:PATH")
 
 
 class DataError(ValueError):
     """Something about the user's data that the user can put right; the message says how."""
+
+    def __init__(self, message: str) -> None:
+        # A file name that is no UTF-8 must not break the terminal that shows it.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,14 @@ def parse(spec: str) -> Corpus:
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(
-            f"unknown corpus {spec!r}.{hint} Known: demo, folder:PATH, manifest:PATH, filelist:PATH."
-        )
-    raise DataError(f"corpus {spec!r}: not built yet")
+        raise DataError(f"unknown corpus {spec!r}.{hint} Known: {', '.join(USAGE)}.")
+    if not rest:
+        raise DataError(f"corpus {spec!r} lacks its path: write {USAGE[KINDS.index(kind)]}")
+    if kind == "demo":
+        raise DataError(f"corpus {spec!r}: demo takes no path, write demo")
+    from experiments import audio_files, listings
+
+    if kind == "filelist":
+        return listings.filelist(rest)
+    path = Path(rest).expanduser()
+    return audio_files.folder(path) if kind == "folder" else listings.manifest(path)

@@ -65,7 +65,7 @@ class Split:
         return self._audio[self._shards[index]][first + start : first + stop]
 
     def clip(self, index: int, normalise: bool = True) -> Float32:
-        """Clip `index`, float32 [samples] in [-1, 1], brought to `TARGET_DBFS` unless `normalise` is false."""
+        """Clip `index`, float32 [samples] in [-1, 1], at `TARGET_DBFS` unless `normalise` is false."""
         audio = self.pcm(index).astype(np.float32) / np.float32(FULL_SCALE)
         if normalise:
             level = self.levels[index : index + 1]
@@ -257,7 +257,7 @@ class Crops:
         self._ends = np.cumsum(split.samples)
 
     def positions(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Clip and start of every crop of the global batch at `step`, [batch] each; a start may be negative."""
+        """Clip and start of each crop of the global batch at `step`, [batch] each; starts may be negative."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, step))))
         clips = np.searchsorted(self._ends, random.integers(self._ends[-1], size=self.batch_size), "right")
         slack = self.split.samples[clips] - self.samples

@@ -1,4 +1,4 @@
-"""The embedded default corpus: our own sentences spoken by hibari-tts in five pseudo-voices. Needs no network.
+"""The embedded default corpus: our own sentences, spoken by hibari-tts in five pseudo-voices, offline.
 
 Run as a module it is the worker that speaks a share of the utterances: `python -m experiments.demo_corpus`.
 """
@@ -71,8 +71,8 @@ def sentences() -> dict[str, list[str]]:
 
 
 def utterances() -> list[Utterance]:
-    """What is spoken, in order: every sentence, its pseudo-voices, a pace within 8 % of theirs, a fixed seed."""
-    spoken = []
+    """What is spoken, in order: sentence, pseudo-voice, a pace within 8 % of the voice's, a fixed seed."""
+    spoken: list[Utterance] = []
     for split, texts in sentences().items():
         for number, text in enumerate(texts):
             for turn in range(VOICES_PER_SENTENCE[split]):

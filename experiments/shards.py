@@ -126,7 +126,7 @@ def _check(path: Path, expected: ShardFile, full: bool) -> None:
 
 
 class Writer:
-    """Appends clips to the shard files of a directory; `finish` returns the columns and files of the index."""
+    """Appends clips to the shard files of a directory, and gathers the columns and files of the index."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
