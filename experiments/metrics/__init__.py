@@ -1,0 +1,20 @@
+"""Objective metrics of a reconstruction, one small family a file.
+
+``available()`` names them, ``get(name)`` returns one, and a metric that cannot score a clip raises
+``MetricFailure`` with the reason: a failure is a status, never a number.
+"""
+
+from experiments.metrics.contract import Metric, MetricFailure, MetricUnavailable
+from experiments.metrics.registry import available, core, get
+from experiments.metrics.signals import PROTOCOL, Signal
+
+__all__ = [
+    "PROTOCOL",
+    "Metric",
+    "MetricFailure",
+    "MetricUnavailable",
+    "Signal",
+    "available",
+    "core",
+    "get",
+]

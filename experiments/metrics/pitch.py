@@ -1,0 +1,69 @@
+"""Voicing and pitch agreement from swift-f0 tracks: frames of 16 ms, voiced from a confidence of 0.5."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.metrics.contract import Metric, MetricFailure
+from experiments.metrics.signals import Signal
+
+if TYPE_CHECKING:
+    from swift_f0 import SwiftF0
+
+_RATE = 16000
+PITCH_RANGE = (50.0, 550.0)
+"""Hz, as in the WavTokenizer and Q2D2 papers."""
+VOICED = 0.5
+
+
+@functools.cache
+def _detector() -> SwiftF0:
+    from swift_f0 import SwiftF0
+
+    return SwiftF0(threads=1, spin=False)
+
+
+def _track(signal: Signal) -> np.ndarray:
+    """Pitch in Hz and confidence, ``[2, frames]``."""
+    import importlib.metadata
+
+    def detect() -> np.ndarray:
+        result = _detector().detect(signal.at(_RATE), _RATE, *PITCH_RANGE)
+        return np.stack([result.pitch_hz, result.confidence]).astype(np.float32)
+
+    return signal.derive(f"pitch swift-f0 {importlib.metadata.version('swift-f0')}", detect, keep=True)
+
+
+def _voicing(reference: Signal, reconstruction: Signal) -> tuple[np.ndarray, np.ndarray]:
+    reference.require_sound()
+    reference.require_seconds(0.1)
+    expected, obtained = _track(reference)[1] >= VOICED, _track(reconstruction)[1] >= VOICED
+    if not expected.any():
+        raise MetricFailure("no voiced frame in the reference")
+    return expected, obtained
+
+
+def _vuv_f1(reference: Signal, reconstruction: Signal) -> float:
+    expected, obtained = _voicing(reference, reconstruction)
+    return 2 * float((expected & obtained).sum()) / float(expected.sum() + obtained.sum())
+
+
+METRICS = (
+    Metric(
+        name="vuv_f1",
+        unit="",
+        higher_is_better=True,
+        sample_rate=_RATE,
+        backend="swift-f0",
+        measure=_vuv_f1,
+        summary="F1 of voiced frames; orders codecs by bitrate",
+        distributions=("swift-f0",),
+        modules=("swift_f0",),
+        licence="MIT",
+        cost="0.010",
+        core=True,
+    ),
+)

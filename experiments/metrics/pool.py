@@ -1,0 +1,136 @@
+"""Worker processes that score utterances, kept alive between systems of a study.
+
+Workers are forked from a server that has already imported the backends (where the platform can), run one
+thread each, and end with the process that started them, even if it is killed. An utterance that crashes a
+worker (PESQ is C code) gets a status; the others are scored all the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from typing import Any
+
+from experiments.metrics.scoring import Score, Task, failures, score_utterance
+
+CRASHED = "backend error: the worker process died"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_PRELOAD = ["torch", "torchaudio", "pesq", "pystoi", "swift_f0", "experiments.metrics.scoring"]
+_TASKS_A_WORKER = 2
+"""In flight for each worker: one under way and one waiting, which bounds the audio held in memory."""
+
+_pools: dict[int, ProcessPoolExecutor] = {}
+
+
+def score_tasks(tasks: Iterable[Task], workers: int) -> Iterator[list[Score]]:
+    """Scores of each task, in order of completion; ``tasks`` is read only as fast as they are scored."""
+    waiting: dict[Future[list[Score]], Task] = {}
+    stream = iter(tasks)
+    try:
+        while True:
+            pool = _pool(workers)
+            crashed: list[Task] = []
+            try:
+                while len(waiting) < _TASKS_A_WORKER * workers and (task := next(stream, None)) is not None:
+                    try:
+                        waiting[pool.submit(score_utterance, task)] = task
+                    except BrokenProcessPool:
+                        crashed.append(task)
+                        raise
+                if not waiting:
+                    return
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    scores = future.result()
+                    del waiting[future]
+                    yield scores
+            except BrokenProcessPool:
+                # Which task did it is not said: everything under way is run again, alone.
+                _discard(workers)
+                crashed += waiting.values()
+                waiting.clear()
+                for task in crashed:
+                    yield _score_alone(task)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _score_alone(task: Task) -> list[Score]:
+    """Score a task in a process of its own, metric by metric if it dies as a whole."""
+    with _executor(1) as pool, contextlib.suppress(BrokenProcessPool):
+        return pool.submit(score_utterance, task).result()
+    if len(task.metric_names) == 1:
+        return failures(task.utterance, task.metric_names, CRASHED)
+    return [
+        score for name in task.metric_names for score in _score_alone(replace(task, metric_names=(name,)))
+    ]
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    if workers not in _pools:
+        close()
+        _pools[workers] = _executor(workers)
+    return _pools[workers]
+
+
+def _discard(workers: int) -> None:
+    _pools.pop(workers).shutdown(wait=True, cancel_futures=True)
+
+
+@atexit.register
+def close() -> None:
+    """End the worker processes; the next call of ``score_tasks`` starts new ones."""
+    for workers in list(_pools):
+        _discard(workers)
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+    if sys.platform != "win32":
+        context.set_forkserver_preload(_PRELOAD)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    with _single_threaded():
+        for future in [pool.submit(os.getpid) for _ in range(workers)]:
+            future.result()
+    return pool
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """One thread a process for what starts inside: numerical libraries read these when they are loaded."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    # Ctrl-C goes to the whole process group; the parent decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,40 @@
+"""Names of the metrics, and the module in which each lives."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+
+from experiments.metrics.contract import Metric, MetricUnavailable
+
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "pesq": ("pesq", "pesq_nb"),
+    "stoi": ("stoi", "estoi"),
+    "spectral": ("mel_distance",),
+    "si_sdr": ("si_sdr", "delay"),
+    "pitch": ("vuv_f1",),
+    "dnsmos": ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"),
+}
+_MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
+
+
+def available() -> tuple[str, ...]:
+    """Names of all metrics that codecbench knows, in the order in which tables show them."""
+    return tuple(_MODULE_OF)
+
+
+def core() -> tuple[str, ...]:
+    """Names of the metrics in the default set, all of which run with what codecbench depends on."""
+    return tuple(name for name in _MODULE_OF if get(name).core)
+
+
+@functools.cache
+def get(name: str) -> Metric:
+    """The metric of that name. Raises ``MetricUnavailable`` (a ``ValueError``) for an unknown name."""
+    if name not in _MODULE_OF:
+        close = difflib.get_close_matches(name, _MODULE_OF, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise MetricUnavailable(f"unknown metric {name!r}.{hint} Known: {', '.join(_MODULE_OF)}")
+    module = importlib.import_module(f"experiments.metrics.{_MODULE_OF[name]}")
+    return next(metric for metric in module.METRICS if metric.name == name)
