@@ -1,6 +1,7 @@
 """One audio signal: resampling, level, and reading a file into 16-bit clips. Knows nothing of corpora."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -108,7 +109,12 @@ def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with path.open("rb") as probe:
+            if not probe.read(1):
+                yield Piece("", None, "empty file")
+                return
+        # libsndfile takes names as bytes: not every one on disk is UTF-8
+        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             rate, channels, frames = file.samplerate, file.channels, file.frames
             long = frames > LONGEST_SECONDS * rate
             notes = [] if channels == 1 else [f"{channels} channels mixed to mono"]
@@ -120,6 +126,8 @@ def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
                 samples = file.read(block, dtype="float64", always_2d=True)
                 if start and not len(samples):
                     return
+                if not long and frames - len(samples) > 0.1 * rate:
+                    notes.append(f"ends after {len(samples) / rate:.2f} of {frames / rate:.2f} s")
                 suffix = f"@{start / rate:g}s" if long else ""
                 yield _piece(suffix, samples.mean(axis=1), rate, sample_rate, list(notes))
                 start += len(samples)
@@ -127,8 +135,7 @@ def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
                     return
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        empty = path.is_file() and path.stat().st_size == 0
-        yield Piece("", None, "empty file" if empty else f"not readable as audio: {reason}")
+        yield Piece("", None, f"not readable as audio: {reason}")
 
 
 def _piece(suffix: str, signal: Float64, rate: int, sample_rate: int, notes: list[str]) -> Piece:

@@ -3,16 +3,18 @@
 Run as a module it is the worker that speaks a share of the utterances: `python -m experiments.demo_corpus`.
 """
 
+import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -96,48 +98,53 @@ def synthesise() -> Iterator[tuple[Utterance, Int16]]:
     Raises `RuntimeError` with the worker's last words if one fails.
     """
     spoken = utterances()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    root = str(Path(__file__).resolve().parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory(prefix="codecbench-demo-") as folder:
-        workers = []
+    workers = []
+    try:
         for share in range(WORKERS):
-            command = [sys.executable, "-m", "experiments.demo_corpus", folder, str(share), str(WORKERS)]
-            with (Path(folder) / f"errors-{share}.txt").open("wb") as errors:
-                workers.append(
-                    subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors)
+            workers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "experiments.demo_corpus"],
+                    cwd=Path(__file__).parents[1],  # where `experiments` is this package and no other
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                 )
-        try:
-            for number, utterance in enumerate(spoken):
-                share = number % WORKERS
-                output = workers[share].stdout
-                if output is None or not output.readline():
-                    errors_text = (Path(folder) / f"errors-{share}.txt").read_text(errors="replace").strip()
-                    last = errors_text.splitlines()[-1] if errors_text else "no message"
-                    raise RuntimeError(f"speaking the demo corpus failed: {last}")
-                path = Path(folder) / f"{number}.npy"
-                voice = np.load(path)
-                path.unlink()
-                source_rate = round(SAMPLE_RATE * utterance.voice.pitch)
-                yield utterance, to_int16(resample(voice, source_rate, SAMPLE_RATE))
-        finally:
-            for worker in workers:
-                worker.kill()
-                if worker.stdout is not None:
-                    worker.stdout.close()
-                worker.wait()
-
-
-def _speak(folder: Path, share: int, shares: int, say: Callable[..., Float32]) -> None:
-    for number, utterance in enumerate(utterances()):
-        if number % shares == share:
+            )
             # Resampling will change the pace by the pitch factor: speak slower or faster to make up for it.
-            speed = utterance.pace / utterance.voice.pitch
-            np.save(folder / f"{number}.npy", say(utterance.text, speed=speed, seed=utterance.seed))
-            print(number, flush=True)
+            tasks = [(u.text, u.pace / u.voice.pitch, u.seed) for u in spoken[share::WORKERS]]
+            with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed below
+                _stream(workers[share].stdin).write(json.dumps(tasks).encode() + b"\n")
+                _stream(workers[share].stdin).flush()
+        for number, utterance in enumerate(spoken):
+            worker = workers[number % WORKERS]
+            size = _stream(worker.stdout).read(8)
+            voice = np.frombuffer(_stream(worker.stdout).read(int.from_bytes(size, "little")), "<f4")
+            if not len(voice):
+                words = _stream(worker.stderr).read().decode(errors="replace").strip() or "no message"
+                raise RuntimeError(f"speaking the demo corpus failed: {words.splitlines()[-1]}")
+            source_rate = round(SAMPLE_RATE * utterance.voice.pitch)
+            yield utterance, to_int16(resample(voice, source_rate, SAMPLE_RATE))
+    finally:
+        for worker in workers:
+            worker.kill()
+            with contextlib.suppress(BrokenPipeError):
+                worker.communicate()
+
+
+def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def _speak(tasks: list[tuple[str, float, int]], output: IO[bytes], say: Callable[..., Float32]) -> None:
+    for text, speed, seed in tasks:
+        audio = say(text, speed=speed, seed=seed).astype("<f4").tobytes()
+        output.write(len(audio).to_bytes(8, "little") + audio)
+        output.flush()
 
 
 if __name__ == "__main__":
     from hibari import Hibari
 
-    _speak(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Hibari(voice="heart", threads=1))
+    _speak(json.loads(sys.stdin.readline()), sys.stdout.buffer, Hibari(voice="heart", threads=1))
