@@ -1,0 +1,283 @@
+"""Read one study from the tracking store, as tidy pandas frames."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+_TAG = "codecbench."
+_PARENT = "mlflow.parentRunId"
+_PAGE = 1000
+
+RUN_COLUMNS = {
+    "run_id": "MLflow run",
+    "label": "row label, unique in a study",
+    "quantizer": "registered name",
+    "seed": "seed of initialisation and data order",
+    "status": "running, finished, failed or diverged",
+    "reason": "why a run failed or diverged",
+    "run_hash": "hash of everything that decides the result",
+    "protocol": "version of the evaluation protocol",
+    "corpus": "name of the corpus",
+    "corpus_hash": "content hash of the corpus",
+    "synthetic": "whether the corpus is synthetic speech",
+    "git_commit": "commit of the code that trained the run",
+    "git_dirty": "whether the working tree had changes",
+}
+
+
+class ResultsError(ValueError):
+    """A study cannot be read; the message says what to do."""
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One study.
+
+    `runs` has one row a run: the columns of `RUN_COLUMNS`, then every metric's last value under its
+    logged name (`eval/pesq`, `rate/bitrate`, ...) and every parameter as `param/<name>`, as text.
+    """
+
+    study: str
+    tracking_uri: str
+    runs: pd.DataFrame
+    _client: MlflowClient = field(repr=False, compare=False)
+    _downloads: Path = field(repr=False, compare=False)
+
+    @cached_property
+    def utterances(self) -> pd.DataFrame:
+        """Scores, long: run_id, label, seed, utterance, metric, value (NaN where it failed), status."""
+        frames = []
+        for run in records(self.finished):
+            path = self.artifact(run["run_id"], "utterances.parquet")
+            if path is not None:
+                frame = pd.read_parquet(path)
+                frames.append(frame.assign(run_id=run["run_id"], label=run["label"], seed=run["seed"]))
+        columns = ["run_id", "label", "seed", "utterance", "metric", "value", "status"]
+        if not frames:
+            return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+        return pd.concat(frames, ignore_index=True)[columns]
+
+    @cached_property
+    def histories(self) -> pd.DataFrame:
+        """Metrics logged while training, long: run_id, label, seed, metric, step, value."""
+        rows = []
+        for run in records(self.runs):
+            logged = self._client.get_run(run["run_id"]).data.metrics
+            for name in sorted(logged):
+                if name.startswith(("train/", "validation/")):
+                    rows += [
+                        (run["run_id"], run["label"], run["seed"], name, point.step, point.value)
+                        for point in self._client.get_metric_history(run["run_id"], name)
+                    ]
+        frame = pd.DataFrame(rows, columns=["run_id", "label", "seed", "metric", "step", "value"])
+        return frame.sort_values(["label", "seed", "metric", "step"], kind="stable", ignore_index=True)
+
+    @cached_property
+    def usage(self) -> pd.DataFrame:
+        """Code counts on the test set, long: run_id, label, seed, factor, code, count."""
+        frames = []
+        for run in records(self.finished):
+            for factor, counts in enumerate(self.histograms(run["run_id"])):
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "run_id": run["run_id"],
+                            "label": run["label"],
+                            "seed": run["seed"],
+                            "factor": factor,
+                            "code": np.arange(len(counts)),
+                            "count": counts,
+                        }
+                    )
+                )
+        columns = ["run_id", "label", "seed", "factor", "code", "count"]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The rows of `runs` that finished."""
+        return self.runs[self.runs["status"] == "finished"]
+
+    def scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
+        """Scores of one metric, `[runs, utterances]` in the order given; NaN where an utterance failed."""
+        mine = self.utterances[
+            (self.utterances["metric"] == metric) & self.utterances["run_id"].isin(list(run_ids))
+        ]
+        if mine.empty:
+            return np.empty((len(run_ids), 0))
+        wide = mine.pivot(index="run_id", columns="utterance", values="value")
+        return wide.reindex(list(run_ids)).to_numpy(dtype=float)
+
+    def histograms(self, run_id: str) -> list[np.ndarray]:
+        """Counts of each factor's codes on the test set, `[codes]` each; empty when none were logged."""
+        return self._arrays(run_id, "histograms.npz", "factor_")
+
+    def latents(self, run_id: str) -> list[np.ndarray]:
+        """Pre-quantization coordinates of each pair in grid units, `[points, 2]` each; empty when none."""
+        return self._arrays(run_id, "latents.npz", "pair_")
+
+    def artifact(self, run_id: str, path: str) -> Path | None:
+        """A local copy of one artifact, or None when the run has none of that name."""
+        folder = str(Path(path).parent)
+        listed = self._client.list_artifacts(run_id, None if folder == "." else folder)
+        if path not in {entry.path for entry in listed}:
+            return None
+        target = self._downloads / run_id
+        target.mkdir(exist_ok=True)
+        if not (target / path).exists():
+            self._client.download_artifacts(run_id, path, str(target))
+        return target / path
+
+    def audio(self, run_id: str) -> dict[str, dict[str, Path]]:
+        """Logged audio by utterance: `{"utt": {"reference": path, "reconstruction": path}}`."""
+        pairs: dict[str, dict[str, Path]] = {}
+        for entry in self._client.list_artifacts(run_id, "audio"):
+            utterance, kind = Path(entry.path).stem.rsplit(".", 1)
+            path = self.artifact(run_id, entry.path)
+            if path is not None:
+                pairs.setdefault(utterance, {})[kind] = path
+        return pairs
+
+    def _arrays(self, run_id: str, name: str, prefix: str) -> list[np.ndarray]:
+        path = self.artifact(run_id, name)
+        if path is None:
+            return []
+        with np.load(path) as archive:
+            keys = sorted(
+                (key for key in archive.files if key.startswith(prefix)), key=lambda k: int(k[len(prefix) :])
+            )
+            return [archive[key] for key in keys]
+
+
+def load(
+    study: str,
+    tracking_uri: str | None = None,
+    *,
+    parent: str | None = None,
+    run_hashes: Collection[str] | None = None,
+) -> Results:
+    """Read a study.
+
+    A study that was run again with other settings has several parent runs; the latest one counts unless
+    `parent` names another. `run_hashes` selects runs by identity instead, wherever in the study they are.
+
+    Raises:
+        ResultsError: no store at that address, no such study, or nothing in it.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    client = _connect(uri)
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        raise ResultsError(_unknown_study(study, uri, client))
+    found = _search(client, experiment.experiment_id)
+    children = [run for run in found if run.data.tags.get(f"{_TAG}kind") == "run"]
+    if run_hashes is not None:
+        wanted = set(run_hashes)
+        children = [run for run in children if run.data.tags.get(f"{_TAG}run_hash") in wanted]
+    else:
+        chosen = parent or _latest_parent(found)
+        children = [run for run in children if run.data.tags.get(_PARENT) == chosen]
+    if not children:
+        raise ResultsError(
+            f"study {study!r} in {uri} has no runs yet; start it with `codecbench run {study}`"
+        )
+    runs = pd.DataFrame([_row(run) for run in _latest_of_each(children)])
+    first = [*RUN_COLUMNS]
+    runs = runs[first + sorted(set(runs.columns) - set(first))]
+    downloads = Path(tempfile.mkdtemp(prefix="codecbench-"))
+    results = Results(study=study, tracking_uri=uri, runs=runs, _client=client, _downloads=downloads)
+    weakref.finalize(results, shutil.rmtree, downloads, ignore_errors=True)
+    return results
+
+
+def _connect(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        if not path.exists():  # MLflow would create an empty store
+            raise ResultsError(
+                f"no tracking store at {path}; go to the folder where the study was run, "
+                "or set MLFLOW_TRACKING_URI"
+            )
+    return MlflowClient(tracking_uri=uri)
+
+
+def _unknown_study(study: str, uri: str, client: MlflowClient) -> str:
+    names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+    close = difflib.get_close_matches(study, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"no study {study!r} in {uri}; {hint}studies there: {', '.join(names) or 'none'}"
+
+
+def _search(client: MlflowClient, experiment_id: str) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            max_results=_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        runs += list(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def _latest_parent(runs: list[Run]) -> str | None:
+    parents = [run.info.run_id for run in runs if run.data.tags.get(f"{_TAG}kind") == "study"]
+    return parents[-1] if parents else None
+
+
+def _latest_of_each(runs: list[Run]) -> list[Run]:
+    """One run for each identity: the last that finished, otherwise the last; in order of first start."""
+    best: dict[str, Run] = {}
+    for run in runs:
+        tags: Mapping[str, str] = run.data.tags
+        key = tags.get(f"{_TAG}run_hash", run.info.run_id)
+        previous = best.get(key)
+        keep_old = (
+            previous is not None
+            and previous.data.tags.get(f"{_TAG}status") == "finished"
+            and tags.get(f"{_TAG}status") != "finished"
+        )
+        if not keep_old:
+            best[key] = run
+    return list(best.values())
+
+
+def _row(run: Run) -> dict[str, Any]:
+    tags: Mapping[str, str] = run.data.tags
+    row: dict[str, Any] = {name: tags.get(f"{_TAG}{name}", "") for name in RUN_COLUMNS}
+    row["run_id"] = run.info.run_id
+    row["label"] = row["label"] or row["quantizer"] or run.info.run_name
+    row["seed"] = int(row["seed"] or 0)
+    row["synthetic"] = row["synthetic"].lower() == "true"
+    row["git_dirty"] = row["git_dirty"].lower() == "true"
+    row.update({name: float(value) for name, value in run.data.metrics.items()})
+    row.update({f"param/{name}": value for name, value in run.data.params.items()})
+    return row

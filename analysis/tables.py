@@ -1,0 +1,325 @@
+"""Compute the comparison table of a study. Rendering is in `renderers.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.columns import DEFAULT_COLUMNS, SCORED, Column, select
+from analysis.results import Results, records
+
+RATE_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its 95 % interval, or a text in its place."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system. `message` stands in place of the cells when there is nothing to show."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be compared with each other, or a heading that says why they may not."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be rendered."""
+
+    title: str
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    caption: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for section in self.sections for row in section.rows)
+
+
+def comparison(
+    results: Results,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    *,
+    bitrate: float | None = None,
+    allow_rate_mismatch: bool = False,
+) -> Table:
+    """Put the systems of a study side by side, at equal bitrates only.
+
+    Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's common one
+    (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own; unquantized,
+    failed and unfinished systems too.
+
+    Raises:
+        ColumnError: an unknown column.
+    """
+    chosen = tuple(select(columns))
+    runs = results.runs
+    finished = results.finished
+    conditions = _main_conditions(finished if len(finished) else runs)
+    same = (runs[list(conditions)] == pd.Series(conditions)).all(axis=1)
+    labels = list(dict.fromkeys(runs["label"]))
+    summaries = {
+        label: summary
+        for label in labels
+        if not (summary := _rows_of(finished[same.loc[finished.index]], label)).empty
+    }
+    notes: list[str] = []
+    rows = {label: _row(label, group, chosen, results, notes) for label, group in summaries.items()}
+    rates = {label: float(group["rate/bitrate"].mean()) for label, group in summaries.items()}
+
+    sections = []
+    ceiling = [label for label in rows if not rates[label] > 0]
+    if ceiling:
+        sections.append(Section("unquantized ceiling", tuple(rows[label] for label in ceiling)))
+    coded = {label: rate for label, rate in rates.items() if rate > 0}
+    for title, members in _rate_groups(coded, bitrate, allow_rate_mismatch):
+        sections.append(Section(title, tuple(rows[label] for label in members)))
+    other = [
+        _row(str(label), group, chosen, results, notes)
+        for label, group in finished[~same.loc[finished.index]].groupby("label", sort=False)
+    ]
+    if other:
+        sections.append(Section("other corpus or protocol: not comparable with the rows above", tuple(other)))
+    unfinished = [label for label in labels if label not in set(finished["label"])]
+    if unfinished:
+        sections.append(
+            Section("no result", tuple(_message_row(runs, label, chosen) for label in unfinished))
+        )
+    notes += _partial_notes(runs, set(finished["label"]))
+    notes += _usage_notes(summaries, chosen)
+    return Table(
+        title=f"{results.study}: quantizers compared",
+        columns=chosen,
+        sections=tuple(sections),
+        caption=tuple(_caption(results, finished[same.loc[finished.index]], conditions)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def rate_groups(rates: dict[str, float], tolerance: float = RATE_TOLERANCE) -> list[list[str]]:
+    """Group labels by bitrate: each group's members are within `tolerance` of its central rate.
+
+    The largest group comes first; within a group the order is kept.
+    """
+    left = dict(rates)
+    groups = []
+    while left:
+        near = {
+            centre: [label for label in left if abs(left[label] / left[centre] - 1) <= tolerance]
+            for centre in left
+        }
+        best = max(
+            near, key=lambda c: (len(near[c]), -sum(abs(left[m] / left[c] - 1) for m in near[c]), -left[c])
+        )
+        groups.append(near[best])
+        left = {label: rate for label, rate in left.items() if label not in near[best]}
+    return groups
+
+
+def _rate_groups(
+    rates: dict[str, float], bitrate: float | None, allow_mismatch: bool
+) -> list[tuple[str, list[str]]]:
+    if not rates:
+        return []
+    if allow_mismatch:
+        low, high = min(rates.values()) / 1e3, max(rates.values()) / 1e3
+        return [(f"bitrates differ, as the study allows: {low:.2f} to {high:.2f} kbit/s", list(rates))]
+    main = [label for label in rates if bitrate and abs(rates[label] / bitrate - 1) <= RATE_TOLERANCE]
+    groups = rate_groups({label: rate for label, rate in rates.items() if label not in main})
+    several = [group for group in groups if len(group) > 1]
+    single = [group[0] for group in groups if len(group) == 1]
+    if main:
+        several.insert(0, main)
+    elif not several:  # nothing to match: one system, or every system at its own rate
+        several, single = [single[:1]], single[1:]
+    several[1:] = sorted(several[1:], key=lambda group: rates[group[0]])
+    sections = []
+    for group in several:
+        centre = sum(rates[label] for label in group) / len(group) / 1e3
+        sections.append((f"at {centre:.2f} kbit/s (within 2 %)", group))
+    if single:
+        main_rate = bitrate or sum(rates[label] for label in several[0]) / len(several[0])
+        off = ", ".join(f"{label} {100 * (rates[label] / main_rate - 1):+.1f} %" for label in single)
+        sections.append((f"more than 2 % off {main_rate / 1e3:.2f} kbit/s, not comparable ({off})", single))
+    return sections
+
+
+def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:
+    pairs = runs[["corpus_hash", "protocol"]].value_counts(sort=False).sort_index()
+    corpus_hash, protocol = pairs.index[int(pairs.to_numpy().argmax())]
+    return {"corpus_hash": corpus_hash, "protocol": protocol}
+
+
+def _rows_of(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+    return frame[frame["label"] == label].sort_values("seed", kind="stable")
+
+
+def _row(
+    label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
+) -> Row:
+    coded = float(runs["rate/bitrate"].mean()) > 0 if "rate/bitrate" in runs else True
+    cells = []
+    for column in columns:
+        if column is SCORED:
+            cells.append(_scored_cell(label, runs, columns, results, notes))
+        elif (column.needs_codes and not coded) or column.source not in runs:
+            cells.append(Cell())
+        else:
+            cells.append(_value_cell(runs, column, results))
+    return Row(label, tuple(cells))
+
+
+def _value_cell(runs: pd.DataFrame, column: Column, results: Results) -> Cell:
+    values = runs[column.source].astype(float)
+    mean = float(values.mean())
+    if not math.isfinite(mean):
+        return Cell()
+    low = high = None
+    if column.interval:
+        if len(runs) == 1:
+            low, high = (_scaled(runs, f"{column.source}_{end}", column) for end in ("low", "high"))
+        else:
+            from analysis.significance import mean_interval
+
+            scores = results.scores(column.source.removeprefix("eval/"), list(runs["run_id"]))
+            if scores.size:
+                interval = mean_interval(scores)
+                low, high = interval.low * column.scale, interval.high * column.scale
+    return Cell(mean * column.scale, low, high)
+
+
+def _scaled(runs: pd.DataFrame, name: str, column: Column) -> float | None:
+    if name not in runs:
+        return None
+    value = float(runs[name].iloc[0])
+    return value * column.scale if math.isfinite(value) else None
+
+
+def _scored_cell(
+    label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
+) -> Cell:
+    """The worst metric's count, over all seeds; each metric with failures gets a note."""
+    worst: tuple[int, int] | None = None
+    for column in columns:
+        if not column.interval or f"{column.source}_asked" not in runs:
+            continue
+        asked = int(runs[f"{column.source}_asked"].sum())
+        scored = int(runs[f"{column.source}_scored"].sum())
+        if worst is None or scored / max(asked, 1) < worst[0] / max(worst[1], 1):
+            worst = (scored, asked)
+        if scored < asked:
+            reasons = results.utterances
+            failed = reasons[
+                reasons["run_id"].isin(runs["run_id"])
+                & (reasons["metric"] == column.source.removeprefix("eval/"))
+                & (reasons["status"] != "ok")
+            ]
+            counted = failed["status"].value_counts(sort=True).items()
+            why = "; ".join(f"{count} x {reason}" for reason, count in counted) or "reasons not logged"
+            notes.append(f"{label}: {column.header} failed on {asked - scored} of {asked} ({why})")
+    return Cell(text=f"{worst[0]}/{worst[1]}") if worst else Cell()
+
+
+def _message_row(runs: pd.DataFrame, label: str, columns: Sequence[Column]) -> Row:
+    mine = _rows_of(runs, label)
+    parts = [_status(row) for row in records(mine)]
+    return Row(label, tuple(Cell() for _ in columns), message="; ".join(dict.fromkeys(parts)))
+
+
+def _status(run: Mapping[str, Any]) -> str:
+    status = run["status"] or "unknown"
+    return f"{status}: {run['reason']}" if run["reason"] else status
+
+
+def _partial_notes(runs: pd.DataFrame, finished: set[str]) -> list[str]:
+    notes = []
+    for label in dict.fromkeys(runs["label"]):
+        mine = _rows_of(runs, label)
+        lost = mine[mine["status"] != "finished"]
+        if label in finished and len(lost):
+            which = "; ".join(f"seed {row['seed']} {_status(row)}" for row in records(lost))
+            notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
+    return notes
+
+
+def _usage_notes(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) -> list[str]:
+    """A large codebook can't be used up by few tokens; say what a uniform source would have used."""
+    if "used_fraction" not in {column.key for column in columns}:
+        return []
+    notes = []
+    for label, runs in summaries.items():
+        if "usage/uniform_used_fraction" in runs and float(runs["usage/uniform_used_fraction"].mean()) < 0.99:
+            uniform = 100 * float(runs["usage/uniform_used_fraction"].mean())
+            tokens = f"{runs['usage/tokens'].mean():,.0f} " if "usage/tokens" in runs else ""
+            notes.append(
+                f"{label}: with {tokens}test tokens even a uniform source would use only {uniform:.1f} %"
+            )
+    return notes
+
+
+def _caption(results: Results, runs: pd.DataFrame, conditions: dict[str, str]) -> list[str]:
+    if runs.empty:
+        return [f"Study {results.study}: no run has finished."]
+    first = runs.iloc[0]
+    kind = "synthetic speech" if first["synthetic"] else "recorded audio"
+    seeds = sorted(set(runs["seed"]))
+    listed = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"
+    lines = [
+        f"Study {results.study}; evaluation protocol {conditions['protocol'] or 'unknown'}; "
+        f"corpus {first['corpus']} ({kind}, hash {str(conditions['corpus_hash'])[:12] or 'unknown'}); "
+        f"{_utterances(runs)} test utterances; {listed}."
+    ]
+    over = "utterances" if len(seeds) == 1 else "seeds and utterances"
+    caveat = (
+        ", one seed, so differences between trainings are not covered"
+        if len(seeds) == 1
+        else ", mean of seeds"
+    )
+    lines.append(
+        f"[ ] 95 % interval over {over}{caveat}. Codebook use: each factor's codes on the test set, "
+        "averaged over its factors (a pair, a channel, a stage). RTF: seconds of computing a second of audio."
+    )
+    lines += _warm_start(runs)
+    return lines
+
+
+def _utterances(runs: pd.DataFrame) -> str:
+    asked = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
+    counts = sorted({int(value) for name in asked for value in runs[name].dropna()})
+    return " or ".join(map(str, counts)) if counts else "unknown number of"
+
+
+def _warm_start(runs: pd.DataFrame) -> list[str]:
+    steps = "param/train.warm_start.steps"
+    if steps not in runs:
+        return []
+    warm = sorted({value for value in runs[steps].dropna() if value not in ("", "0", "None")})
+    if not warm:
+        return []
+    own = sorted(set(runs["param/train.steps"].dropna())) if "param/train.steps" in runs else []
+    then = f", each then trained {' or '.join(own)} steps with its quantizer" if own else ""
+    return [
+        f"Warm start: all systems begin from one backbone trained unquantized for "
+        f"{' or '.join(warm)} steps{then}."
+    ]

@@ -1,0 +1,1 @@
+"""Command functions of the command line, one module a room."""

@@ -1,0 +1,90 @@
+"""Commands that read a study: tables, figures, Voronoi plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow store; default MLFLOW_TRACKING_URI, or ./mlflow.db"),
+]
+StyleOption = Annotated[str, typer.Option("--style", help="paper, talk or web")]
+
+
+def table(
+    study: Annotated[str, typer.Argument(help="name of the study")],
+    columns: Annotated[
+        str | None, typer.Option(help="comma-separated; a wrong name lists the known ones")
+    ] = None,
+    format: Annotated[str, typer.Option(help="console, markdown, latex, csv or html")] = "console",
+    output: Annotated[Path | None, typer.Option(help="write to a file instead")] = None,
+    bitrate: Annotated[float | None, typer.Option(help="compare at this rate in bit/s")] = None,
+    allow_rate_mismatch: Annotated[bool, typer.Option(help="put all rates side by side")] = False,
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Print the comparison table of a study."""
+    from analysis import load
+    from analysis.columns import DEFAULT_COLUMNS
+    from analysis.renderers import print_table, render
+    from analysis.tables import comparison
+
+    keys = [key.strip() for key in columns.split(",")] if columns else DEFAULT_COLUMNS
+    result = comparison(
+        load(study, tracking_uri), keys, bitrate=bitrate, allow_rate_mismatch=allow_rate_mismatch
+    )
+    if format == "console" and output is None:
+        print_table(result)
+    elif output is None:
+        typer.echo(render(result, format), nl=False)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(render(result, format), encoding="utf-8")
+        typer.echo(f"wrote {output}")
+
+
+def figures(
+    study: Annotated[str, typer.Argument(help="name of the study")],
+    output: Annotated[Path, typer.Option(help="folder to write to")] = Path("figures"),
+    style: StyleOption = "paper",
+    formats: Annotated[str, typer.Option(help="comma-separated: pdf, svg, png")] = "pdf,svg,png",
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Write every figure that a study has the data for, and beside each the CSV that it shows."""
+    from analysis import load
+    from analysis.figures import write_all
+
+    kinds = [kind.strip() for kind in formats.split(",")]
+    for path in write_all(load(study, tracking_uri), output, style_name=style, formats=kinds):
+        typer.echo(path)
+
+
+def voronoi(
+    quantizer: Annotated[
+        str, typer.Argument(help="q2d2-hex, q2d2-rect or q2d2-rhombic (also with -released)")
+    ],
+    levels: Annotated[list[int] | None, typer.Argument(help="x and y of each pair of channels")] = None,
+    more_levels: Annotated[
+        str | None, typer.Option("--levels", help="the same, comma-separated: 7,7")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="file to write; its suffix says the format")] = Path(
+        "voronoi.svg"
+    ),
+    span: Annotated[str, typer.Option("--range", help="what tanh spans: cell or edge")] = "cell",
+    style: StyleOption = "paper",
+) -> None:
+    """Draw the Voronoi cells of a grid, without a study."""
+    from analysis import geometry
+    from analysis.style import save
+    from analysis.style import style as styled
+    from analysis.voronoi import voronoi_figure
+
+    numbers = [int(part) for part in (more_levels or "").replace(",", " ").split()] + list(levels or [])
+    grids = geometry.planar_grids(quantizer, numbers)
+    if quantizer.endswith("-released"):
+        span = "released"
+    with styled(style) as scale:
+        figure = voronoi_figure(grids, title=quantizer, reach=geometry.reach(grids, span), scale=scale)
+        typer.echo(f"wrote {save(figure, output.with_suffix(''), [output.suffix.lstrip('.') or 'svg'])[0]}")

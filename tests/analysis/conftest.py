@@ -1,0 +1,210 @@
+"""Real MLflow stores, written as a study writes them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+METRICS = {"pesq": (1.6, 0.25), "stoi": (0.87, 0.03), "mel_distance": (0.9, 0.1), "dnsmos_ovrl": (2.7, 0.2)}
+
+
+@dataclass
+class FakeRun:
+    """What one child run logs. `effect` is added to every score."""
+
+    label: str
+    bits: float = 17.0
+    quantizer: str = ""
+    seed: int = 0
+    effect: float = 0.0
+    status: str = "finished"
+    reason: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)  # utterance -> reason, for pesq
+    histograms: list[np.ndarray] = field(default_factory=list)
+    latents: list[np.ndarray] = field(default_factory=list)
+    utterances: int = 12
+
+
+def scores(run: FakeRun) -> pd.DataFrame:
+    names = [f"utt{index:02d}" for index in range(run.utterances)]
+    easy = np.random.default_rng(7).normal(size=len(names))  # the same difficulty for every system
+    own = np.random.default_rng([run.seed, *run.label.encode()])
+    rows: list[dict[str, Any]] = []
+    for metric, (centre, spread) in METRICS.items():
+        values = centre + spread * (easy + run.effect + 0.2 * own.normal(size=len(names)))
+        for name, value in zip(names, values, strict=True):
+            why = run.failed.get(name) if metric == "pesq" else None
+            rows.append(
+                {
+                    "utterance": name,
+                    "metric": metric,
+                    "value": float("nan") if why else value,
+                    "status": why or "ok",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, folder: Path) -> str:
+    tags = {
+        "kind": "run",
+        "run_hash": f"{run.label}-{run.seed}-{run.bits}",
+        "status": run.status,
+        "protocol": "1",
+        "quantizer": run.quantizer or run.label,
+        "label": run.label,
+        "seed": str(run.seed),
+        "corpus": "demo",
+        "corpus_hash": "0123456789abcdef",
+        "synthetic": "true",
+        "git_commit": "a" * 40,
+        "git_dirty": "false",
+        **({"reason": run.reason} if run.reason else {}),
+        **run.tags,
+    }
+    created = client.create_run(experiment, run_name=run.label, tags={"mlflow.parentRunId": parent})
+    run_id = created.info.run_id
+    metrics = dict(run.metrics)
+    if run.status == "finished":
+        metrics = {**final_metrics(run), **metrics}
+    logged = [Metric(name, value, 0, 0) for name, value in metrics.items()]
+    for step in range(0, 100, 10):
+        logged.append(Metric("train/loss", 2.0 + np.exp(-step / 30) + 0.1 * run.seed, step, step))
+        logged.append(Metric("validation/mel", 1.0 + np.exp(-step / 30) - 0.1 * run.effect, step, step))
+    client.log_batch(
+        run_id,
+        metrics=logged,
+        params=[Param(k, v) for k, v in {"train.steps": "100", **run.params}.items()],
+        tags=[RunTag(f"codecbench.{name}", value) for name, value in tags.items()],
+    )
+    if run.status == "finished":
+        local = folder / run_id
+        local.mkdir()
+        scores(run).to_parquet(local / "utterances.parquet")
+        if run.histograms:
+            np.savez(local / "histograms.npz", **{f"factor_{i}": h for i, h in enumerate(run.histograms)})
+        if run.latents:
+            np.savez(local / "latents.npz", **{f"pair_{i}": x for i, x in enumerate(run.latents)})
+        client.log_artifacts(run_id, str(local))
+        shutil.rmtree(local)
+    client.set_terminated(run_id, "FINISHED" if run.status == "finished" else "FAILED")
+    return run_id
+
+
+def final_metrics(run: FakeRun) -> dict[str, float]:
+    frame_rate = 150.0
+    coded = run.bits > 0
+    metrics = {
+        "rate/frame_rate": frame_rate,
+        "rate/streams": float(coded),
+        "rate/token_rate": frame_rate * coded,
+        "rate/bits_per_frame": run.bits,
+        "rate/bitrate": frame_rate * run.bits,
+        "rate/entropy_bitrate": 0.95 * frame_rate * run.bits,
+        "usage/tokens": 9000.0,
+        "usage/used_fraction": 0.987,
+        "usage/dead_fraction": 0.013,
+        "usage/perplexity": 44.25,
+        "usage/entropy_bits": 5.4,
+        "usage/entropy_fraction": 0.962,
+        "usage/uniform_used_fraction": 1.0,
+        "cost/parameters": 1_234_567.0,
+        "cost/quantizer_parameters": 1_800.0,
+        "cost/real_time_factor": 0.0123,
+        "cost/train_seconds": 51.0,
+        "cost/audio_seconds_trained": 4000.0,
+    }
+    if not coded:
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("usage/")}
+    frame = scores(run)
+    for metric, group in frame.groupby("metric"):
+        values = group["value"].dropna().to_numpy()
+        half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+        metrics |= {
+            f"eval/{metric}": values.mean(),
+            f"eval/{metric}_low": values.mean() - half,
+            f"eval/{metric}_high": values.mean() + half,
+            f"eval/{metric}_asked": float(len(group)),
+            f"eval/{metric}_scored": float(len(values)),
+            f"eval/{metric}_failed": float(len(group) - len(values)),
+        }
+    return metrics
+
+
+class Store:
+    """One MLflow store for a test session: creating its tables takes seconds, a study milliseconds."""
+
+    Run = FakeRun
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.client = MlflowClient(tracking_uri=self.uri)
+        self._experiments: dict[str, str] = {}
+
+    def study(self, name: str, runs: list[FakeRun]) -> str:
+        """Write a parent run with children; returns the parent's id."""
+        if name not in self._experiments:
+            location = (self.folder / "artifacts" / name).as_uri()
+            self._experiments[name] = self.client.create_experiment(name, artifact_location=location)
+        experiment = self._experiments[name]
+        tags = {"codecbench.kind": "study"}
+        parent = self.client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        for run in runs:
+            write_run(self.client, experiment, parent, run, self.folder)
+        self.client.set_terminated(parent)
+        return str(parent)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+SEVEN = [
+    FakeRun("none", bits=0.0, effect=2.0),
+    FakeRun(
+        "vq",
+        bits=17.0,
+        effect=-0.8,
+        metrics={"usage/uniform_used_fraction": 0.632, "usage/used_fraction": 0.41},
+    ),
+    FakeRun("rvq", bits=17.0, effect=-0.2, failed={"utt03": "no speech found", "utt04": "no speech found"}),
+    FakeRun("fsq", bits=16.84),
+    FakeRun(
+        "q2d2-hex",
+        bits=16.84,
+        effect=0.05,
+        histograms=[np.arange(49), np.r_[np.zeros(9, int), np.full(40, 7)]],
+        latents=[np.random.default_rng(i).uniform(-3.5, 3.5, (500, 2)).astype(np.float32) for i in range(2)],
+    ),
+    FakeRun("q2d2-rect", bits=16.84),
+    FakeRun("q2d2-rhombic", bits=19.23, effect=0.2),
+    FakeRun("q2d2-odd", status="diverged", reason="loss became NaN at step 40"),
+]
+
+
+@pytest.fixture(scope="session")
+def seven(store: Store) -> Store:
+    store.study("seven", SEVEN)
+    return store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """MLflow's own queries use a loader strategy that SQLAlchemy deprecates; not ours to mend."""
+    for item in items:
+        if "store" in getattr(item, "fixturenames", ()):
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+            )

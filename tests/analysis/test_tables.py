@@ -1,0 +1,154 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import load
+from analysis.columns import ColumnError
+from analysis.renderers import FormatError, console_text, render
+from analysis.tables import Table, comparison, rate_groups
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def table(seven: Any) -> Table:
+    return comparison(load("seven", seven.uri))
+
+
+def labels(table: Table) -> dict[str, list[str]]:
+    return {section.title.split(" ")[0]: [row.label for row in section.rows] for section in table.sections}
+
+
+def test_sections(table: Table) -> None:
+    assert labels(table) == {
+        "unquantized": ["none"],
+        "at": ["vq", "rvq", "fsq", "q2d2-hex", "q2d2-rect"],
+        "more": ["q2d2-rhombic"],
+        "no": ["q2d2-odd"],
+    }
+
+
+def test_failures_are_messages_not_numbers(table: Table) -> None:
+    odd = next(row for row in table.rows if row.label == "q2d2-odd")
+    assert odd.message == "diverged: loss became NaN at step 40"
+    assert all(cell.value is None for cell in odd.cells)
+
+
+def test_failed_utterances_are_counted_with_reasons(table: Table) -> None:
+    scored = {row.label: row.cells[[c.key for c in table.columns].index("scored")].text for row in table.rows}
+    assert scored["rvq"] == "10/12"
+    assert scored["fsq"] == "12/12"
+    assert "rvq: PESQ failed on 2 of 12 (2 x no speech found)" in table.notes
+
+
+def test_caption_names_what_a_reader_must_know(table: Table) -> None:
+    text = " ".join(table.caption)
+    for part in (
+        "protocol 1",
+        "demo (synthetic speech",
+        "0123456789ab",
+        "12 test utterances",
+        "seed 0",
+        "one seed",
+    ):
+        assert part in text
+    assert any("63.2 %" in note and note.startswith("vq") for note in table.notes)
+
+
+@pytest.mark.parametrize("width", [200, 80])
+def test_golden_console(table: Table, width: int) -> None:
+    text = console_text(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text == (GOLDEN / f"comparison-{width}.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("markdown", "md"), ("latex", "tex"), ("html", "html"), ("csv", "csv")]
+)
+def test_golden_files(table: Table, kind: str, suffix: str) -> None:
+    assert render(table, kind) == (GOLDEN / f"comparison.{suffix}").read_text(encoding="utf-8")
+
+
+def test_unknown_names(table: Table, seven: Any) -> None:
+    with pytest.raises(FormatError, match="markdown"):
+        render(table, "xlsx")
+    with pytest.raises(ColumnError, match="did you mean 'pesq'"):
+        comparison(load("seven", seven.uri), ["peqs"])
+
+
+def test_chosen_columns(seven: Any) -> None:
+    small = comparison(load("seven", seven.uri), ["bitrate", "eval/stoi"])
+    assert [column.header for column in small.columns] == ["bitrate", "stoi"]
+    assert all(len(row.cells) == 2 for row in small.rows)
+
+
+def test_seeds_are_averaged_and_a_lost_seed_is_told(store: Any) -> None:
+    store.study(
+        "seeds",
+        [store.Run("fsq", seed=seed, effect=seed) for seed in (0, 1, 2)]
+        + [store.Run("vq", seed=0), store.Run("vq", seed=1, status="failed", reason="out of memory")],
+    )
+    results = load("seeds", store.uri)
+    table = comparison(results, ["stoi"])
+    fsq = table.rows[0].cells[0]
+    mine = results.runs[results.runs["label"] == "fsq"]
+    assert fsq.value == pytest.approx(mine["eval/stoi"].mean())
+    assert fsq.low is not None
+    assert fsq.high is not None
+    assert fsq.low < fsq.value < fsq.high  # type: ignore[operator]
+    single = table.rows[1].cells[0]
+    assert fsq.high - fsq.low > 2 * (single.high - single.low)  # type: ignore[operator]
+    assert table.notes == ("vq: 1 of 2 seeds finished (seed 1 failed: out of memory)",)
+    assert "3 seeds (0, 1, 2)" in table.caption[0]
+
+
+def test_other_corpus_is_set_apart(store: Any) -> None:
+    other = store.Run("fsq-real", tags={"corpus": "real", "corpus_hash": "ffff"})
+    store.study("mixed", [store.Run("fsq"), store.Run("vq"), other])
+    table = comparison(load("mixed", store.uri), ["pesq"])
+    assert [row.label for row in table.sections[-1].rows] == ["fsq-real"]
+    assert "other corpus" in table.sections[-1].title
+
+
+def test_nothing_finished(store: Any) -> None:
+    store.study(
+        "lost", [store.Run("fsq", status="failed", reason="disk full"), store.Run("vq", status="running")]
+    )
+    table = comparison(load("lost", store.uri))
+    assert [row.message for row in table.rows] == ["failed: disk full", "running"]
+    assert "no run has finished" in table.caption[0]
+
+
+def test_warm_start_is_told(store: Any) -> None:
+    warm = {"train.warm_start.steps": "400"}
+    store.study("warm", [store.Run("fsq", params=warm), store.Run("vq", params=warm)])
+    assert (
+        "unquantized for 400 steps, each then trained 100 steps"
+        in comparison(load("warm", store.uri)).caption[-1]
+    )
+
+
+def test_rate_groups() -> None:
+    rates = {"a": 1000.0, "b": 1019.0, "c": 985.0, "d": 2000.0, "e": 2010.0, "f": 3000.0}
+    assert rate_groups(rates) == [["a", "b", "c"], ["d", "e"], ["f"]]
+    assert rate_groups({"a": 1000.0, "b": 1021.0}) == [["a"], ["b"]]
+
+
+def test_rates_as_asked(seven: Any) -> None:
+    results = load("seven", seven.uri)
+    at = comparison(results, ["stoi"], bitrate=19.23 * 150)
+    assert [row.label for row in at.sections[1].rows] == ["q2d2-rhombic"]
+    anyway = comparison(results, ["stoi"], allow_rate_mismatch=True)
+    assert len(anyway.sections[1].rows) == 6
+    assert "bitrates differ" in anyway.sections[1].title
+
+
+def test_hostile_labels_are_escaped(store: Any) -> None:
+    store.study("hostile", [store.Run("<b>a_b & 50% | #1\\x")])
+    table = comparison(load("hostile", store.uri), ["stoi"])
+    assert "<b>" not in render(table, "html")
+    assert "&lt;b&gt;a_b &amp; 50% | #1\\x" in render(table, "html")
+    assert "\\textless{}b\\textgreater{}a\\_b \\& 50\\% | \\#1\\textbackslash{}x" in render(table, "latex")
+    row = next(line for line in render(table, "markdown").splitlines() if "50%" in line)
+    assert row.replace("\\|", "").count("|") == 3
