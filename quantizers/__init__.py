@@ -1,14 +1,22 @@
 """Every bottleneck behind one contract.
 
-`create("q2d2-hex", dim=512, bits=19)` builds one; `available()` names them; docs/adding_a_quantizer.md adds one.
+`create("q2d2-hex", dim=512, bits=19)` builds one; `available()` names them; docs/adding_a_quantizer.md
+adds one.
 """
 
+from .binary import Binary
 from .contract import Config, Quantized, Quantizer, QuantizerError, straight_through
+from .factorized import FactorizedVQ
+from .fsp import FSP
 from .fsq import FSQ
+from .grouped import GroupedRVQ
+from .latent import Latent
 from .none import Identity
 from .q2d2 import Q2D2
 from .registry import available, create, entry, options, register, validate
+from .residual_fsq import ResidualFSQ
 from .rvq import RVQ
+from .simvq import SimVQ
 from .vq import VQ
 
 register(Identity, name="none")
@@ -20,6 +28,17 @@ for _grid in ("hex", "rect", "rhombic"):
 _released = {"spacing": "released", "range": "released", "gradient": "released"}
 for _grid in ("hex", "rect", "rhombic"):
     register(Q2D2, name=f"q2d2-{_grid}-released", preset={"grid": _grid, **_released})
+register(SimVQ, name="simvq", preset={"stages": 1})
+register(SimVQ, name="residual-simvq")
+register(FactorizedVQ, name="vq-factorized", preset={"stages": 1})
+register(FactorizedVQ, name="rvq-factorized")
+register(GroupedRVQ, name="grouped-rvq")
+register(ResidualFSQ, name="residual-fsq")
+register(FSP, name="fsp")
+register(Latent, name="latent")
+register(Binary, name="lfq", preset={"stages": 1, "spherical": False})
+register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arXiv 2406.07548")
+register(Binary, name="residual-lfq", preset={"spherical": False})
 
 __all__ = [
     "Config",

@@ -1,8 +1,9 @@
 """Codebooks of vectors learned by exponential moving averages, with working revival of dead codes.
 
-van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1; k-means start and revival as in Jukebox (arXiv 2005.00341)
-and SoundStream (arXiv 2107.03312). Written here, not taken from vector-quantize-pytorch, because that one spends most of
-a training step on one-hot matrices of [tokens, codes] (benchmarks/quantizers.py times both).
+van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1; k-means start and revival as in Jukebox (arXiv
+2005.00341) and SoundStream (arXiv 2107.03312). Written here, not taken from vector-quantize-pytorch,
+because that one spends most of a training step on one-hot matrices of [tokens, codes]
+(benchmarks/quantizers.py times both).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ BLOCK = 2**25  # most scores held at once
 class EMACodebooks(nn.Module):
     """Separate codebooks for `groups` parts of a vector.
 
-    decay: of the moving averages. revive_below: a code whose average use falls below this fraction of an even share is
-    replaced by a random vector of the batch; 0 turns that off. All randomness is the global torch generator's, and all
-    state is in buffers, so a restored run goes on bit for bit. Under `torch.distributed` the statistics are summed over
-    ranks and random choices are rank 0's, so that all ranks hold the same codebooks.
+    decay: of the moving averages. revive_below: a code whose average use falls below this fraction of an
+    even share is replaced by a random vector of the batch; 0 turns that off. All randomness is the global
+    torch generator's, and all state is in buffers, so a restored run goes on bit for bit. Under
+    `torch.distributed` the statistics are summed over ranks and random choices are rank 0's, so that all
+    ranks hold the same codebooks.
     """
 
     codes: Tensor
@@ -68,7 +70,8 @@ class EMACodebooks(nn.Module):
 
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
-        """Move the codes towards the mean of the `vectors` [groups, tokens, dim] that chose them; revive dead ones."""
+        """Move the codes towards the mean of the `vectors` [groups, tokens, dim] that chose them; revive
+        dead ones."""
         counts, sums = _cluster(vectors, indices, self.size)
         if _world() > 1:
             dist.all_reduce(counts)
@@ -88,7 +91,8 @@ class EMACodebooks(nn.Module):
 
 
 def perplexity(indices: Tensor, size: int) -> Tensor:
-    """Mean over groups of the perplexity of a batch's `indices` [groups, tokens]; at most the number of tokens."""
+    """Mean over groups of the perplexity of a batch's `indices` [groups, tokens]; at most the number of
+    tokens."""
     shape = (indices.shape[0], size)
     counts = torch.zeros(shape, device=indices.device).scatter_add_(
         1, indices, torch.ones_like(indices, dtype=torch.float32)
@@ -116,7 +120,8 @@ def _cluster(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tenso
 
 
 def _sample(vectors: Tensor, number: int) -> Tensor:
-    """`number` random vectors of each group, without repetition while there are enough; repeats are spread by noise."""
+    """`number` random vectors of each group, without repetition while there are enough; repeats are spread
+    by noise."""
     groups, tokens, dim = vectors.shape
     if tokens == 0:
         return vectors.new_zeros(groups, number, dim)

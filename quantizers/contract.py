@@ -1,4 +1,5 @@
-"""What every bottleneck is: features in, features and codes out, and a rate that follows from the module itself."""
+"""What every bottleneck is: features in, features and codes out, and a rate that follows from the module
+itself."""
 
 from __future__ import annotations
 
@@ -41,14 +42,15 @@ class Config:
 class Quantizer(nn.Module, ABC):
     """A bottleneck from continuous features to codes and back.
 
-    A subclass names its `Config`, sets `codebook_sizes` in `__init__`, and implements `quantize` and `lookup`, both in
-    float32. In eval mode `decode(forward(x).codes)` equals `forward(x).features` exactly.
+    A subclass names its `config_class`, sets `codebook_sizes` in `__init__`, and implements `quantize` and
+    `lookup`, both in float32. In eval mode `decode(forward(x).codes)` equals `forward(x).features` exactly.
     """
 
-    Config: ClassVar[type[Config]] = Config
+    config_class: ClassVar[type[Config]] = Config
     family: ClassVar[str] = "other"
     learned: ClassVar[bool] = False  # whether the codebook itself is learned (projections do not count)
     paper: ClassVar[str] = ""
+    revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
 
     name: str = ""
@@ -110,11 +112,13 @@ class Quantizer(nn.Module, ABC):
             return self.lookup(codes)
 
     def factors(self, codes: Tensor) -> Tensor:
-        """Independent sub-codes [batch, frames, factors] int64 of a product codebook, for usage statistics."""
+        """Independent sub-codes [batch, frames, factors] int64 of a product codebook, for usage
+        statistics."""
         return codes
 
     def surrogate(self, features: Tensor) -> Tensor | None:
-        """The smooth map [batch, frames, dim] whose gradient the backward pass of `forward` uses, where there is one.
+        """The smooth map [batch, frames, dim] whose gradient the backward pass of `forward` uses, where
+        there is one.
 
         It states the gradient estimator: the conformance suite compares the two gradients. None: not stated.
         """

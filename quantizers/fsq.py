@@ -1,4 +1,5 @@
-"""Finite scalar quantization: every channel rounded to a few levels (Mentzer et al. 2023, arXiv 2309.15505)."""
+"""Finite scalar quantization: every channel rounded to a few levels (Mentzer et al. 2023, arXiv
+2309.15505)."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the ou
 class FSQConfig(Config):
     """levels: number of levels of each channel.
 
-    range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their cells too,
-    levels / 2, so that all cells have one width.
+    range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their
+    cells too, levels / 2, so that all cells have one width.
     """
 
     levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
@@ -52,7 +53,7 @@ class FSQ(Quantizer):
     code = round(half * tanh(z + atanh(offset / half)) - offset), value = code / floor(levels / 2).
     """
 
-    Config = FSQConfig
+    config_class = FSQConfig
     family = "scalar"
     paper = "arXiv 2309.15505"
     fit_options = ("channels",)

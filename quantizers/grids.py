@@ -1,9 +1,9 @@
 """Planar grids: finite pieces of a lattice in the plane, with exact nearest points in closed form.
 
-Every grid here is the union of at most two rectangular arrays of points (cosets of a rectangular sublattice). In each
-array the nearest point is a rounding and a clamp per axis; the nearest point of the grid is the nearer of the two
-(Conway and Sloane, Sphere Packings, Lattices and Groups, chapter 20). Cost and memory do not depend on the number of
-points, and no distance to a list of points is ever computed.
+Every grid here is the union of at most two rectangular arrays of points (cosets of a rectangular
+sublattice). In each array the nearest point is a rounding and a clamp per axis; the nearest point of the
+grid is the nearer of the two (Conway and Sloane, Sphere Packings, Lattices and Groups, chapter 20). Cost
+and memory do not depend on the number of points, and no distance to a list of points is ever computed.
 
 Grid units: neighbours in a row are 1 apart.
 """
@@ -28,7 +28,8 @@ ROW = math.sqrt(3) / 2  # distance of the rows of the hexagonal lattice A2
 
 @dataclass(frozen=True)
 class Array:
-    """A rectangular array of points: point (i, j) lies at (x + i * step_x, y + j * step_y); j runs fastest in codes."""
+    """A rectangular array of points: point (i, j) lies at (x + i * step_x, y + j * step_y); j runs fastest
+    in codes."""
 
     origin: tuple[float, float]
     step: tuple[float, float]
@@ -46,8 +47,8 @@ class PlanarGrid:
     kind: `rect`, unit squares, any levels from 2. `rhombic`, unit squares with their mid-points, odd levels.
         `hex`, rows sqrt(3)/2 apart, shifted by 1/2 in turns, symmetric about the origin, which it contains;
         the second level, the number of rows, is odd.
-    spacing: `released` makes `hex` the grid of the released Q2D2 code: rows 1 apart, shifted by +1/4 and -1/4 in turns,
-        the first level used for both axes.
+    spacing: `released` makes `hex` the grid of the released Q2D2 code: rows 1 apart, shifted by +1/4 and
+        -1/4 in turns, the first level used for both axes.
     """
 
     kind: str
@@ -65,13 +66,13 @@ class PlanarGrid:
                 )
         if self.kind == "rhombic" and not (self.levels[0] % 2 and self.levels[1] % 2):
             raise QuantizerError(
-                f"a rhombic grid needs odd levels, so that it contains the origin; {self.levels} has an even one: "
-                f"use {tuple(level + 1 - level % 2 for level in self.levels)}"
+                f"a rhombic grid needs odd levels, so that it contains the origin; {self.levels} has an even "
+                f"one: use {tuple(level + 1 - level % 2 for level in self.levels)}"
             )
         if self.kind == "hex" and self.spacing == "ideal" and self.levels[1] % 2 == 0:
             raise QuantizerError(
-                f"a hexagonal grid needs an odd number of rows (its second level), so that it contains the origin; "
-                f"{self.levels} has {self.levels[1]}: use {(self.levels[0], self.levels[1] + 1)}"
+                f"a hexagonal grid needs an odd number of rows (its second level), so that it contains the "
+                f"origin; {self.levels} has {self.levels[1]}: use {(self.levels[0], self.levels[1] + 1)}"
             )
 
     @cached_property
@@ -88,8 +89,8 @@ class PlanarGrid:
         if self.spacing == "released":
             upper = Array((0.25 - x, -x), (1.0, 2.0), (columns, (columns + 1) // 2))
             return (upper, Array((-0.25 - x, 1.0 - x), (1.0, 2.0), (columns, columns // 2)))
-        # Rows are numbered from the middle one. The rows that hold integer x have an odd number of points, the others
-        # (shifted by 1/2) an even one; `columns` of them in the longer rows.
+        # Rows are numbered from the middle one. The rows that hold integer x have an odd number of points,
+        # the others (shifted by 1/2) an even one; `columns` of them in the longer rows.
         whole, shifted = columns - 1 + columns % 2, columns - columns % 2
         below = (rows - 1) // 2
         even, odd = below // 2 * 2, (below + 1) // 2 * 2 - 1  # last even and last odd row number
@@ -127,7 +128,8 @@ class PlanarGrid:
 
 
 class PairedGrids(nn.Module):
-    """One planar grid for each pair of channels, all of one kind and spacing, quantized together without a loop."""
+    """One planar grid for each pair of channels, all of one kind and spacing, quantized together without a
+    loop."""
 
     origin: Tensor
     step: Tensor
@@ -154,7 +156,8 @@ class PairedGrids(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest grid points [..., pairs, 2] and their codes [..., pairs] int64, of `points` [..., pairs, 2]."""
+        """Nearest grid points [..., pairs, 2] and their codes [..., pairs] int64, of `points` [..., pairs,
+        2]."""
         index = self._round(points, 0)
         nearest = torch.addcmul(self.origin[0], index, self.step[0])
         if len(self.origin) == 1:

@@ -22,11 +22,12 @@ class Q2D2Config(Config):
     """grid: `hex`, `rect` or `rhombic`.
 
     levels: points along x and y of the first pair, of the second pair, and so on; an even number of entries.
-    spacing: `ideal`, or `released`, the released code's hexagonal grid, which lacks the factor sqrt(3)/2 between rows.
+    spacing: `ideal`, or `released`, the released code's hexagonal grid, which lacks the factor sqrt(3)/2
+    between rows.
     range: what tanh spans. `cell`: the cells of the outer points too, levels / 2 steps (paper, section 3);
         `edge`: up to the outer points, (levels - 1) / 2; `released`: `edge` stretched by 1.001.
-    gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged; `released`: the output
-        is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2).
+    gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged;
+        `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2).
     """
 
     grid: str = "hex"
@@ -43,8 +44,8 @@ class Q2D2Config(Config):
         check_choice("gradient", self.gradient, ("unit", "released"))
         if not self.levels or len(self.levels) % 2:
             raise QuantizerError(
-                f"levels must have an even number of entries, two for each pair of channels; {self.levels} has "
-                f"{len(self.levels)}"
+                f"levels must have an even number of entries, two for each pair of channels; {self.levels} "
+                f"has {len(self.levels)}"
             )
         _ = self.grids  # each pair checks its levels
 
@@ -58,7 +59,7 @@ class Q2D2Config(Config):
 class Q2D2(Quantizer):
     """Linear to len(levels) channels, tanh, scale, nearest grid point of each pair, linear back."""
 
-    Config = Q2D2Config
+    config_class = Q2D2Config
     family = "planar"
     paper = "arXiv 2512.01537"
     fit_options = ("channels",)

@@ -1,7 +1,8 @@
 """Rates: bits a frame, and the configuration whose bits are nearest a target.
 
-Scalar and planar methods get about 3.2 bits a channel (9 levels), the middle of the range 5 to 11 in which the Q2D2
-paper found training stable: 6 channels from 16 to 22 bits, as in the paper, and an even number at every other rate.
+Scalar and planar methods get about 3.2 bits a channel (9 levels), the middle of the range 5 to 11 in which
+the Q2D2 paper found training stable: 6 channels from 16 to 22 bits, as in the paper, and an even number at
+every other rate.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ BITS_PER_CHANNEL = 3.2
 TOLERANCE = 0.005  # among configurations this near the target, the most even one wins
 BITS_PER_CODEBOOK = 13  # one trainable codebook of vectors: 8192 codes
 BITS_PER_STAGE = 10.5  # one stage of a residual quantizer: 1448 codes
+SCALAR_KINDS = {"scalar": 3, "symmetric": 2}  # and the fewest levels of each
 
 
 def bits_per_second(bits_per_frame: float, frame_rate: float) -> float:
@@ -41,14 +43,15 @@ def choose_channels(bits: float) -> int:
 def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[int, ...]:
     """Levels of each channel that come nearest `bits`, as equal to one another as 0.5 % of the target allows.
 
-    kind: `scalar` (FSQ), a kind of planar grid, or `square` (rectangular, both levels of a pair equal). channels: their number, even for planar grids;
-    None chooses it. Raises QuantizerError where no levels fit.
+    kind: `scalar` (at least 3 levels, as FSQ needs), `symmetric` (at least 2), a kind of planar grid, or
+    `square` (rectangular, both levels of a pair equal).
+    channels: their number, even for planar grids; None chooses it. Raises QuantizerError where no levels fit.
     """
     check_bits(bits)
     if channels is None:
-        channels = 1 if kind == "scalar" and bits < 2 * math.log2(3) else choose_channels(bits)
+        channels = 1 if kind in SCALAR_KINDS and bits < 2 * math.log2(3) else choose_channels(bits)
     check_count("channels", channels)
-    width = 1 if kind == "scalar" else 2
+    width = 1 if kind in SCALAR_KINDS else 2
     if channels % width:
         raise QuantizerError(
             f"channels must be even, since a planar grid takes them in pairs; {channels} is not"
@@ -72,7 +75,8 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
 
 
 def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[int, int]:
-    """Number of codebooks and codes in each, nearest `bits`: as few codebooks as `most_bits` of each allow."""
+    """Number of codebooks and codes in each, nearest `bits`: as few codebooks as `most_bits` of each
+    allow."""
     check_bits(bits)
     number = max(fewest if bits >= 2 * fewest else 1, math.ceil(bits / most_bits - 1e-9))
     return number, max(2, round(2 ** (bits / number)))
@@ -80,9 +84,9 @@ def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[in
 
 def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], tuple[float, ...]]]:
     """Blocks of about `bits`: their bits, levels, and sides in grid units."""
-    if kind == "scalar":
-        middle = round(2**bits)
-        for level in range(max(3, middle - 3), max(3, middle) + 4):
+    if kind in SCALAR_KINDS:
+        middle, least = round(2**bits), SCALAR_KINDS[kind]
+        for level in range(max(least, middle - 3), max(least, middle) + 4):
             yield math.log2(level), (level,), (float(level),)
         return
     grid = "rect" if kind == "square" else kind

@@ -22,12 +22,12 @@ class Entry:
     name: str
     cls: type[Quantizer]
     preset: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
+    paper: str = ""
 
     @property
     def options(self) -> tuple[str, ...]:
         """Options that a user may give."""
-        names = [f.name for f in dataclasses.fields(self.cls.Config)] + list(self.cls.fit_options)
+        names = [f.name for f in dataclasses.fields(self.cls.config_class)] + list(self.cls.fit_options)
         return tuple(name for name in names if name not in self.preset)
 
 
@@ -35,7 +35,7 @@ _entries: dict[str, Entry] = {}
 
 
 def register(
-    cls: type[Quantizer], *, name: str, preset: Mapping[str, Any] | None = None, note: str = ""
+    cls: type[Quantizer], *, name: str, preset: Mapping[str, Any] | None = None, paper: str = ""
 ) -> None:
     """Register `cls` under `name`, with the options of `preset` fixed.
 
@@ -45,7 +45,7 @@ def register(
         raise QuantizerError(
             f"the quantizer name {name!r} is taken by {_entries[name].cls.__name__}; choose another"
         )
-    _entries[name] = Entry(name, cls, dict(preset or {}), note)
+    _entries[name] = Entry(name, cls, dict(preset or {}), paper or cls.paper)
 
 
 def available() -> tuple[str, ...]:
@@ -70,7 +70,8 @@ def options(name: str) -> tuple[str, ...]:
 
 
 def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | None = None) -> Config:
-    """The configuration that `create` would use, checked, without building anything. Raises QuantizerError."""
+    """The configuration that `create` would use, checked, without building anything. Raises
+    QuantizerError."""
     found = entry(name)
     given = dict(options or {})
     for key in given:
@@ -90,7 +91,7 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
         for key in found.cls.fit_options:
             if key in complete:
                 raise QuantizerError(f"{key} is only meaningful together with bits")
-        return found.cls.Config(**complete)
+        return found.cls.config_class(**complete)
     except (QuantizerError, TypeError) as error:
         raise QuantizerError(f"{name}: {error}") from None
 
@@ -128,4 +129,4 @@ def _load(name: str) -> Entry:
         raise QuantizerError(
             f"the entry point {name!r} is {point.value}, which is not a subclass of quantizers.Quantizer"
         )
-    return Entry(name, cls, note=f"from {point.dist.name}" if point.dist else "")
+    return Entry(name, cls, paper=cls.paper)

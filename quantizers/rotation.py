@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def rotate_to(vectors: Tensor, codes: Tensor) -> Tensor:
-    """`codes` in the forward pass; backward, the rotation and scaling that took `vectors` there, held constant.
+    """`codes` in the forward pass; backward, the rotation and scaling that took `vectors` there, held
+    constant.
 
     Equation 4 of the paper: q = (|q| / |e|) (I - 2 r r^T + 2 q' e'^T) e with e', q' the unit vectors and
     r = (e' + q') / |e' + q'|. Both [..., dim]. The value is exactly `codes`.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,9 +55,10 @@ class RVQConfig(Config):
 class RVQ(Quantizer):
     """Stages of vector quantization on the residual; the features are the sum of the stages' codes."""
 
-    Config = RVQConfig
+    config_class = RVQConfig
     family = "vector"
     learned = True
+    revives = True
     paper = "arXiv 2107.03312"
     config: RVQConfig
 
@@ -66,7 +67,7 @@ class RVQ(Quantizer):
         self.codebook_sizes = (config.codebook_size,) * config.stages
         self.project_in = nn.Linear(dim, config.codebook_dim) if config.codebook_dim else nn.Identity()
         self.project_out = nn.Linear(config.codebook_dim, dim) if config.codebook_dim else nn.Identity()
-        self.stages = nn.ModuleList(
+        self.codebooks = nn.ModuleList(
             EMACodebooks(
                 1,
                 config.codebook_size,
@@ -89,12 +90,16 @@ class RVQ(Quantizer):
             size = max(2, round(2 ** (bits / stages)))
         return {**options, "stages": stages, "codebook_size": size}
 
+    @property
+    def _stages(self) -> list[EMACodebooks]:
+        return cast(list[EMACodebooks], list(self.codebooks))
+
     def quantize(self, features: Tensor) -> Quantized:
         vectors = self.project_in(features)
         residual = vectors.detach().flatten(0, 1).unsqueeze(0)
         total = torch.zeros_like(residual)
         loss, indices = zero_loss(features), []
-        for stage in self.stages:
+        for stage in self._stages:
             if self.training:
                 stage.start(residual)
             index = stage.nearest(residual)
@@ -121,7 +126,7 @@ class RVQ(Quantizer):
     def lookup(self, codes: Tensor) -> Tensor:
         flat = codes.flatten(0, 1).mT  # [stages, tokens]
         total = torch.zeros((), device=codes.device)
-        for stage, index in zip(self.stages, flat, strict=True):
+        for stage, index in zip(self._stages, flat, strict=True):
             total = total + stage.lookup(index.unsqueeze(0))
         return self.project_out(total.view(*codes.shape[:2], -1))
 

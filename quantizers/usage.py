@@ -4,13 +4,14 @@ For a codebook of K codes, of which N tokens were seen, n_i of code i:
 - used: codes with n_i > 0; dead: codes with n_i / N < 0.1 / K, unused ones among them.
 - entropy: plug-in -sum p log2 p with p = n_i / N, plus the Miller-Madow correction (used - 1) / (2 N ln 2)
   (Miller 1955), at most log2 K. perplexity: 2 ** entropy.
-- uniform_*: the same figures as expected from N independent tokens drawn uniformly from K codes, so that a codebook of
-  2^20 codes is judged fairly on 10^5 tokens.
+- uniform_*: the same figures as expected from N independent tokens drawn uniformly from K codes, so that a
+  codebook of 2^20 codes is judged fairly on 10^5 tokens.
 
-Each factor of a product codebook (a pair, a channel, a stage) is counted alone, each token stream, and all jointly.
-Histograms up to DENSE codes are arrays. Larger codebooks are counted by value, exactly, up to CAP distinct values; beyond
-that a fixed pseudo-random half of the values is kept, then a quarter, and so on (distinct sampling, Gibbons 2001), and
-figures become unbiased estimates from the values kept; `kept` is that share, 1.0 while the counts are exact.
+Each factor of a product codebook (a pair, a channel, a stage) is counted alone, each token stream, and all
+jointly. Histograms up to DENSE codes are arrays. Larger codebooks are counted by value, exactly, up to CAP
+distinct values; beyond that a fixed pseudo-random half of the values is kept, then a quarter, and so on
+(distinct sampling, Gibbons 2001), and figures become unbiased estimates from the values kept; `kept` is
+that share, 1.0 while the counts are exact.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class UsageCounter:
 
     @torch.no_grad()
     def update(self, codes: Tensor, factors: Tensor | None = None) -> None:
-        """Count `codes` [..., streams] and the `factors` [..., factors] of the same frames (codes where left out).
+        """Count `codes` [..., streams] and the `factors` [..., factors] of the same frames (codes where
+        left out).
 
         Negative codes, which some libraries give to dropped stages, raise ValueError.
         """
@@ -120,8 +122,8 @@ class UsageCounter:
     def report(self) -> dict[str, Any]:
         """Plain numbers: means over factors at the top, then `factors`, `streams` and `joint` in full.
 
-        `entropy_bits_per_frame` is the sum of the factors' entropies: the rate of an entropy coder that codes each
-        factor by its own frequencies, without context.
+        `entropy_bits_per_frame` is the sum of the factors' entropies: the rate of an entropy coder that
+        codes each factor by its own frequencies, without context.
         """
         n = self.tokens
         factors = [_figures(c, s, n) for c, s in zip(self._factors, self.factor_sizes, strict=True)]
@@ -130,7 +132,10 @@ class UsageCounter:
         else:
             streams = [_figures(c, s, n) for c, s in zip(self._streams, self.codebook_sizes, strict=True)]
         total = math.prod(self.codebook_sizes)
-        joint = _figures(self._joint, total, n) if self._joint is not None else (streams or [None])[0]
+        if self._joint is not None:
+            joint: dict[str, Any] | None = _figures(self._joint, total, n)
+        else:
+            joint = streams[0] if streams else None
         means: dict[str, Any] = {}
         if factors and n:
             for key in factors[0]:
@@ -150,7 +155,8 @@ class UsageCounter:
 def uniform_usage(codes: int, tokens: int) -> dict[str, float]:
     """Expected figures of `tokens` independent draws from a uniform source of `codes` codes.
 
-    n_i is binomial(tokens, 1 / codes); each figure is a sum over i of a function of n_i, so its expectation is exact.
+    n_i is binomial(tokens, 1 / codes); each figure is a sum over i of a function of n_i, so its
+    expectation is exact.
     """
     from scipy import stats
 

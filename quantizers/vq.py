@@ -1,7 +1,8 @@
 """Vector quantization with one codebook, or with one for each part of the vector (product VQ).
 
-van den Oord et al. 2017 (arXiv 1711.00937). One codebook of more than 2^13 codes is hardly trainable, so high rates
-split the vector into heads, each with a codebook of its own (Jegou et al. 2011, product quantization).
+van den Oord et al. 2017 (arXiv 1711.00937). One codebook of more than 2^13 codes is hardly trainable, so
+high rates split the vector into heads, each with a codebook of its own (Jegou et al. 2011, product
+quantization).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class VQConfig(Config):
     """codebook_size: codes of each head.
 
     heads: parts of the vector, each with its own codebook and token stream.
-    codebook_dim: dimension of each head; None splits the features without a projection where heads divide them.
+    codebook_dim: dimension of each head; None splits the features without a projection where heads divide
+    them.
     commitment: weight of the commitment loss (beta of the paper). decay: of the moving averages.
     revive_below: replace codes used less than this fraction of an even share; 0 never does.
     rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
@@ -62,9 +64,10 @@ class VQConfig(Config):
 class VQ(Quantizer):
     """Nearest code of each head by Euclidean distance."""
 
-    Config = VQConfig
+    config_class = VQConfig
     family = "vector"
     learned = True
+    revives = True
     paper = "arXiv 1711.00937"
     config: VQConfig
 
