@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from experiments.audio import Piece, read_file
-from experiments.corpora import Clip, DataError
-from experiments.splits import SPLIT_NAMES, Entry, assign_splits, readable_name
+from experiments.corpora import Clip, DataError, Progress
+from experiments.splits import Entry, assign_splits, readable_name, split_of_folder
 
 READABLE = {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff"}
 UNREADABLE = {".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".sph", ".ape"}
@@ -52,6 +51,9 @@ class AudioFiles:
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.notes_on)
+
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Nothing to fetch: the files are on this disk."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         """Decode the files in order, a few at once; a bad file is a clip without audio."""
@@ -115,18 +117,13 @@ def folder(path: Path) -> AudioFiles:
     )
     tops = {name.parts[0] for name in relative if len(name.parts) > 1}
     by_split = (
-        bool(tops) and all(_split_of_folder(top) for top in tops) and all(len(n.parts) > 1 for n in relative)
+        bool(tops) and all(split_of_folder(top) for top in tops) and all(len(n.parts) > 1 for n in relative)
     )
     depth = 1 if by_split else 0
     speakers_known = by_split or len(tops) >= 3
     entries = []
     for name in relative:
         speaker = readable_name(name.parts[depth]) if speakers_known and len(name.parts) > depth + 1 else ""
-        split = _split_of_folder(name.parts[0]) if by_split else ""
+        split = split_of_folder(name.parts[0]) if by_split else ""
         entries.append(Entry(readable_name(name), speaker, split, path / name))
     return AudioFiles(f"folder:{readable_name(path.resolve().name)}", assign_splits(entries), notes_on=notes)
-
-
-def _split_of_folder(name: str) -> str:
-    match = re.fullmatch(r"(train|val|valid|validation|dev|test)([-_.].*)?", name.lower())
-    return SPLIT_NAMES[match.group(1)] if match else ""

@@ -1,15 +1,25 @@
 """Where audio comes from: every kind of corpus a study can name, as a stream of mono 16-bit clips."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from experiments.audio import Int16
 
-KINDS = ("demo", "folder", "manifest", "filelist")
-USAGE = ("demo", "folder:PATH", "manifest:PATH", "filelist:PATH")
+KINDS = ("demo", "folder", "manifest", "filelist", "librispeech", "libritts")
+USAGE = (
+    "demo",
+    "folder:PATH",
+    "manifest:PATH",
+    "filelist:PATH",
+    "librispeech[:SUBSET,...]",
+    "libritts[:SUBSET,...]",
+)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 class DataError(ValueError):
@@ -44,6 +54,9 @@ class Corpus(Protocol):
 
     def __len__(self) -> int: ...
 
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Bring to this disk what `clips` needs; called before it."""
+
     def clips(self, sample_rate: int) -> Iterator[Clip]: ...
 
 
@@ -69,6 +82,9 @@ class Demo:
 
         return len(demo_corpus.utterances())
 
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Nothing to fetch: the voice is in hibari's wheel."""
+
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         from experiments import demo_corpus
 
@@ -80,9 +96,9 @@ class Demo:
 
 
 def parse(spec: str) -> Corpus:
-    """The corpus that `spec` names: `demo`, `folder:PATH`, `manifest:PATH`, `filelist:PATH[,PATH,PATH]`.
+    """The corpus that `spec` names, in one of the forms of `USAGE`; a filelist may be three, with commas.
 
-    Raises `DataError` for an unknown kind or a missing path.
+    Raises `DataError` for an unknown kind, a missing path, or a wrong list.
     """
     kind, _, rest = spec.partition(":")
     if kind == "demo" and not rest:
@@ -91,6 +107,10 @@ def parse(spec: str) -> Corpus:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(f"unknown corpus {spec!r}.{hint} Known: {', '.join(USAGE)}.")
+    if kind in ("librispeech", "libritts"):
+        from experiments import openslr
+
+        return openslr.parse(kind, rest)
     if not rest:
         raise DataError(f"corpus {spec!r} lacks its path: write {USAGE[KINDS.index(kind)]}")
     if kind == "demo":

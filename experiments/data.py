@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 
 from experiments import corpora, shards
 from experiments.audio import FULL_SCALE, TARGET_DBFS, Float32, Int16, level_gains, resample, to_int16
-from experiments.corpora import Clip, Corpus, DataError
+from experiments.corpora import Clip, Corpus, DataError, Progress
 from experiments.shards import SPLITS, CacheError, Columns, Index
 
 __all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many clips are done, and how many there are."""
 
 _log = logging.getLogger("codecbench.data")
 
@@ -157,6 +154,7 @@ def prepare(
                 base = prepare(spec, sample_rate=corpus.native_rate, cache=root, progress=progress)
                 clips = _resampled(base, sample_rate)
             else:
+                corpus.fetch(root, progress)
                 clips = corpus.clips(sample_rate)
             index = _write(corpus, clips, sample_rate, target, progress)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def _deal(entries: list[Entry], held_out: tuple[str, ...]) -> list[Entry]:
 
 def _fraction(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()[:8]) / 2**64
+
+
+def split_of_folder(name: str) -> str:
+    """The split that a folder is named after (train-clean-100, dev, test.2), or nothing."""
+    match = re.fullmatch(r"(train|val|valid|validation|dev|test)([-_.].*)?", name.lower())
+    return SPLIT_NAMES[match.group(1)] if match else ""
 
 
 def readable_name(path: Path | str) -> str:
