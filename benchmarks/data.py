@@ -1,8 +1,8 @@
-"""Speed of the data room: preparing, opening, and drawing crops, against drawing them clip by clip from files.
+"""Speed of the data room: preparing, opening, and drawing crops, beside drawing them from files.
 
     python -m benchmarks.data [--corpus demo] [--sample-rate 16000] [--seconds 3]
 
-Prints a table. The peer row reads the same crops with soundfile from FLAC copies, as a loader without shards does.
+Prints a table. The last row reads the same crops with soundfile from FLAC files, as loaders without shards do.
 """
 
 import argparse

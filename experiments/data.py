@@ -1,5 +1,6 @@
 """Prepared audio: `prepare` makes a corpus into memory-mapped shards once, `Split` and `Crops` read them."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
+from rich.progress import TaskID
 
 from experiments import corpora, shards
 from experiments.audio import FULL_SCALE, TARGET_DBFS, Float32, Int16, level_gains, resample, to_int16
 from experiments.corpora import Clip, Corpus, DataError, Progress
 from experiments.shards import SPLITS, CacheError, Columns, Index
 
-__all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare"]
+__all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare", "progress_bar"]
 
 _log = logging.getLogger("codecbench.data")
 
@@ -165,6 +168,23 @@ def prepare(
     return Shards(target, index)
 
 
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A rich progress bar on stderr, as the `progress` of `prepare`; a line for every stage."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(escape(stage))
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
 def _open(target: Path) -> Index | None:
     if not target.exists():
         return None
@@ -242,10 +262,8 @@ class Crops:
         world_size: int = 1,
         target_dbfs: float = TARGET_DBFS,
     ) -> None:
-        if samples < 1 or batch_size < 1:
-            raise DataError(
-                f"crops need samples and batch_size of at least 1, got {samples} and {batch_size}"
-            )
+        if samples < 1 or batch_size < 1 or seed < 0:
+            raise DataError(f"need samples and batch_size >= 1, seed >= 0: {samples}, {batch_size}, {seed}")
         if not 0 <= rank < world_size or batch_size % world_size:
             raise DataError(
                 f"a batch of {batch_size} cannot be shared by rank {rank} of {world_size} processes"
@@ -256,10 +274,12 @@ class Crops:
 
     def positions(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clip and start of each crop of the global batch at `step`, [batch] each; starts may be negative."""
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, step))))
-        clips = np.searchsorted(self._ends, random.integers(self._ends[-1], size=self.batch_size), "right")
+        # Raw bits: numpy promises the same in every release for them, but not for its distributions.
+        bits = np.random.Philox(np.random.SeedSequence((self.seed, step))).random_raw(2 * self.batch_size)
+        where, when = (bits >> np.uint64(11)).reshape(2, -1) * 2.0**-53
+        clips = np.searchsorted(self._ends, (where * self._ends[-1]).astype(np.int64), "right")
         slack = self.split.samples[clips] - self.samples
-        starts = random.integers(0, np.abs(slack) + 1) * np.sign(slack)
+        starts = (when * (np.abs(slack) + 1)).astype(np.int64) * np.sign(slack)
         return clips, starts
 
     def batch(self, step: int) -> Float32:
