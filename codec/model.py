@@ -1,0 +1,83 @@
+"""The codec: encoder, quantizer, decoder."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from codec.backbones import MDCTBackbone
+from quantizers import Quantized, Quantizer
+
+
+class CodecOutput(NamedTuple):
+    """audio: [batch, samples], as long as the input; quantized: what the quantizer returned."""
+
+    audio: Tensor
+    quantized: Quantized
+
+
+class Codec(nn.Module):
+    """A backbone around a quantizer.
+
+    sample_rate, frame_rate: Hz. token_rate: tokens a second. bitrate: nominal bit/s. All rates come from the
+    live quantizer.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, quantizer: Quantizer, decoder: nn.Module, *, sample_rate: int, hop: int
+    ) -> None:
+        super().__init__()
+        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.sample_rate, self.hop = sample_rate, hop
+
+    @property
+    def frame_rate(self) -> float:
+        return self.sample_rate / self.hop
+
+    @property
+    def token_rate(self) -> float:
+        return self.frame_rate * self.quantizer.streams
+
+    @property
+    def bitrate(self) -> float:
+        return self.frame_rate * self.quantizer.bits_per_frame
+
+    def features(self, audio: Tensor) -> Tensor:
+        """Unquantized features [batch, frames, dim] of `audio` [batch, samples], padded to whole frames."""
+        return self.encoder(functional.pad(audio, (0, -audio.shape[-1] % self.hop)))
+
+    def forward(self, audio: Tensor) -> CodecOutput:
+        """Reconstruct `audio` [batch, samples] through the quantizer."""
+        quantized = self.quantizer(self.features(audio))
+        return CodecOutput(self.decoder(quantized.features)[:, : audio.shape[-1]], quantized)
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor) -> Tensor:
+        """Codes [batch, frames, streams] int64 of `audio` [batch, samples]."""
+        return self.quantizer.encode(self.features(audio))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Audio [batch, samples] of `codes`, whole frames; cut it to the original's length."""
+        return self.decoder(self.quantizer.decode(codes))
+
+    @torch.no_grad()
+    def reconstruct(self, audio: Tensor) -> Tensor:
+        """`audio` [batch, samples] through encoder, quantizer and decoder, of the same length."""
+        return self.forward(audio).audio
+
+
+def build(backbone: MDCTBackbone, make_quantizer: Callable[[int], Quantizer], seed: int) -> Codec:
+    """A codec whose backbone weights depend on `seed` alone, whatever its quantizer draws.
+
+    make_quantizer: called with the backbone's dim. Torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder, decoder = backbone.build()
+        torch.manual_seed(seed)
+        quantizer = make_quantizer(backbone.dim)
+    return Codec(encoder, quantizer, decoder, sample_rate=backbone.sample_rate, hop=backbone.hop)
+
