@@ -2,7 +2,7 @@
 
     python -m benchmarks.data [--corpus demo] [--sample-rate 16000] [--seconds 3]
 
-Prints a table. The last row reads the same crops with soundfile from FLAC files, as loaders without shards do.
+Prints a table. Its last row reads the same crops with soundfile from FLAC files, as without shards.
 """
 
 import argparse

@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,7 @@ from rich.progress import TaskID
 from experiments import corpora, shards
 from experiments.audio import FULL_SCALE, TARGET_DBFS, Float32, Int16, level_gains, resample, to_int16
 from experiments.corpora import Clip, Corpus, DataError, Progress
-from experiments.shards import SPLITS, CacheError, Columns, Index
+from experiments.shards import SPLITS, CacheError, Columns, Index, cache_directory
 
 __all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare", "progress_bar"]
 
@@ -119,19 +117,6 @@ class Shards:
         return f"{self.name} ({kind}{self.sample_rate} Hz): {', '.join(parts)}{left_out}"
 
 
-def cache_directory() -> Path:
-    """$CODECBENCH_CACHE, else `codecbench` in the user's cache directory of this system."""
-    if chosen := os.environ.get("CODECBENCH_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "codecbench"
-
-
 def prepare(
     spec: str, *, sample_rate: int, cache: Path | None = None, progress: Progress | None = None
 ) -> Shards:
@@ -150,7 +135,7 @@ def prepare(
     try:
         if index := _open(target):
             return Shards(target, index)
-        with shards.locked(target):
+        with shards.locked(target) as alone:
             if index := _open(target):  # made by another process while this one waited
                 return Shards(target, index)
             if corpus.native_rate and corpus.native_rate != sample_rate:
@@ -159,7 +144,7 @@ def prepare(
             else:
                 corpus.fetch(root, progress)
                 clips = corpus.clips(sample_rate)
-            index = _write(corpus, clips, sample_rate, target, progress)
+            index = _write(corpus, clips, sample_rate, target, alone, progress)
     except OSError as error:
         raise DataError(
             f"cannot use the cache {root}: {error.strerror or error}. "
@@ -204,11 +189,16 @@ def _resampled(base: Shards, sample_rate: int) -> Iterator[Clip]:
 
 
 def _write(
-    corpus: Corpus, clips: Iterator[Clip], sample_rate: int, target: Path, progress: Progress | None
+    corpus: Corpus,
+    clips: Iterator[Clip],
+    sample_rate: int,
+    target: Path,
+    alone: bool,
+    progress: Progress | None,
 ) -> Index:
     stage = f"preparing {corpus.name} at {sample_rate} Hz"
     report: list[tuple[str, str, str]] = []
-    with shards.atomic_directory(target) as directory:
+    with shards.atomic_directory(target, alone) as directory:
         writer = shards.Writer(directory)
         try:
             for done, clip in enumerate(clips, 1):

@@ -79,11 +79,11 @@ class Libri:
         entries: list[Entry] = []
         for subset in self.subsets:
             archive = folder / f"{subset}.tar.gz"
-            with shards.locked(folder / subset):
+            with shards.locked(folder / subset) as alone:
                 if not (folder / subset).is_dir():
                     url = f"{site}/{NUMBERS[self.kind]}/{subset}.tar.gz"
                     download(url, archive, CHECKSUMS[self.kind][subset], progress)
-                    _unpack(archive, folder / subset, subset, progress)
+                    _unpack(archive, folder / subset, alone, progress)
             split = split_of_folder(subset)
             for path in sorted((folder / subset).rglob("*")):
                 if path.suffix in READABLE:
@@ -174,15 +174,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unpack(archive: Path, target: Path, subset: str, progress: Progress | None) -> None:
+def _unpack(archive: Path, target: Path, alone: bool, progress: Progress | None) -> None:
     """The folder `<corpus>/<subset>` of the archive becomes `target`, in one step at the end."""
     if progress:
         progress(f"unpacking {archive.name}", 0, 1)
-    with shards.atomic_directory(target) as directory, tarfile.open(archive) as tar:
+    with shards.atomic_directory(target, alone) as directory, tarfile.open(archive) as tar:
         tar.extractall(directory, filter="data")
-        inner = next((path for path in directory.glob(f"*/{subset}") if path.is_dir()), None)
+        inner = next((path for path in directory.glob(f"*/{target.name}") if path.is_dir()), None)
         if inner is None:
-            raise DataError(f"{archive}: holds no folder {subset}; remove it and run again")
+            raise DataError(f"{archive}: holds no folder {target.name}; remove it and run again")
         for path in list(inner.iterdir()):
             path.rename(directory / path.name)
         shutil.rmtree(inner.parent)

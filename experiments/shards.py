@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,19 @@ SPLITS = ("train", "validation", "test")
 SHARD_SAMPLES = 2**28  # 512 MiB a file
 FULL_CHECK_BYTES = 2**30  # a larger cache is checked by sizes and by the ends of its files only
 END_BYTES = 2**16
+
+
+def cache_directory() -> Path:
+    """$CODECBENCH_CACHE, else `codecbench` in the user's cache directory of this system."""
+    if chosen := os.environ.get("CODECBENCH_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "codecbench"
 
 
 class CacheError(ValueError):
@@ -175,23 +189,30 @@ class Writer:
 
 
 @contextlib.contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of one cache entry; a second preparer waits. The system frees it if the holder dies."""
+def locked(target: Path) -> Iterator[bool]:
+    """Hold the lock of one cache entry; a second preparer waits. The system frees it if the holder dies.
+
+    Yields whether there is such a lock; without (Windows, some network disks) the first to finish wins.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f".{target.name}.lock").open("w") as file:
         try:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # no locks here: both preparers work, the first rename wins
-            pass
-        yield
+            held = True
+        except (ImportError, OSError):
+            held = False
+        yield held
 
 
 @contextlib.contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
-    """A temporary directory that takes the place of `target` if the block succeeds, and vanishes if not."""
-    for stale in target.parent.glob(f".{target.name}.partial-*"):
+def atomic_directory(target: Path, alone: bool) -> Iterator[Path]:
+    """A temporary directory that takes the place of `target` if the block succeeds, and vanishes if not.
+
+    What a killed predecessor left is removed if this process is known to be `alone` (see `locked`).
+    """
+    for stale in target.parent.glob(f".{target.name}.partial-*") if alone else ():
         shutil.rmtree(stale, ignore_errors=True)
     partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:12]}")
     partial.mkdir(parents=True)

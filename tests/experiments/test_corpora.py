@@ -149,7 +149,6 @@ def test_many_speaker_folders_split_by_speaker(tmp_path: Path) -> None:
     speakers = {split: set(shards.split(split).speakers) for split in ("train", "validation", "test")}
     assert sum(len(group) for group in speakers.values()) == 8 == len(set().union(*speakers.values()))
     assert all(speakers.values())
-    assert speakers["train"] >= {"speaker0"} or "speaker0" in speakers["test"] | speakers["validation"]
 
 
 def test_folders_named_like_splits_are_the_splits(tmp_path: Path) -> None:
