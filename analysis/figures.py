@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,7 +46,112 @@ def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         yield Drawn(f"voronoi-{file_name(str(label))}", figure, use_frame(grids, histograms))
 
 
-FIGURES = (voronoi,)
+def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against bitrate, where some quantizer was measured at several rates."""
+    from analysis.estimates import summary
+    from analysis.rate_distortion import has_curves, rate_distortion_figure
+
+    frame = summary(results)
+    if has_curves(frame):
+        yield Drawn("rate-distortion", rate_distortion_figure(frame, scale=scale), frame)
+
+
+def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Losses and validation metrics against steps."""
+    from analysis.learning import curves, learning_figure
+
+    if len(results.histories):
+        frame = curves(results.histories)
+        yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
+
+
+def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """How evenly each factor's codes are used."""
+    from analysis.utilisation import rank_figure, ranks
+
+    if len(results.usage):
+        frame = ranks(results.usage)
+        yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame)
+
+
+def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Codes used against codebook size."""
+    from analysis.utilisation import size_figure, sizes
+
+    if "usage/used_fraction" in results.finished:
+        frame = sizes(results.finished)
+        yield Drawn("utilisation", size_figure(frame, scale), frame)
+
+
+def cost(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against cost."""
+    from analysis.estimates import logged_metrics
+    from analysis.trade_offs import COSTS, cost_figure, cost_frame
+
+    metrics = logged_metrics(results)
+    if metrics and any(name in results.finished for name in COSTS):
+        frame = cost_frame(results, metrics[0])
+        frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
+        yield Drawn("cost", cost_figure(frame, scale), frame)
+
+
+def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The two best quantizers of the main rate against each other, utterance by utterance."""
+    from analysis.estimates import logged_metrics, quality_column, summary
+    from analysis.trade_offs import utterance_figure, utterance_frame
+
+    for metric in logged_metrics(results)[:1]:
+        frame = summary(results, [metric]).set_index("label")
+        main = [label for label in main_labels(results) if frame.loc[label, "bitrate"] > 0]
+        best = frame.loc[main, "mean"].sort_values(
+            ascending=quality_column(metric).higher_is_better is False, kind="stable"
+        )
+        if len(best) > 1:
+            pairs = utterance_frame(results, metric, str(best.index[1]), str(best.index[0]))
+            if len(pairs):
+                yield Drawn(
+                    f"utterances-{metric}",
+                    utterance_figure(pairs, metric, frame.loc[best.index[0], "quantizer"], scale),
+                    pairs,
+                )
+
+
+def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """One utterance through every system."""
+    from analysis.spectrograms import gather, long_term, spectrogram_figure
+
+    found = gather(results, main_labels(results))
+    if found:
+        utterance, clips, rate = found
+        figure = spectrogram_figure(clips, rate, f"utterance {utterance}", scale)
+        yield Drawn("spectrograms", figure, long_term(clips, rate))
+
+
+def main_labels(results: Results) -> list[str]:
+    """The unquantized systems, and the quantizers of the rate that most of them share."""
+    from analysis.tables import rate_groups
+
+    means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    rates = {str(label): float(rate) for label, rate in zip(means.index, means.to_numpy(), strict=True)}
+    coded = {label: rate for label, rate in rates.items() if rate > 0}
+    ceiling = [label for label in rates if label not in coded]
+    return ceiling + (rate_groups(coded)[0] if coded else [])
+
+
+def _quantizers(results: Results) -> dict[str, str]:
+    return {str(run["label"]): str(run["quantizer"]) for run in records(results.runs)}
+
+
+FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
+    voronoi,
+    rate_distortion,
+    learning,
+    code_ranks,
+    utilisation,
+    cost,
+    utterances,
+    spectrograms,
+)
 
 
 def write_all(

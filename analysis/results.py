@@ -64,6 +64,7 @@ class Results:
     runs: pd.DataFrame
     _client: MlflowClient = field(repr=False, compare=False)
     _downloads: Path = field(repr=False, compare=False)
+    _copies: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
@@ -144,11 +145,11 @@ class Results:
         listed = self._client.list_artifacts(run_id, None if folder == "." else folder)
         if path not in {entry.path for entry in listed}:
             return None
-        target = self._downloads / run_id
-        target.mkdir(exist_ok=True)
-        if not (target / path).exists():
-            self._client.download_artifacts(run_id, path, str(target))
-        return target / path
+        if (run_id, path) not in self._copies:
+            target = self._downloads / run_id / Path(path).parent
+            target.mkdir(parents=True, exist_ok=True)
+            self._copies[run_id, path] = Path(self._client.download_artifacts(run_id, path, str(target)))
+        return self._copies[run_id, path]
 
     def audio(self, run_id: str) -> dict[str, dict[str, Path]]:
         """Logged audio by utterance: `{"utt": {"reference": path, "reconstruction": path}}`."""

@@ -111,6 +111,9 @@ def save(
 ) -> list[Path]:
     """Write `stem.<format>` and, with `data`, `stem.csv`; the same figure gives the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    if figure.get_layout_engine() is not None:  # once, not for every format
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     written = []
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import DEFAULT_COLUMNS, SCORED, Column, select
+from analysis.estimates import estimate
 from analysis.results import Results, records
 
 RATE_TOLERANCE = 0.02
@@ -191,29 +192,11 @@ def _row(
 
 
 def _value_cell(runs: pd.DataFrame, column: Column, results: Results) -> Cell:
-    values = runs[column.source].astype(float)
-    mean = float(values.mean())
-    if not math.isfinite(mean):
+    value = estimate(results, runs, column.source)
+    if not math.isfinite(value.mean):
         return Cell()
-    low = high = None
-    if column.interval:
-        if len(runs) == 1:
-            low, high = (_scaled(runs, f"{column.source}_{end}", column) for end in ("low", "high"))
-        else:
-            from analysis.significance import mean_interval
-
-            scores = results.scores(column.source.removeprefix("eval/"), list(runs["run_id"]))
-            if scores.size:
-                interval = mean_interval(scores)
-                low, high = interval.low * column.scale, interval.high * column.scale
-    return Cell(mean * column.scale, low, high)
-
-
-def _scaled(runs: pd.DataFrame, name: str, column: Column) -> float | None:
-    if name not in runs:
-        return None
-    value = float(runs[name].iloc[0])
-    return value * column.scale if math.isfinite(value) else None
+    low, high = (end * column.scale if math.isfinite(end) else None for end in (value.low, value.high))
+    return Cell(value.mean * column.scale, low, high)
 
 
 def _scored_cell(

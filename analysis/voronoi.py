@@ -248,7 +248,8 @@ def _latents(axes: Axes, sample: np.ndarray, box: np.ndarray, reach: tuple[float
     if reach is not None:  # smoothing must not carry mass to where no latent can be
         box = np.stack([np.negative(reach), reach])
     counts, x, y = np.histogram2d(sample[:, 0], sample[:, 1], bins=100, range=box.T.tolist())
-    density = gaussian_filter(counts, 4, mode="reflect")
+    width = float(np.clip(4 * (20_000 / len(sample)) ** (1 / 6), 4, 9))  # Silverman's rate in two dimensions
+    density = gaussian_filter(counts, width, mode="reflect")
     falling = np.sort(density.ravel())[::-1]
     inside = np.cumsum(falling) / falling.sum()
     levels = sorted({float(falling[np.searchsorted(inside, mass)]) for mass in MASSES})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
@@ -34,6 +35,7 @@ class FakeRun:
     histograms: list[np.ndarray] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
     utterances: int = 12
+    audio: float | None = None  # level of the noise in the reconstruction
 
 
 def scores(run: FakeRun) -> pd.DataFrame:
@@ -96,10 +98,22 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
             np.savez(local / "histograms.npz", **{f"factor_{i}": h for i, h in enumerate(run.histograms)})
         if run.latents:
             np.savez(local / "latents.npz", **{f"pair_{i}": x for i, x in enumerate(run.latents)})
+        if run.audio is not None:
+            write_audio(local / "audio", run)
         client.log_artifacts(run_id, str(local))
         shutil.rmtree(local)
     client.set_terminated(run_id, "FINISHED" if run.status == "finished" else "FAILED")
     return run_id
+
+
+def write_audio(folder: Path, run: FakeRun, rate: int = 16_000) -> None:
+    folder.mkdir()
+    for number, name in enumerate(("utt00", "utt01", "utt02")):
+        time = np.arange(rate) / rate
+        sweep = np.sin(2 * np.pi * (200 + 900 * number) * time * (1 + time)) * np.hanning(rate) * 0.5
+        noise = np.random.default_rng(len(run.label)).normal(size=rate) * (run.audio or 0.0)
+        soundfile.write(folder / f"{name}.reference.flac", sweep, rate)
+        soundfile.write(folder / f"{name}.reconstruction.flac", np.clip(sweep + noise, -1, 1), rate)
 
 
 def final_metrics(run: FakeRun) -> dict[str, float]:
@@ -208,3 +222,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
             )
+
+
+def full_study() -> list[FakeRun]:
+    """Four quantizers at three rates with three seeds, everything logged."""
+    strength = {"vq": -0.5, "fsq": 0.0, "q2d2-hex": 0.3, "q2d2-rect": 0.05}
+    runs = [FakeRun("none", bits=0.0, effect=2.0, seed=seed, audio=0.001) for seed in range(3)]
+    for name, effect in strength.items():
+        for level, bits in ((5, 13.4), (7, 16.47), (9, 18.8)):
+            for seed in range(3):
+                generator = np.random.default_rng([seed, level, *name.encode()])
+                size = {5: 23, 7: 45, 9: 77}[level] if name == "q2d2-hex" else level**2
+                planar = name.startswith("q2d2")
+                tokens = generator.normal(size=(2000, 3)) * size / 5 + size / 2
+                codes = tokens.round().clip(0, size - 1).astype(int)
+                runs.append(
+                    FakeRun(
+                        f"{name} {bits} bit",
+                        quantizer=name,
+                        bits=bits,
+                        seed=seed,
+                        effect=effect + 0.3 * (bits - 13) + 0.15 * generator.normal(),
+                        audio=0.02 / level,
+                        params={"quantizer.config.levels": str([level] * 6)} if planar else {},
+                        metrics={
+                            "cost/real_time_factor": 0.01 + 0.002 * abs(effect),
+                            "usage/used_fraction": 1.0 if planar else 0.9 - level / 20,
+                        },
+                        histograms=[np.bincount(column, minlength=size) for column in codes.T],
+                        latents=[np.tanh(generator.normal(size=(500, 2))) * level / 2 for _ in range(3)]
+                        if planar
+                        else [],
+                    )
+                )
+    return runs
+
+
+@pytest.fixture(scope="session")
+def full(store: Store) -> Store:
+    store.study("full", full_study())
+    return store

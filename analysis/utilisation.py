@@ -1,0 +1,110 @@
+"""How evenly codes are used: rank-frequency curves, and use against codebook size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.style import DOUBLE_COLUMN, appearance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_COLUMNS = 3
+
+
+def ranks(usage: pd.DataFrame) -> pd.DataFrame:
+    """Codes by falling use: label, factor, rank (from 1), code, count, use (relative to uniform use).
+
+    `usage` is that of `Results`; the counts of a label's seeds must not be mixed, so its first seed is taken.
+    """
+    first = usage.groupby("label", sort=False)["seed"].transform("min")
+    mine = usage[usage["seed"] == first]
+    mine = mine.sort_values(["label", "factor", "count"], ascending=[True, True, False], kind="stable")
+    groups = mine.groupby(["label", "factor"], sort=False)
+    frame = mine.assign(
+        rank=groups.cumcount() + 1,
+        use=mine["count"]
+        * groups["count"].transform("size")
+        / groups["count"].transform("sum").clip(lower=1),
+    )
+    return frame[["label", "factor", "rank", "code", "count", "use"]].reset_index(drop=True)
+
+
+def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0) -> Figure:
+    """Rank-frequency curves of `ranks`, one panel a label, one line a factor; unused codes are left out."""
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(frame["label"]))
+    columns = min(len(labels), _COLUMNS)
+    rows = -(-len(labels) // columns)
+    width = DOUBLE_COLUMN * scale * columns / _COLUMNS
+    figure = Figure(figsize=(width + 0.3 * scale, 1.9 * scale * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for place, label in enumerate(labels):
+        colour, _ = appearance(label, (quantizers or {}).get(label, ""))
+        mine = frame[frame["label"] == label]
+        dead, total = int((mine["count"] == 0).sum()), len(mine)
+        for _, curve in mine[mine["count"] > 0].groupby("factor", sort=False):
+            axes[place].plot(curve["rank"], curve["use"], color=colour, alpha=0.8, marker=".", markersize=2)
+        axes[place].axhline(1, color="black", linestyle="--", linewidth=0.7)
+        axes[place].set(xscale="log", yscale="log")
+        factors = mine["factor"].nunique()
+        axes[place].set_title(
+            f"{label}\n{factors} factor{'s' * (factors > 1)}, {dead:,} of {total:,} codes unused"
+        )
+    for place, panel in enumerate(axes):
+        if place >= len(labels):
+            panel.set_axis_off()
+        if place + columns >= len(labels):
+            panel.set_xlabel("rank of the code")
+            panel.tick_params(labelbottom=True)
+        if place % columns == 0:
+            panel.set_ylabel("use / uniform use")
+    return figure
+
+
+def sizes(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a finished run with codes: label, quantizer, seed, codebook_size (of one stream), tokens, used,
+    uniform, entropy, each a fraction. `runs` is that of `Results`.
+    """
+    coded = runs[(runs["rate/bits_per_frame"] > 0) & runs["usage/used_fraction"].notna()]
+    size = 2 ** (coded["rate/bits_per_frame"] / coded["rate/streams"].clip(lower=1))
+    frame = coded[["label", "quantizer", "seed"]].assign(codebook_size=size)
+    for name, source in (
+        ("tokens", "tokens"),
+        ("used", "used_fraction"),
+        ("uniform", "uniform_used_fraction"),
+        ("entropy", "entropy_fraction"),
+    ):
+        frame[name] = coded.get(f"usage/{source}", np.nan)
+    return frame.reset_index(drop=True)
+
+
+def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+    """Codes used and entropy against codebook size; grey is what a uniform source would use of it."""
+    from matplotlib.figure import Figure
+
+    from analysis.estimates import series
+
+    figure = Figure(figsize=(DOUBLE_COLUMN * scale, 2.6 * scale), layout="constrained")
+    panels = figure.subplots(1, 2)
+    handles = {}
+    named = frame.assign(series=[series(label) for label in frame["label"]])
+    for panel, column, title in zip(
+        panels, ("used", "entropy"), ("codes used (%)", "entropy / maximum (%)"), strict=True
+    ):
+        for name, group in named.groupby("series", sort=False):
+            mean = group.groupby("codebook_size")[["used", "uniform", "entropy"]].mean()
+            colour, marker = appearance(str(name), str(group["quantizer"].iloc[0]))
+            if column == "used" and mean["uniform"].notna().any():
+                handles["uniform source"] = panel.scatter(
+                    mean.index, 100 * mean["uniform"], color="#555555", marker="_", s=110 * scale, zorder=4
+                )
+            (handles[str(name)],) = panel.plot(mean.index, 100 * mean[column], color=colour, marker=marker)
+        panel.set_xscale("log", base=2)
+        panel.set(xlabel="codebook size of a stream", ylabel=title, ylim=(0, 105))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
+    return figure
