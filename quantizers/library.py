@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 
 from .contract import Quantized, Quantizer, straight_through, zero_loss
@@ -13,8 +14,13 @@ class LibraryQuantizer(Quantizer):
     """An adapter: `call` runs the library's module, `lookup` decodes.
 
     What every adapter fixes: codes are int64; the auxiliary loss is 0 in eval mode (SimVQ and FSP keep
-    theirs on); features in eval mode are exactly those that decoding the codes gives.
+    theirs on); features in eval mode are exactly those that decoding the codes gives; empty batches pass.
     """
+
+    def decode(self, codes: Tensor) -> Tensor:
+        if not codes.numel():
+            return torch.zeros((*codes.shape[:2], self.dim), device=codes.device)
+        return super().decode(codes)
 
     @abstractmethod
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,6 +28,9 @@ class LibraryQuantizer(Quantizer):
         loss."""
 
     def quantize(self, features: Tensor) -> Quantized:
+        if not features.numel():
+            empty = features.new_zeros((*features.shape[:2], self.streams), dtype=torch.int64)
+            return Quantized(features, empty, zero_loss(features), {})
         quantized, codes, loss = self.call(features)
         codes = codes.long()
         if not self.training:

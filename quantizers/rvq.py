@@ -37,7 +37,7 @@ class RVQConfig(Config):
     codebook_dim: int | None = None
     commitment: float = 0.25
     decay: float = 0.99
-    revive_below: float = 0.05
+    revive_below: float = 0.1
     kmeans_iterations: int = 10
     rotation_trick: bool = False
 
@@ -128,7 +128,7 @@ class RVQ(Quantizer):
         total = torch.zeros((), device=codes.device)
         for stage, index in zip(self._stages, flat, strict=True):
             total = total + stage.lookup(index.unsqueeze(0))
-        return self.project_out(total.view(*codes.shape[:2], -1))
+        return self.project_out(total.view(*codes.shape[:2], self._stages[0].dim))
 
     def surrogate(self, features: Tensor) -> Tensor | None:
         return None if self.config.rotation_trick else self.project_out(self.project_in(features))

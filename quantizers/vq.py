@@ -46,7 +46,7 @@ class VQConfig(Config):
     codebook_dim: int | None = None
     commitment: float = 0.25
     decay: float = 0.99
-    revive_below: float = 0.05
+    revive_below: float = 0.1
     kmeans_iterations: int = 10
     rotation_trick: bool = False
 
