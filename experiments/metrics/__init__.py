@@ -4,9 +4,9 @@
 ``MetricFailure`` with the reason: a failure is a status, never a number.
 """
 
-from experiments.metrics.contract import Metric, MetricFailure, MetricUnavailable
+from experiments.metrics.contract import PROTOCOL, Metric, MetricFailure, MetricUnavailable
 from experiments.metrics.registry import available, core, get
-from experiments.metrics.signals import PROTOCOL, Signal
+from experiments.metrics.signals import Signal
 
 __all__ = [
     "PROTOCOL",

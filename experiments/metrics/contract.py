@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from experiments.metrics.signals import Signal
 
 
+PROTOCOL = "v1"
+
+
 class MetricFailure(Exception):
     """This metric has no value for this clip; the message is the reason, short enough for a table."""
 
@@ -43,7 +46,7 @@ class Metric:
     summary: str
     """One line: what it is good for."""
     distributions: tuple[str, ...] = ()
-    """Installed distributions whose versions decide the value; the first is named in the version."""
+    """Installed distributions whose versions decide the value; without any, the protocol's version does."""
     modules: tuple[str, ...] = ()
     """Modules that it imports when it runs; one that is missing makes it unavailable."""
     install: str = ""
@@ -64,7 +67,7 @@ class Metric:
     def version(self) -> str:
         """Backend and version(s), such as ``pesq 0.0.4``; two values compare only if these are equal."""
         if not self.distributions:
-            return self.backend
+            return f"{self.backend} {PROTOCOL}"
         return ", ".join(f"{name} {_installed_version(name)}" for name in self.distributions)
 
     def missing(self) -> tuple[str, ...]:

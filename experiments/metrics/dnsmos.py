@@ -63,7 +63,7 @@ def _metric(part: int, name: str, summary: str) -> Metric:
         backend="speechmos",
         measure=functools.partial(_measure, part),
         summary=summary,
-        distributions=("speechmos", "onnxruntime", "librosa"),
+        distributions=("speechmos",),
         modules=("speechmos", "onnxruntime", "librosa"),
         licence="MIT",
         cost="0.15 to 0.7, once for the four",

@@ -51,6 +51,24 @@ def _vuv_f1(reference: Signal, reconstruction: Signal) -> float:
     return 2 * float((expected & obtained).sum()) / float(expected.sum() + obtained.sum())
 
 
+def _pitch_rmse(reference: Signal, reconstruction: Signal) -> float:
+    both = np.logical_and(*_voicing(reference, reconstruction))
+    return pitch_rmse(_track(reference)[0][both], _track(reconstruction)[0][both])
+
+
+def _periodicity_rmse(reference: Signal, reconstruction: Signal) -> float:
+    reference.require_sound()
+    reference.require_seconds(0.1)
+    return float(np.sqrt(np.mean(np.square(_track(reference)[1] - _track(reconstruction)[1]))))
+
+
+def pitch_rmse(expected: np.ndarray, obtained: np.ndarray) -> float:
+    """Root mean square error in cents over frames ``[frames]`` in Hz that are voiced in both clips."""
+    if not len(expected):
+        raise MetricFailure("no frame voiced in both")
+    return float(np.sqrt(np.mean(np.square(1200 * np.log2(obtained / expected)))))
+
+
 METRICS = (
     Metric(
         name="vuv_f1",
@@ -63,7 +81,33 @@ METRICS = (
         distributions=("swift-f0",),
         modules=("swift_f0",),
         licence="MIT",
-        cost="0.010",
+        cost="0.016, once for the three",
         core=True,
+    ),
+    Metric(
+        name="pitch_rmse",
+        unit="cents",
+        higher_is_better=False,
+        sample_rate=_RATE,
+        backend="swift-f0",
+        measure=_pitch_rmse,
+        summary="intonation kept, over frames voiced in both; octave jumps dominate",
+        distributions=("swift-f0",),
+        modules=("swift_f0",),
+        licence="MIT",
+        cost="0.016, once for the three",
+    ),
+    Metric(
+        name="periodicity_rmse",
+        unit="",
+        higher_is_better=False,
+        sample_rate=_RATE,
+        backend="swift-f0",
+        measure=_periodicity_rmse,
+        summary="voicing strength kept; compare within one backend only",
+        distributions=("swift-f0",),
+        modules=("swift_f0",),
+        licence="MIT",
+        cost="0.016, once for the three",
     ),
 )

@@ -11,9 +11,9 @@ from experiments.metrics.contract import Metric, MetricUnavailable
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "pesq": ("pesq", "pesq_nb"),
     "stoi": ("stoi", "estoi"),
-    "spectral": ("mel_distance",),
+    "spectral": ("mel_distance", "stft_distance", "log_spectral_distance"),
     "si_sdr": ("si_sdr", "delay"),
-    "pitch": ("vuv_f1",),
+    "pitch": ("vuv_f1", "pitch_rmse", "periodicity_rmse"),
     "dnsmos": ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.metrics.contract import MetricFailure
+from experiments.metrics.contract import PROTOCOL, MetricFailure
 
 if TYPE_CHECKING:
     import torchaudio
 
-PROTOCOL = "v1"
+RESAMPLING = {"resampling_method": "sinc_interp_kaiser", "lowpass_filter_width": 64, "rolloff": 0.99}
+"""Long, with a late roll-off: what a codec loses just below the band edge stays audible to the metrics."""
 
 SILENCE = 2.0**-16
 """Peak, without any constant offset, below which a clip is silent: half a step of 16-bit audio."""
+
+LONGEST_SECONDS = 300.0
+"""A clip is an utterance: memory and time of the backends grow with its length."""
 
 LENGTH_TOLERANCE = 0.1
 """Lengths that differ by more than this share of the reference are not the same utterance."""
@@ -95,8 +99,8 @@ def prepare_pair(
 ) -> tuple[Signal, Signal]:
     """Check two clips ``[samples]`` and bring them to one length as the protocol says.
 
-    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, or lengths that
-    differ by more than a tenth.
+    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, too long, or lengths
+    that differ by more than a tenth.
     """
     reference = _checked(reference, "reference")
     reconstruction = _checked(reconstruction, "reconstruction")
@@ -106,10 +110,17 @@ def prepare_pair(
             f"reconstruction {len(reconstruction) / sample_rate:.2f} s"
         )
     length = min(len(reference), len(reconstruction))
+    if length > LONGEST_SECONDS * sample_rate:
+        raise MetricFailure(too_long(length / sample_rate))
     return (
         Signal(reference[:length], sample_rate, role="reference"),
         Signal(reconstruction[:length], sample_rate, role="reconstruction"),
     )
+
+
+def too_long(seconds: float) -> str:
+    """The reason for which a clip longer than ``LONGEST_SECONDS`` has no score."""
+    return f"too long: {seconds:.0f} s, at most {LONGEST_SECONDS:g} s; cut it into utterances"
 
 
 def _checked(samples: np.ndarray, role: str) -> np.ndarray:
@@ -132,7 +143,7 @@ def _checked(samples: np.ndarray, role: str) -> np.ndarray:
 def content_key(samples: np.ndarray, sample_rate: int) -> str:
     """Name of a clip by its content, for caches."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{PROTOCOL} {sample_rate} {samples.dtype.str} ".encode())
+    digest.update(f"{PROTOCOL} {RESAMPLING} {sample_rate} {samples.dtype.str} ".encode())
     digest.update(np.ascontiguousarray(samples).tobytes())
     return digest.hexdigest()
 
@@ -141,14 +152,7 @@ def content_key(samples: np.ndarray, sample_rate: int) -> str:
 def _resampler(source: int, target: int) -> torchaudio.transforms.Resample:
     import torchaudio
 
-    # Long and with a late roll-off: what a codec loses just below the band edge stays audible to the metrics.
-    return torchaudio.transforms.Resample(
-        source,
-        target,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.99,
-    )
+    return torchaudio.transforms.Resample(source, target, **RESAMPLING)
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:

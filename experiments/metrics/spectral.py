@@ -21,6 +21,7 @@ SCALES = ((8, 16), (16, 32), (32, 64), (64, 128))
 """(window in ms, mel bands): the most bands that leave none of them empty at 8 kHz and above."""
 
 FLOOR = 1e-5
+_LSD_WINDOW = 32
 
 
 @functools.lru_cache(maxsize=32)
@@ -65,6 +66,27 @@ def _mel_distance(reference: Signal, reconstruction: Signal) -> float:
     return float(np.mean(distances))
 
 
+def _stft_distance(reference: Signal, reconstruction: Signal) -> float:
+    """Spectral convergence plus log-magnitude L1, mean over windows (Yamamoto et al. 2020, eqs. 4 to 6)."""
+    reference.require_sound()
+    reference.require_seconds(SCALES[-1][0] / 1000)
+    distances = []
+    for milliseconds, _ in SCALES:
+        x, y = _magnitudes(reference, milliseconds), _magnitudes(reconstruction, milliseconds)
+        convergence = (x - y).norm() / x.norm()
+        difference = (x.clamp_min(FLOOR).log() - y.clamp_min(FLOOR).log()).abs().mean()
+        distances.append(float(convergence + difference))
+    return float(np.mean(distances))
+
+
+def _log_spectral_distance(reference: Signal, reconstruction: Signal) -> float:
+    """Root mean square over bins, mean over frames, of the difference in dB (Gray and Markel 1976)."""
+    reference.require_seconds(_LSD_WINDOW / 1000)
+    x, y = _magnitudes(reference, _LSD_WINDOW), _magnitudes(reconstruction, _LSD_WINDOW)
+    difference = 20 * (x.clamp_min(FLOOR).log10() - y.clamp_min(FLOOR).log10())
+    return float(difference.square().mean(0).sqrt().mean())
+
+
 METRICS = (
     Metric(
         name="mel_distance",
@@ -74,10 +96,33 @@ METRICS = (
         backend="codecbench",
         measure=_mel_distance,
         summary="multi-scale log-mel L1 over the full band; close to what codecs are trained on",
-        distributions=("codecbench",),
         modules=("torchaudio",),
         licence="Apache-2.0",
-        cost="0.003",
+        cost="0.004",
         core=True,
+    ),
+    Metric(
+        name="stft_distance",
+        unit="",
+        higher_is_better=False,
+        sample_rate=None,
+        backend="codecbench",
+        measure=_stft_distance,
+        summary="multi-resolution STFT distance over the full band, linear in frequency",
+        modules=("torchaudio",),
+        licence="Apache-2.0",
+        cost="0.005",
+    ),
+    Metric(
+        name="log_spectral_distance",
+        unit="dB",
+        higher_is_better=False,
+        sample_rate=None,
+        backend="codecbench",
+        measure=_log_spectral_distance,
+        summary="spectral envelope and fine structure alike; dominated by the quiet bins",
+        modules=("torchaudio",),
+        licence="Apache-2.0",
+        cost="0.002",
     ),
 )
