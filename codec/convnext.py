@@ -8,9 +8,7 @@ from torch import Tensor, nn
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution, layer norm, two pointwise layers, scaled and added to the input."""
 
-    def __init__(
-        self, width: int, expansion: int, kernel_size: int = 7, initial_scale: float = 0.3
-    ) -> None:
+    def __init__(self, width: int, expansion: int, kernel_size: int = 7, initial_scale: float = 0.3) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
         self.norm = nn.LayerNorm(width)

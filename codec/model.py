@@ -80,4 +80,3 @@ def build(backbone: MDCTBackbone, make_quantizer: Callable[[int], Quantizer], se
         torch.manual_seed(seed)
         quantizer = make_quantizer(backbone.dim)
     return Codec(encoder, quantizer, decoder, sample_rate=backbone.sample_rate, hop=backbone.hop)
-

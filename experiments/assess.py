@@ -1,0 +1,149 @@
+"""Everything that is measured on a trained codec: quality on the whole test split, use of codes, rates, cost."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from codec.model import Codec
+from experiments.data import Split
+from experiments.evaluate import aggregate, score
+from quantizers.usage import UsageCounter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATENT_POINTS = 20_000  # kept of each pair of channels, for figures
+
+MEANS = ("used_fraction", "dead_fraction", "perplexity", "entropy_bits", "entropy_fraction")
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """The test split through a codec.
+
+    audio: utterance to (reference, reconstruction), float32 [samples]. usage: `UsageCounter.report()`.
+    histograms: counts of each factor's codes. latents: `pair_0` and so on, [points, 2] in grid units, empty
+    where the quantizer has no plane. seconds of compute and of audio. exact: utterances whose codes alone
+    decode to the very features of the forward pass.
+    """
+
+    audio: dict[str, tuple[np.ndarray, np.ndarray]]
+    usage: dict[str, Any]
+    histograms: dict[str, np.ndarray]
+    latents: dict[str, np.ndarray]
+    compute_seconds: float
+    audio_seconds: float
+    exact: int
+
+
+@torch.inference_mode()
+def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -> Reconstructions:
+    """Run every clip of `split` through `codec`, in fp32. `check(done, asked)` is called after each."""
+    codec.eval()
+    device = next(codec.parameters()).device
+    quantizer = codec.quantizer
+    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    audio: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    coordinates: list[np.ndarray] = []
+    compute = seconds = 0.0
+    exact = 0
+    for index in range(len(split)):
+        reference = split.clip(index)
+        started = time.perf_counter()
+        output = codec(torch.from_numpy(reference)[None].to(device))
+        reconstruction = output.audio[0].cpu().numpy()
+        compute += time.perf_counter() - started
+        seconds += len(reference) / codec.sample_rate
+        quantized = output.quantized
+        if quantizer.streams:
+            counter.update(quantized.codes, quantizer.factors(quantized.codes))
+            exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
+            if "coordinates" in quantized.diagnostics:
+                coordinates.append(quantized.diagnostics["coordinates"][0].cpu().numpy())
+        audio[split.names[index]] = (reference, reconstruction)
+        check(index + 1, len(split))
+    return Reconstructions(
+        audio=audio,
+        usage=counter.report(),
+        histograms=counter.histograms(),
+        latents=_pairs(coordinates),
+        compute_seconds=compute,
+        audio_seconds=seconds,
+        exact=exact,
+    )
+
+
+def quality(
+    made: Reconstructions, sample_rate: int, metrics: tuple[str, ...], check: Callable[[int, int], None]
+) -> "tuple[pd.DataFrame, dict[str, float]]":
+    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals."""
+    references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
+    scores = score(references, reconstructions, sample_rate, metrics, progress=check)
+    values: dict[str, float] = {}
+    for row in aggregate(scores).to_dict("records"):
+        name = f"eval/{row['metric']}"
+        values |= {f"{name}_{count}": float(row[count]) for count in ("asked", "scored", "failed")}
+        measured = {name: row["mean"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        values |= {key: float(value) for key, value in measured.items() if np.isfinite(value)}
+    return scores, values
+
+
+def rates(codec: Codec, usage: Mapping[str, Any]) -> dict[str, float]:
+    """`rate/...`: nominal rates from the live module, and the bitrate of an entropy coder on this test set."""
+    values = {"rate/frame_rate": codec.frame_rate, "rate/streams": float(codec.quantizer.streams)}
+    if codec.quantizer.streams:
+        values |= {
+            "rate/token_rate": codec.token_rate,
+            "rate/bits_per_frame": codec.quantizer.bits_per_frame,
+            "rate/bitrate": codec.bitrate,
+            "rate/entropy_bitrate": codec.frame_rate * usage["entropy_bits_per_frame"],
+        }
+    return values
+
+
+def use(report: Mapping[str, Any]) -> dict[str, float]:
+    """`usage/...`: means over factors, beside what a uniform source of as many tokens would show."""
+    if not report["factors"]:
+        return {}
+    names = ("tokens", *MEANS, "uniform_used_fraction", "uniform_perplexity")
+    values = {f"usage/{name}": float(report[name]) for name in names}
+    joint = report["joint"] or {}
+    return values | {f"usage/joint_{name}": float(joint[name]) for name in MEANS if name in joint}
+
+
+def cost(codec: Codec, made: Reconstructions) -> dict[str, float]:
+    """`cost/...`: parameters, and seconds of compute for a second of audio, encoder to decoder."""
+    return {
+        "cost/parameters": float(sum(p.numel() for p in codec.parameters())),
+        "cost/quantizer_parameters": float(sum(p.numel() for p in codec.quantizer.parameters())),
+        "cost/real_time_factor": made.compute_seconds / made.audio_seconds,
+    }
+
+
+class _Side(Mapping[str, np.ndarray]):
+    """One side of the pairs, read as `score` asks for it."""
+
+    def __init__(self, audio: Mapping[str, tuple[np.ndarray, np.ndarray]], side: int) -> None:
+        self.audio, self.side = audio, side
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.audio[name][self.side]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.audio)
+
+    def __len__(self) -> int:
+        return len(self.audio)
+
+
+def _pairs(coordinates: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Evenly spaced points of all utterances, split into pairs of channels."""
+    if not coordinates:
+        return {}
+    every = np.concatenate(coordinates)
+    kept = every[np.linspace(0, len(every) - 1, min(len(every), LATENT_POINTS)).astype(int)]
+    return {f"pair_{i}": kept[:, 2 * i : 2 * i + 2] for i in range(kept.shape[1] // 2)}
