@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from codec.backbones import MDCTBackbone
+from codec.backbones import Backbone
 from quantizers import Quantized, Quantizer
 
 
@@ -46,7 +46,9 @@ class Codec(nn.Module):
 
     def features(self, audio: Tensor) -> Tensor:
         """Unquantized features [batch, frames, dim] of `audio` [batch, samples], padded to whole frames."""
-        return self.encoder(functional.pad(audio, (0, -audio.shape[-1] % self.hop)))
+        if not getattr(self.encoder, "takes_any_length", False):
+            audio = functional.pad(audio, (0, -audio.shape[-1] % self.hop))
+        return self.encoder(audio)
 
     def forward(self, audio: Tensor) -> CodecOutput:
         """Reconstruct `audio` [batch, samples] through the quantizer."""
@@ -69,7 +71,7 @@ class Codec(nn.Module):
         return self.forward(audio).audio
 
 
-def build(backbone: MDCTBackbone, make_quantizer: Callable[[int], Quantizer], seed: int) -> Codec:
+def build(backbone: Backbone, make_quantizer: Callable[[int], Quantizer], seed: int) -> Codec:
     """A codec whose backbone weights depend on `seed` alone, whatever its quantizer draws.
 
     make_quantizer: called with the backbone's dim. Torch's global generator is left as it was.

@@ -1,0 +1,101 @@
+"""The convolutional encoder of SoundStream and EnCodec (arXiv 2107.03312, 2210.13438), as WavTokenizer uses
+it (arXiv 2408.16532): audio [batch, samples] to features [batch, frames, dim]."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from codec.weight_norm import weight_norm
+
+
+class EdgeConv1d(nn.Module):
+    """Convolution over a signal reflected at both ends; ceil(length / stride) frames, whatever the length."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, stride
+        self.conv = weight_norm(nn.Conv1d(inputs, outputs, kernel_size, stride))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """[batch, inputs, length] to [batch, outputs, ceil(length / stride)]."""
+        overlap = self.kernel_size - self.stride
+        right = overlap // 2
+        missing = -signal.shape[-1] % self.stride
+        return self.conv(reflect(signal, overlap - right, right + missing))
+
+
+def reflect(signal: Tensor, left: int, right: int) -> Tensor:
+    """`signal` [batch, channels, length] mirrored at both ends, of any length from 1.
+
+    A signal too short to be mirrored that far is followed by zeros first.
+    """
+    if not left and not right:
+        return signal
+    short = max(0, max(left, right) - signal.shape[-1] + 1)
+    if short:
+        signal = functional.pad(signal, (0, short))
+    padded = functional.pad(signal, (left, right), mode="reflect")
+    return padded[..., : padded.shape[-1] - short]
+
+
+class ResidualUnit(nn.Module):
+    """Two convolutions through half the channels, beside a pointwise one."""
+
+    def __init__(self, width: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.narrow = EdgeConv1d(width, width // 2, kernel_size)
+        self.widen = EdgeConv1d(width // 2, width, 1)
+        self.shortcut = EdgeConv1d(width, width, 1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        hidden = self.narrow(functional.elu(signal))
+        return self.shortcut(signal) + self.widen(functional.elu(hidden))
+
+
+class Stage(nn.Module):
+    """A residual unit, then a strided convolution to twice the channels."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.residual = ResidualUnit(width)
+        self.down = EdgeConv1d(width, 2 * width, 2 * stride, stride)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return self.down(functional.elu(self.residual(signal)))
+
+
+class SEANetEncoder(nn.Module):
+    """Strided stages, an LSTM with a skip connection, and a last convolution to `dim` channels.
+
+    strides: as the papers write them, from the coarsest to the finest; they are applied in reverse. Their
+        product is the hop.
+    width: channels before the first stage; each stage doubles them.
+    Any length from one sample gives ceil(samples / hop) frames.
+    """
+
+    takes_any_length = True
+
+    def __init__(
+        self, *, strides: Sequence[int] = (8, 5, 4, 2), width: int = 32, lstm_layers: int = 2, dim: int = 512
+    ) -> None:
+        super().__init__()
+        self.hop = math.prod(strides)
+        self.stem = EdgeConv1d(1, width, 7)
+        self.stages = nn.ModuleList(
+            Stage(width * 2**index, stride) for index, stride in enumerate(reversed(strides))
+        )
+        width *= 2 ** len(strides)
+        self.lstm = nn.LSTM(width, width, lstm_layers)
+        self.project_out = EdgeConv1d(width, dim, 7)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        signal = self.stem(audio.unsqueeze(1))
+        for stage in self.stages:
+            signal = stage(signal)
+        frames = signal.permute(2, 0, 1)
+        remembered = self.lstm(frames)[0] + frames
+        features = self.project_out(functional.elu(remembered.permute(1, 2, 0)))
+        return features.mT.to(torch.float32)
