@@ -109,6 +109,7 @@ def synthesise() -> Iterator[tuple[Utterance, Int16]]:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
+                    start_new_session=True,  # an interrupt is the parent's to handle
                 )
             )
             # Resampling will change the pace by the pitch factor: speak slower or faster to make up for it.

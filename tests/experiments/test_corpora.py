@@ -57,6 +57,13 @@ def three_files(tmp_path: Path) -> Path:
     return root
 
 
+def median_pitch(audio: np.ndarray) -> float:
+    from swift_f0 import SwiftF0
+
+    track = SwiftF0().detect(audio, RATE)
+    return float(np.median(np.asarray(track.pitch_hz)[np.asarray(track.confidence) > 0.5]))
+
+
 # ---- demo ------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +109,11 @@ def test_demo_is_prepared_once_labelled_synthetic_and_the_same_each_time(
         "demo", sample_rate=RATE, cache=tmp_path / "1", progress=lambda *a: pytest.fail("again")
     )
     assert again.content_hash == first.content_hash
+    deep, plain = first.split("train").clip(0), first.split("validation").clip(0)
+    assert [u.voice.pitch for u in few[:2]] == [0.8, 1.0]
+    assert few[0].text == few[1].text
+    assert len(deep) * few[0].pace == pytest.approx(len(plain) * few[1].pace, rel=0.1)
+    assert median_pitch(deep) / median_pitch(plain) == pytest.approx(0.8, abs=0.06)
     clip = first.split("train").clip(0)
     assert 1.0 < len(clip) / RATE < 8.0
     assert np.sqrt(np.mean(clip**2)) == pytest.approx(10 ** (-26 / 20), rel=1e-3)
@@ -133,6 +145,9 @@ def test_folder_reads_every_format_mixes_to_mono_and_resamples(tmp_path: Path) -
     names = all_names(shards)
     assert names == ["a.wav", "e.WAV", "sub/b.flac", "sub/c.ogg", "sub/d.mp3"]
     assert not shards.skipped
+    home = next(shards.split(s) for s, names in splits_of(shards).items() if "a.wav" in names)
+    mixed = home.clip(list(home.names).index("a.wav"), normalise=False)
+    np.testing.assert_allclose(mixed, (tone() + tone(pitch=330)) / 2, atol=1e-4)
     notes = {name: why for name, _, why in shards.report}
     assert notes["a.wav"] == "2 channels mixed to mono"
     assert "upsampled from 8000 Hz" in notes["e.WAV"]

@@ -70,6 +70,7 @@ def test_int16_rounding_round_trips_and_clips() -> None:
     stored = np.arange(-32768, 32768, 7, dtype=np.int16)
     np.testing.assert_array_equal(to_int16(stored / 32768), stored)
     np.testing.assert_array_equal(to_int16(np.array([1.5, -1.5])), [32767, -32768])
+    np.testing.assert_array_equal(to_int16(np.array([0.6, -0.6, 0.4]) / 32768), [1, -1, 0])
 
 
 def test_gains_reach_the_target_and_respect_both_limits() -> None:
@@ -163,8 +164,9 @@ def test_clips_are_drawn_by_length_and_starts_uniformly(prepared: data.Shards) -
 
 
 def test_crops_are_pieces_of_their_clips_at_the_target_level(prepared: data.Shards) -> None:
-    sampler = crops(prepared)
+    sampler = crops(prepared, batch_size=200)
     clips, starts = sampler.positions(2)
+    assert (starts < 0).any()
     for row, clip, start in zip(sampler.batch(2), clips, starts, strict=True):
         expected = np.zeros(8_000)
         pcm = sampler.split.pcm(clip, max(0, start), max(0, start) + 8_000)[:8_000]
