@@ -129,14 +129,6 @@ def test_bound_counts_bursts():
     assert most_utterances(Signal(bursts, RATE), RATE) == 20
 
 
-def test_estoi_gives_the_same_bits_and_leaves_the_global_generator_alone():
-    np.random.seed(3)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    noisy = GOOD + HOSTILE["noise"]
-    assert outcome("estoi", GOOD, noisy) == outcome("estoi", GOOD, noisy)
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
-
-
 @pytest.mark.slow
 def test_dnsmos_hostile():
     for kind, clip in HOSTILE.items():
