@@ -1,4 +1,4 @@
-"""Everything that is measured on a trained codec: quality on the whole test split, use of codes, rates, cost."""
+"""What is measured on a trained codec: quality on the whole test split, use of codes, rates, cost."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +93,7 @@ def quality(
 
 
 def rates(codec: Codec, usage: Mapping[str, Any]) -> dict[str, float]:
-    """`rate/...`: nominal rates from the live module, and the bitrate of an entropy coder on this test set."""
+    """`rate/...`: nominal rates from the live module; bitrate of an entropy coder on this test set."""
     values = {"rate/frame_rate": codec.frame_rate, "rate/streams": float(codec.quantizer.streams)}
     if codec.quantizer.streams:
         values |= {

@@ -149,6 +149,13 @@ def expand(study: Study, corpus: CorpusIdentity) -> list[Run]:
     ]
 
 
+def sample_rate(study: Study) -> int:
+    """Sample rate of the study's backbone, in Hz."""
+    from codec import backbones
+
+    return backbones.get(study.backbone.name, study.backbone.options).sample_rate
+
+
 def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
     """The options of the configuration that `choice` comes to, presets of the name left out."""
     import quantizers

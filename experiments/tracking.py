@@ -1,4 +1,4 @@
-"""The tracking store: names of its schema, and writing runs to MLflow so that nothing is logged twice or lost."""
+"""The tracking store: names of its schema, and writing to MLflow so that nothing is lost or logged twice."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient as Client
     from mlflow.entities import Run as MlflowRun
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -62,7 +62,7 @@ class Store:
 
         self.uri, self.study = uri, study
         with _explained(uri):
-            self.client: MlflowClient = MlflowClient(tracking_uri=uri)
+            self.client: Client = MlflowClient(tracking_uri=uri)
             self.experiment_id = self._experiment(question)
 
     def _experiment(self, question: str) -> str:

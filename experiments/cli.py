@@ -1,0 +1,48 @@
+"""The command line. Commands live in `experiments/commands`; heavy imports in the commands' bodies."""
+
+import logging
+import sys
+
+import typer
+
+from experiments.commands import analysis, evaluate, run
+
+app = typer.Typer(
+    name="codecbench",
+    help="Which quantizer makes the better speech codec, at the same bitrate, and is the difference real?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+listing = typer.Typer(help="List what there is.", no_args_is_help=True)
+
+app.command()(run.run)
+app.command()(analysis.table)
+app.command()(analysis.figures)
+app.command()(analysis.voronoi)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.check_metrics)
+app.add_typer(listing, name="list")
+listing.command("studies")(run.list_studies)
+listing.command("metrics")(evaluate.list_metrics)
+
+
+def main() -> None:
+    """Entry point of `codecbench`: mistakes of the user end with one message, not with a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("stopped; nothing that was saved is lost", file=sys.stderr)
+        sys.exit(130)
+    except ValueError as error:
+        # Every error class that is meant for users derives from ValueError and is named ...Error; a bare
+        # ValueError is a mistake of ours and keeps its traceback.
+        if type(error) is ValueError:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Progress of a study on the terminal: a bar a run, or plain lines where there is no terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from experiments.runs import Run
+from experiments.worker import Update
+
+
+class RunProgress:
+    """Shows what the workers tell."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("[bold]{task.fields[label]:<18}"),
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._labels: dict[str, str] = {}
+        self._stages: dict[str, str] = {}
+
+    def __enter__(self) -> "RunProgress":
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def announce(self, todo: Sequence[Run], reused: set[str], broken: Mapping[str, tuple[str, str]]) -> None:
+        """Say what there is to do."""
+        say = self._console.print
+        if reused:
+            say(f"{len(reused)} runs are finished already; they are not trained again")
+        for status, reason in broken.values():
+            say(f"[yellow]a run {status} before[/] ({escape(reason)}); --retry trains it again")
+        if todo:
+            say(f"{len(todo)} runs to do; stopped with Ctrl-C, the same command goes on from there")
+        several = len({run.seed for run in todo}) > 1
+        for run in todo:
+            seed = f" seed {run.seed}" if several else ""
+            self._labels[run.hash] = f"{run.label}{seed}"
+            if start := run.warm_start():
+                self._labels[start.training_hash] = f"warm start{seed}"
+
+    def show(self, update: Update) -> None:
+        """Show one update."""
+        label = self._labels.get(update.key, "")
+        if update.outcome:
+            self._finish(update, label)
+        elif not label or update.stage.partition(":")[0] in ("failed", "diverged", "stopped"):
+            self._console.print(f"[yellow]{label or 'note'}[/]: {escape(update.stage)}")
+        elif self._console.is_terminal:
+            self._bar(update, label)
+        elif self._stages.get(update.key) != update.stage:
+            self._stages[update.key] = update.stage
+            self._console.print(f"{label}: {update.stage}")
+
+    def _bar(self, update: Update, label: str) -> None:
+        total = update.total or None
+        if update.key not in self._tasks:
+            self._tasks[update.key] = self._bars.add_task(update.stage, total=total, label=label, text="")
+        task = self._tasks[update.key]
+        if self._stages.get(update.key) != update.stage:
+            self._stages[update.key] = update.stage
+            self._bars.reset(task, description=update.stage, total=total, text="")
+        self._bars.update(task, completed=update.done, total=total, text=escape(update.text))
+
+    def _finish(self, update: Update, label: str) -> None:
+        if update.key in self._tasks:
+            task = self._tasks.pop(update.key)
+            self._bars.remove_task(task)
+        colour = "green" if update.outcome == "finished" else "yellow"
+        self._console.print(f"[{colour}]{update.outcome}[/] {escape(label)}")

@@ -1,0 +1,201 @@
+"""Running a study: what is finished is skipped, the rest is shared out to worker processes."""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments import tracking, worker
+from experiments.runs import CorpusIdentity, Run, expand, study_hash
+from experiments.study import Study
+from experiments.tracking import FINISHED, Store
+from experiments.worker import STOPPED, Job, Settings, Update
+
+LOST = "lost"  # the outcome of a run whose process was killed
+
+
+@dataclass
+class Summary:
+    """What came of a study: outcome by run hash, where a run was needed; `reused` were finished before."""
+
+    runs: list[Run]
+    parent_id: str
+    directory: Path
+    reused: set[str] = field(default_factory=set)
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> list[Run]:
+        return [r for r in self.runs if r.hash in self.reused or self.outcomes.get(r.hash) == FINISHED]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.finished) == len(self.runs)
+
+    @property
+    def stopped(self) -> bool:
+        return bool({STOPPED, LOST} & set(self.outcomes.values()))
+
+
+def default_workers() -> int:
+    """One worker a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_store(study: Study, runs: Sequence[Run], uri: str) -> tuple[Store, str]:
+    """The store of a study, and the id of the parent run of these very runs."""
+    store = Store(uri, study.name, study.question)
+    parent = store.start(
+        study.name,
+        {f"{tracking.TAG}status": tracking.RUNNING, **tracking.provenance()},
+        match={"kind": tracking.KIND_STUDY, "study_hash": study_hash(list(runs))},
+    )
+    store.log_params(parent, study.model_dump(mode="json"))
+    return store, parent
+
+
+def pending(
+    runs: Sequence[Run], store: Store, retry: bool
+) -> tuple[list[Run], set[str], dict[str, tuple[str, str]]]:
+    """Runs to do, hashes of finished ones, and those that failed or diverged before with their reasons."""
+    known = store.statuses()
+    done = {run.hash for run in runs if known.get(run.hash, ("", ""))[0] == FINISHED}
+    broken = {
+        run.hash: known[run.hash]
+        for run in runs
+        if known.get(run.hash, ("", ""))[0] in (tracking.FAILED, tracking.DIVERGED) and not retry
+    }
+    return [run for run in runs if run.hash not in done and run.hash not in broken], done, broken
+
+
+def execute(
+    runs: Sequence[Run],
+    settings: Settings,
+    *,
+    workers: int,
+    show: Callable[[Update], None],
+) -> dict[str, str]:
+    """Do `runs` in worker processes, warm starts first; outcome by run hash.
+
+    On KeyboardInterrupt workers save their state, and their runs count as stopped.
+    """
+    warm = {run.training_hash: run for run in (r.warm_start() for r in runs) if run is not None}
+    needed = [
+        Job(run=run, warm_start=True)
+        for name, run in warm.items()
+        if not (settings.directory / name / "trained.json").exists()
+    ]
+    outcomes = _work(needed, settings, workers, show)
+    ready, kept_back = [], {}
+    for run in runs:
+        start = run.warm_start()
+        outcome = outcomes.get(start.training_hash, FINISHED) if start else FINISHED
+        if outcome == FINISHED:
+            ready.append(Job(run=run))
+        else:
+            kept_back[run.hash] = outcome
+    return {**kept_back, **_work(ready, settings, workers, show)}
+
+
+def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
+    """Prepare the corpus of a study, and say what it is."""
+    from experiments.data import prepare
+
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress)
+    return CorpusIdentity(
+        spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
+    )
+
+
+def run_study(
+    study: Study,
+    corpus: CorpusIdentity,
+    *,
+    uri: str,
+    directory: Path,
+    workers: int,
+    device: str = "cpu",
+    retry: bool = False,
+    announce: Callable[[Sequence[Run], set[str], dict[str, tuple[str, str]]], None],
+    show: Callable[[Update], None],
+) -> tuple[Summary, Store]:
+    """Run what is missing of `study`.
+
+    announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
+    """
+    runs = expand(study, corpus)
+    store, parent = open_store(study, runs, uri)
+    todo, reused, broken = pending(runs, store, retry)
+    announce(todo, reused, broken)
+    summary = Summary(runs, parent, directory, reused, {key: status for key, (status, _) in broken.items()})
+    if todo:
+        settings = Settings(
+            store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
+        )
+        summary.outcomes |= execute(todo, settings, workers=workers, show=show)
+    if summary.stopped:
+        store.pause(parent)
+    else:
+        store.set_status(parent, FINISHED if summary.complete else tracking.FAILED)
+    return summary, store
+
+
+def _work(
+    jobs: Sequence[Job],
+    settings: Settings,
+    workers: int,
+    show: Callable[[Update], None],
+) -> dict[str, str]:
+    """Do all `jobs` in worker processes; outcome by key."""
+    if not jobs:
+        return {}
+    context = multiprocessing.get_context("spawn")
+    updates: multiprocessing.Queue[Update] = context.Queue()
+    stop = context.Event()
+    outcomes: dict[str, str] = {}
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=context,
+        initializer=worker.initialise,
+        initargs=(updates, stop, settings),
+    )
+    futures = {pool.submit(worker.perform, job): job.key for job in jobs}
+    waiting = set(futures)
+    while waiting:
+        try:
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            _drain(updates, show)
+            for future in done:
+                key = futures[future]
+                outcomes[key] = _outcome(future)
+                show(Update(key=key, outcome=outcomes[key]))
+        except KeyboardInterrupt:
+            if stop.is_set():
+                raise  # a second Ctrl-C does not wait
+            stop.set()
+            for future in waiting:
+                future.cancel()
+            show(Update(key="", stage="stopping: saving the runs under way (Ctrl-C again: don't wait)"))
+    pool.shutdown()
+    _drain(updates, show)
+    return outcomes
+
+
+def _outcome(future: "Future[str]") -> str:
+    if future.cancelled():
+        return STOPPED
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return LOST
+
+
+def _drain(updates: "multiprocessing.Queue[Update]", show: Callable[[Update], None]) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            show(updates.get_nowait())
