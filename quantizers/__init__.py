@@ -11,6 +11,7 @@ from .fsp import FSP
 from .fsq import FSQ
 from .grouped import GroupedRVQ
 from .latent import Latent
+from .lattice import LatticeQuantizer
 from .none import Identity
 from .q2d2 import Q2D2
 from .registry import available, create, entry, options, register, validate
@@ -39,6 +40,7 @@ register(Latent, name="latent")
 register(Binary, name="lfq", preset={"stages": 1, "spherical": False})
 register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arXiv 2406.07548")
 register(Binary, name="residual-lfq", preset={"spherical": False})
+register(LatticeQuantizer, name="lattice")
 
 __all__ = [
     "Config",
