@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import pandas as pd
+
 from analysis.results import Results, records
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -48,12 +49,19 @@ def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Quality against bitrate, where some quantizer was measured at several rates."""
+    from analysis.comparisons import bd_rates
     from analysis.estimates import summary
-    from analysis.rate_distortion import has_curves, rate_distortion_figure
+    from analysis.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
 
     frame = summary(results)
     if has_curves(frame):
-        yield Drawn("rate-distortion", rate_distortion_figure(frame, scale=scale), frame)
+        metrics = dict.fromkeys(frame["metric"])
+        gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)
+        first = gains[gains["metric"] == next(iter(metrics))]
+        legend = {str(gain["series"]): bd_text(gain) for gain in records(first)}
+        yield Drawn("rate-distortion", rate_distortion_figure(frame, legend=legend, scale=scale), frame)
+        if gains["bd_rate"].notna().any():
+            yield Drawn("bd-rates", bd_figure(gains, scale), gains)
 
 
 def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -102,8 +110,8 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
     for metric in logged_metrics(results)[:1]:
         frame = summary(results, [metric]).set_index("label")
-        main = [label for label in main_labels(results) if frame.loc[label, "bitrate"] > 0]
-        best = frame.loc[main, "mean"].sort_values(
+        main = frame[(frame["bitrate"] > 0) & frame.index.isin(main_labels(results))]
+        best = main["mean"].sort_values(
             ascending=quality_column(metric).higher_is_better is False, kind="stable"
         )
         if len(best) > 1:
@@ -114,6 +122,26 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
                     utterance_figure(pairs, metric, frame.loc[best.index[0], "quantizer"], scale),
                     pairs,
                 )
+
+
+def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Paired differences to the best quantizer of the main rate, one panel a metric."""
+    from analysis.comparison_figures import difference_figure, differences_to_best
+
+    frame = differences_to_best(results, coded_labels(results))
+    if len(frame):
+        yield Drawn("differences", difference_figure(frame, _quantizers(results), scale), frame)
+
+
+def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Average ranks over utterances with Nemenyi's critical difference."""
+    from analysis.comparison_figures import rank_frame, ranking_figure
+    from analysis.estimates import logged_metrics
+
+    for metric in logged_metrics(results)[:1]:
+        frame = rank_frame(results, metric, coded_labels(results))
+        if len(frame) > 2:
+            yield Drawn(f"ranks-{metric}", ranking_figure(frame, _quantizers(results), scale), frame)
 
 
 def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -138,6 +166,12 @@ def main_labels(results: Results) -> list[str]:
     return ceiling + (rate_groups(coded)[0] if coded else [])
 
 
+def coded_labels(results: Results) -> list[str]:
+    """`main_labels` without the unquantized systems."""
+    rates = results.finished.groupby("label")["rate/bitrate"].mean()
+    return [label for label in main_labels(results) if rates[label] > 0]
+
+
 def _quantizers(results: Results) -> dict[str, str]:
     return {str(run["label"]): str(run["quantizer"]) for run in records(results.runs)}
 
@@ -150,6 +184,8 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     utilisation,
     cost,
     utterances,
+    differences,
+    critical_differences,
     spectrograms,
 )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.estimates import quality_column
-from analysis.style import DOUBLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,4 +78,35 @@ def rate_distortion_figure(
         loc="outside lower center",
         ncols=min(len(handles), 5 if columns == 2 else 3),
     )
+    return figure
+
+
+def bd_text(gain: Mapping[str, Any]) -> str:
+    """`, BD-rate -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`."""
+    if not np.isfinite(gain["bd_rate"]):
+        return ""
+    ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else ""
+    return f"\nBD-rate {gain['bd_rate']:+.0f} %{ends}"
+
+
+def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+    """BD-rates of `comparisons.bd_rates` with their intervals, one row a metric and series."""
+    from matplotlib.figure import Figure
+
+    known = frame[np.isfinite(frame["bd_rate"])].iloc[::-1]
+    figure = Figure(
+        figsize=(SINGLE_COLUMN * scale, (0.6 + 0.17 * max(len(known), 3)) * scale), layout="constrained"
+    )
+    panel = figure.subplots()
+    for place, (name, value, low, high) in enumerate(
+        zip(known["series"], known["bd_rate"], known["low"], known["high"], strict=True)
+    ):
+        colour, marker = appearance(str(name))
+        bars = np.nan_to_num(np.abs([[value - low], [high - value]]))
+        panel.errorbar(value, place, xerr=bars, color=colour, marker=marker, capsize=2)
+    panel.axvline(0, color="black", linewidth=0.7)
+    headers = [quality_column(metric).header for metric in known["metric"]]
+    names = [f"{name}, {header}" for name, header in zip(known["series"], headers, strict=True)]
+    panel.set_yticks(range(len(known)), names)
+    panel.set_xlabel(f"BD-rate against {frame['anchor'].iloc[0]} (%); less is better")
     return figure

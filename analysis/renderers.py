@@ -29,8 +29,10 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """The value alone."""
-    return cell.text or (MISSING if cell.value is None else number(cell.value, column.digits))
+    """The value alone, after `~` where it can't be told from the best."""
+    if cell.value is None:
+        return cell.text or MISSING
+    return ("~" if cell.mark == "tied" else "") + number(cell.value, column.digits)
 
 
 def interval_text(cell: Cell, column: Column) -> str:
@@ -112,7 +114,11 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
             view = grid(header=False)
             for row in shown:
                 cells = [_console_cell(row.cells[place], table.columns[place]) for place in places]
-                view.add_row(Text(row.label), *[Text(cell) for cell in cells])
+                marks = ["bold" if row.cells[place].mark else "" for place in places]
+                view.add_row(
+                    Text(row.label),
+                    *[Text(cell, style=mark) for cell, mark in zip(cells, marks, strict=True)],
+                )
             parts.append(view)
         parts += [Text(f"{row.label.ljust(_label_width(table))}  {row.message}") for row in told]
     return parts
@@ -137,8 +143,11 @@ def markdown(table: Table) -> str:
     for section in table.sections:
         lines.append("| *" + _md(section.title) + "* " + "| " * len(table.columns) + "|")
         for row in section.rows:
-            cells = _flat(row, table)
-            lines.append("| " + " | ".join(_md(text) for text in [row.label, *cells]) + " |")
+            cells = [
+                f"**{_md(text)}**" if cell.mark else _md(text)
+                for text, cell in zip(_flat(row, table), row.cells, strict=True)
+            ]
+            lines.append("| " + " | ".join([_md(row.label), *cells]) + " |")
     lines += ["", *[_md(line) for line in table.caption]]
     lines += [f"- {_md(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
@@ -155,7 +164,7 @@ def _flat(row: Row, table: Table) -> list[str]:
 
 
 def _md(text: str) -> str:
-    for character in "\\|*_<>`[]":
+    for character in "\\|*_<>`[]~":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())
 
@@ -167,14 +176,15 @@ def comma_separated(table: Table) -> str:
     head = ["quantizer", "section"]
     for column in table.columns:
         name = f"{column.key} ({column.unit})" if column.unit else column.key
-        head += [name, f"{column.key}_low", f"{column.key}_high"] if column.interval else [name]
+        extra = [f"{column.key}_{end}" for end in ("low", "high", "mark")] if column.interval else []
+        head += [name, *extra]
     writer.writerow([*head, "message"])
     for section in table.sections:
         for row in section.rows:
             line: list[object] = [row.label, section.title]
             for cell, column in zip(row.cells, table.columns, strict=True):
-                values = [cell.value, cell.low, cell.high] if column.interval else [cell.text or cell.value]
-                line += ["" if value is None else value for value in values]
+                ends: list[object] = [cell.low, cell.high, cell.mark] if column.interval else []
+                line += ["" if value is None else value for value in [cell.text or cell.value, *ends]]
             writer.writerow([*line, row.message])
     return stream.getvalue()
 
@@ -224,6 +234,7 @@ def latex(table: Table) -> str:
 def _tex_cell(cell: Cell, column: Column) -> str:
     value, interval = cell_text(cell, column), interval_text(cell, column)
     value = "---" if value == MISSING else _tex(value)
+    value = f"\\textbf{{{value}}}" if cell.mark else value
     return f"{value} {{\\scriptsize {interval}}}" if interval else value
 
 
@@ -236,7 +247,7 @@ _TEX = {
     "_": "\\_",
     "{": "\\{",
     "}": "\\}",
-    "~": "\\textasciitilde{}",
+    "~": "$\\sim$",
     "^": "\\textasciicircum{}",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
@@ -287,7 +298,8 @@ def _html_cell(cell: Cell, column: Column) -> str:
     data = "" if cell.value is None else f' data-value="{cell.value!r}"'
     interval = interval_text(cell, column)
     small = f" <small>{html.escape(interval)}</small>" if interval else ""
-    return f"<td{data}>{html.escape(cell_text(cell, column))}{small}</td>"
+    value = html.escape(cell_text(cell, column))
+    return f"<td{data}>{f'<strong>{value}</strong>' if cell.mark else value}{small}</td>"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

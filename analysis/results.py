@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
+import json
 import shutil
 import tempfile
 import weakref
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiments.tracking import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, quiet_mlflow, store_uri
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
-_TAG = "codecbench."
-_PARENT = "mlflow.parentRunId"
 _PAGE = 1000
+_NEEDED = ("rate/bits_per_frame", "rate/bitrate", "rate/streams")  # not logged where nothing is coded
 
 RUN_COLUMNS = {
     "run_id": "MLflow run",
@@ -62,6 +62,7 @@ class Results:
     study: str
     tracking_uri: str
     runs: pd.DataFrame
+    settings: Mapping[str, str]  # the study's own parameters, flattened
     _client: MlflowClient = field(repr=False, compare=False)
     _downloads: Path = field(repr=False, compare=False)
     _copies: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
@@ -119,7 +120,7 @@ class Results:
     @property
     def finished(self) -> pd.DataFrame:
         """The rows of `runs` that finished."""
-        return self.runs[self.runs["status"] == "finished"]
+        return self.runs[self.runs["status"] == FINISHED]
 
     def scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
         """Scores of one metric, `[runs, utterances]` in the order given; NaN where an utterance failed."""
@@ -181,39 +182,46 @@ def load(
 ) -> Results:
     """Read a study.
 
-    A study that was run again with other settings has several parent runs; the latest one counts unless
-    `parent` names another. `run_hashes` selects runs by identity instead, wherever in the study they are.
+    A study that was run again with other settings has several parent runs; the one worked on last counts
+    unless `parent` names another. `run_hashes` selects runs by identity instead.
 
     Raises:
         ResultsError: no store at that address, no such study, or nothing in it.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = store_uri(tracking_uri)
     client = _connect(uri)
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
         raise ResultsError(_unknown_study(study, uri, client))
     found = _search(client, experiment.experiment_id)
-    children = [run for run in found if run.data.tags.get(f"{_TAG}kind") == "run"]
-    if run_hashes is not None:
-        wanted = set(run_hashes)
-        children = [run for run in children if run.data.tags.get(f"{_TAG}run_hash") in wanted]
+    children = [run for run in found if run.data.tags.get(f"{TAG}kind") == KIND_RUN]
+    chosen = _parent(found, parent)
+    wanted = set(run_hashes or _hashes(chosen))
+    if wanted:
+        children = [run for run in children if run.data.tags.get(f"{TAG}run_hash") in wanted]
     else:
-        chosen = parent or _latest_parent(found)
-        children = [run for run in children if run.data.tags.get(_PARENT) == chosen]
+        own = chosen.info.run_id if chosen else None
+        children = [run for run in children if run.data.tags.get(PARENT_TAG) == own]
     if not children:
         raise ResultsError(
             f"study {study!r} in {uri} has no runs yet; start it with `codecbench run {study}`"
         )
-    runs = pd.DataFrame([_row(run) for run in _latest_of_each(children)])
+    settings = dict(chosen.data.params) if chosen else {}
+    rows = [_row(run) for run in _latest_of_each(children)]
+    place = {label: number for number, label in enumerate(_labels(settings))}
+    rows.sort(key=lambda row: (place.get(row["label"], len(place)), row["seed"] if place else 0))
+    runs = pd.DataFrame(rows)
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *_NEEDED])))
     first = [*RUN_COLUMNS]
     runs = runs[first + sorted(set(runs.columns) - set(first))]
     downloads = Path(tempfile.mkdtemp(prefix="codecbench-"))
-    results = Results(study=study, tracking_uri=uri, runs=runs, _client=client, _downloads=downloads)
+    results = Results(study, uri, runs, settings, _client=client, _downloads=downloads)
     weakref.finalize(results, shutil.rmtree, downloads, ignore_errors=True)
     return results
 
 
 def _connect(uri: str) -> MlflowClient:
+    quiet_mlflow()
     from mlflow import MlflowClient
 
     if uri.startswith("sqlite:///"):
@@ -249,9 +257,27 @@ def _search(client: MlflowClient, experiment_id: str) -> list[Run]:
             return runs
 
 
-def _latest_parent(runs: list[Run]) -> str | None:
-    parents = [run.info.run_id for run in runs if run.data.tags.get(f"{_TAG}kind") == "study"]
-    return parents[-1] if parents else None
+def _parent(runs: list[Run], wanted: str | None) -> Run | None:
+    """The parent run `wanted`, or the one that was worked on last."""
+    parents = [run for run in runs if run.data.tags.get(f"{TAG}kind") == KIND_STUDY]
+    if wanted is not None:
+        return next((run for run in parents if run.info.run_id == wanted), None)
+    # A parent under way has no end; one that was taken up again ends later than it began.
+    return max(parents, key=lambda run: (run.info.end_time is None, run.info.end_time or 0), default=None)
+
+
+def _hashes(parent: Run | None) -> list[str]:
+    """The runs that a study needs, where its parent lists them: a reused run has another parent."""
+    return (parent.data.tags.get(f"{TAG}run_hashes", "") if parent else "").split()
+
+
+def _labels(settings: Mapping[str, str]) -> list[str]:
+    """Labels in the order of the study file."""
+    try:
+        choices = json.loads(settings.get("quantizers", "[]"))
+        return [choice.get("label") or choice["name"] for choice in choices]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
 
 
 def _latest_of_each(runs: list[Run]) -> list[Run]:
@@ -259,12 +285,12 @@ def _latest_of_each(runs: list[Run]) -> list[Run]:
     best: dict[str, Run] = {}
     for run in runs:
         tags: Mapping[str, str] = run.data.tags
-        key = tags.get(f"{_TAG}run_hash", run.info.run_id)
+        key = tags.get(f"{TAG}run_hash", run.info.run_id)
         previous = best.get(key)
         keep_old = (
             previous is not None
-            and previous.data.tags.get(f"{_TAG}status") == "finished"
-            and tags.get(f"{_TAG}status") != "finished"
+            and previous.data.tags.get(f"{TAG}status") == FINISHED
+            and tags.get(f"{TAG}status") != FINISHED
         )
         if not keep_old:
             best[key] = run
@@ -273,7 +299,7 @@ def _latest_of_each(runs: list[Run]) -> list[Run]:
 
 def _row(run: Run) -> dict[str, Any]:
     tags: Mapping[str, str] = run.data.tags
-    row: dict[str, Any] = {name: tags.get(f"{_TAG}{name}", "") for name in RUN_COLUMNS}
+    row: dict[str, Any] = {name: tags.get(f"{TAG}{name}", "") for name in RUN_COLUMNS}
     row["run_id"] = run.info.run_id
     row["label"] = row["label"] or row["quantizer"] or run.info.run_name
     row["seed"] = int(row["seed"] or 0)

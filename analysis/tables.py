@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,12 +18,16 @@ RATE_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Cell:
-    """A value with its 95 % interval, or a text in its place."""
+    """A value with its 95 % interval, or a text in its place.
+
+    `mark` is `best`, `tied` (can't be told from the best at the 5 % level) or empty.
+    """
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     text: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Section:
 
     title: str
     rows: tuple[Row, ...]
+    comparable: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,15 @@ def comparison(
     """Put the systems of a study side by side, at equal bitrates only.
 
     Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's common one
-    (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own; unquantized,
+    (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own, unless the study
+    itself allows it; unquantized,
     failed and unfinished systems too.
 
     Raises:
         ColumnError: an unknown column.
     """
     chosen = tuple(select(columns))
+    allow_rate_mismatch |= results.settings.get("allow_rate_mismatch") == "true"
     runs = results.runs
     finished = results.finished
     conditions = _main_conditions(finished if len(finished) else runs)
@@ -94,8 +101,8 @@ def comparison(
     if ceiling:
         sections.append(Section("unquantized ceiling", tuple(rows[label] for label in ceiling)))
     coded = {label: rate for label, rate in rates.items() if rate > 0}
-    for title, members in _rate_groups(coded, bitrate, allow_rate_mismatch):
-        sections.append(Section(title, tuple(rows[label] for label in members)))
+    for title, members, comparable in _rate_groups(coded, bitrate, allow_rate_mismatch):
+        sections.append(Section(title, tuple(rows[label] for label in members), comparable))
     other = [
         _row(str(label), group, chosen, results, notes)
         for label, group in finished[~same.loc[finished.index]].groupby("label", sort=False)
@@ -107,6 +114,7 @@ def comparison(
         sections.append(
             Section("no result", tuple(_message_row(runs, label, chosen) for label in unfinished))
         )
+    sections = [_marked(section, chosen, results) for section in sections]
     notes += _partial_notes(runs, set(finished["label"]))
     notes += _usage_notes(summaries, chosen)
     return Table(
@@ -140,12 +148,13 @@ def rate_groups(rates: dict[str, float], tolerance: float = RATE_TOLERANCE) -> l
 
 def _rate_groups(
     rates: dict[str, float], bitrate: float | None, allow_mismatch: bool
-) -> list[tuple[str, list[str]]]:
+) -> list[tuple[str, list[str], bool]]:
+    """Title, labels, and whether they may be compared, of each section."""
     if not rates:
         return []
     if allow_mismatch:
         low, high = min(rates.values()) / 1e3, max(rates.values()) / 1e3
-        return [(f"bitrates differ, as the study allows: {low:.2f} to {high:.2f} kbit/s", list(rates))]
+        return [(f"bitrates differ, as the study allows: {low:.2f} to {high:.2f} kbit/s", list(rates), False)]
     main = [label for label in rates if bitrate and abs(rates[label] / bitrate - 1) <= RATE_TOLERANCE]
     groups = rate_groups({label: rate for label, rate in rates.items() if label not in main})
     several = [group for group in groups if len(group) > 1]
@@ -158,12 +167,35 @@ def _rate_groups(
     sections = []
     for group in several:
         centre = sum(rates[label] for label in group) / len(group) / 1e3
-        sections.append((f"at {centre:.2f} kbit/s (within 2 %)", group))
+        sections.append((f"at {centre:.2f} kbit/s (within 2 %)", group, True))
     if single:
         main_rate = bitrate or sum(rates[label] for label in several[0]) / len(several[0])
         off = ", ".join(f"{label} {100 * (rates[label] / main_rate - 1):+.1f} %" for label in single)
-        sections.append((f"more than 2 % off {main_rate / 1e3:.2f} kbit/s, not comparable ({off})", single))
+        sections.append(
+            (f"more than 2 % off {main_rate / 1e3:.2f} kbit/s, not comparable ({off})", single, False)
+        )
     return sections
+
+
+def _marked(section: Section, columns: Sequence[Column], results: Results) -> Section:
+    """Mark the best of each quality column, and what can't be told from it, in a section of equal rates."""
+    labels = [row.label for row in section.rows]
+    if not section.comparable or len(labels) < 2:
+        return section
+    from analysis.comparisons import leaders
+
+    rows = list(section.rows)
+    for place, column in enumerate(columns):
+        found = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
+        if found is None:
+            continue
+        best, tied = found
+        for number, row in enumerate(rows):
+            mark = "best" if row.label == best else "tied" if row.label in tied else ""
+            cells = list(row.cells)
+            cells[place] = replace(cells[place], mark=mark)
+            rows[number] = replace(row, cells=tuple(cells))
+    return replace(section, rows=tuple(rows))
 
 
 def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:
@@ -273,15 +305,19 @@ def _caption(results: Results, runs: pd.DataFrame, conditions: dict[str, str]) -
         f"corpus {first['corpus']} ({kind}, hash {str(conditions['corpus_hash'])[:12] or 'unknown'}); "
         f"{_utterances(runs)} test utterances; {listed}."
     ]
-    over = "utterances" if len(seeds) == 1 else "seeds and utterances"
-    caveat = (
-        ", one seed, so differences between trainings are not covered"
-        if len(seeds) == 1
-        else ", mean of seeds"
-    )
+    if len(seeds) == 1:
+        lines.append(
+            "[ ] 95 % interval over utterances; with one seed, differences between trainings are not covered "
+            "and nothing is marked as best."
+        )
+    else:
+        lines.append(
+            "Means of seeds, [ ] 95 % interval over seeds and utterances. Bold: best at its rate, ~ what "
+            "can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
+        )
     lines.append(
-        f"[ ] 95 % interval over {over}{caveat}. Codebook use: each factor's codes on the test set, "
-        "averaged over its factors (a pair, a channel, a stage). RTF: seconds of computing a second of audio."
+        "Codebook use: each factor's codes on the test set, averaged over factors (a pair, a channel, "
+        "a stage). RTF: seconds of computing a second of audio."
     )
     lines += _warm_start(runs)
     return lines

@@ -13,24 +13,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
+SHOWN = 1000  # points of a rank curve
 
 
 def ranks(usage: pd.DataFrame) -> pd.DataFrame:
-    """Codes by falling use: label, factor, rank (from 1), code, count, use (relative to uniform use).
+    """Codes by falling use: label, factor, codes, unused, rank (from 1), code, count, use (over uniform).
 
     `usage` is that of `Results`; the counts of a label's seeds must not be mixed, so its first seed is taken.
+    Of a large codebook only `SHOWN` ranks are kept, evenly spaced in their logarithm.
     """
     first = usage.groupby("label", sort=False)["seed"].transform("min")
     mine = usage[usage["seed"] == first]
-    mine = mine.sort_values(["label", "factor", "count"], ascending=[True, True, False], kind="stable")
+    place = {label: number for number, label in enumerate(dict.fromkeys(mine["label"]))}
+    mine = mine.assign(place=mine["label"].map(place)).sort_values(
+        ["place", "factor", "count"], ascending=[True, True, False], kind="stable"
+    )
     groups = mine.groupby(["label", "factor"], sort=False)
+    sizes = groups["count"].transform("size")
     frame = mine.assign(
         rank=groups.cumcount() + 1,
-        use=mine["count"]
-        * groups["count"].transform("size")
-        / groups["count"].transform("sum").clip(lower=1),
+        codes=sizes,
+        unused=(mine["count"] == 0).groupby([mine["label"], mine["factor"]]).transform("sum"),
+        use=mine["count"] * sizes / groups["count"].transform("sum").clip(lower=1),
     )
-    return frame[["label", "factor", "rank", "code", "count", "use"]].reset_index(drop=True)
+    shown = set(np.unique(np.geomspace(1, max(len(frame), 2), SHOWN).round().astype(int)))
+    kept = (
+        (frame["codes"] <= SHOWN)
+        | frame["rank"].isin(shown)
+        | (frame["rank"] == frame["codes"] - frame["unused"])
+    )
+    names = ["label", "factor", "codes", "unused", "rank", "code", "count", "use"]
+    return frame.loc[kept, names].reset_index(drop=True)
 
 
 def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0) -> Figure:
@@ -46,7 +59,8 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
     for place, label in enumerate(labels):
         colour, _ = appearance(label, (quantizers or {}).get(label, ""))
         mine = frame[frame["label"] == label]
-        dead, total = int((mine["count"] == 0).sum()), len(mine)
+        by_factor = mine.groupby("factor")[["codes", "unused"]].first().sum()
+        dead, total = int(by_factor["unused"]), int(by_factor["codes"])
         for _, curve in mine[mine["count"] > 0].groupby("factor", sort=False):
             axes[place].plot(curve["rank"], curve["use"], color=colour, alpha=0.8, marker=".", markersize=2)
         axes[place].axhline(1, color="black", linestyle="--", linewidth=0.7)

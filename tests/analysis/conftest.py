@@ -140,7 +140,8 @@ def final_metrics(run: FakeRun) -> dict[str, float]:
         "cost/audio_seconds_trained": 4000.0,
     }
     if not coded:
-        metrics = {name: value for name, value in metrics.items() if not name.startswith("usage/")}
+        coding = ("usage/", "rate/token_rate", "rate/bit", "rate/entropy")
+        metrics = {name: value for name, value in metrics.items() if not name.startswith(coding)}
     frame = scores(run)
     for metric, group in frame.groupby("metric"):
         values = group["value"].dropna().to_numpy()

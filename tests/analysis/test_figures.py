@@ -19,11 +19,14 @@ from analysis.utilisation import ranks, sizes
 QUICK = [make for make in figures.FIGURES if make is not figures.voronoi]
 NAMES = [
     "rate-distortion",
+    "bd-rates",
     "learning-curves",
     "code-ranks",
     "utilisation",
     "cost",
     "utterances-pesq",
+    "differences",
+    "ranks-pesq",
     "spectrograms",
 ]
 

@@ -62,6 +62,34 @@ def test_the_latest_parent_counts(store: Any) -> None:
     assert list(load("twice", store.uri, run_hashes=["vq-0-10"]).runs["label"]) == ["vq"]
 
 
+def test_the_parent_lists_runs_that_it_reuses(store: Any) -> None:
+    first = store.study("reuse", [store.Run("vq"), store.Run("fsq")])
+    second = store.study("reuse", [store.Run("q2d2-hex")])
+    for parent, hashes in ((first, "vq-0-17.0 fsq-0-17.0"), (second, "vq-0-17.0 q2d2-hex-0-17.0")):
+        store.client.set_tag(parent, "codecbench.run_hashes", hashes)
+    assert list(load("reuse", store.uri).runs["label"]) == ["vq", "q2d2-hex"]
+    assert list(load("reuse", store.uri, parent=first).runs["label"]) == ["vq", "fsq"]
+
+
+def test_labels_stand_in_the_order_of_the_study_file(store: Any) -> None:
+    parent = store.study("order", [store.Run("vq", seed=1), store.Run("fsq"), store.Run("vq")])
+    store.client.log_param(
+        parent, "quantizers", '[{"name": "fsq", "label": ""}, {"name": "v", "label": "vq"}]'
+    )
+    results = load("order", store.uri)
+    assert list(zip(results.runs["label"], results.runs["seed"], strict=True)) == [
+        ("fsq", 0),
+        ("vq", 0),
+        ("vq", 1),
+    ]
+    assert "quantizers" in results.settings
+
+
+def test_a_study_of_none_alone(store: Any) -> None:
+    store.study("alone", [store.Run("none", bits=0.0)])
+    assert load("alone", store.uri).runs["rate/bitrate"].isna().all()
+
+
 def test_a_finished_run_wins_over_a_later_failed_one(store: Any) -> None:
     store.study("again", [store.Run("fsq"), store.Run("fsq", status="failed", reason="out of memory")])
     assert list(load("again", store.uri).runs["status"]) == ["finished"]

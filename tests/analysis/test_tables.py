@@ -103,6 +103,23 @@ def test_seeds_are_averaged_and_a_lost_seed_is_told(store: Any) -> None:
     assert "3 seeds (0, 1, 2)" in table.caption[0]
 
 
+def test_marks(full: Any) -> None:
+    table = comparison(load("full", full.uri), ["pesq", "mel_distance"])
+    at = next(section for section in table.sections if "2.82" in section.title)
+    marks = {row.label: [cell.mark for cell in row.cells] for row in at.rows}
+    assert marks["q2d2-hex 18.8 bit"][0] == "best"
+    assert marks["vq 18.8 bit"] == ["", "best"]  # far behind by PESQ, least by distance
+    assert marks["q2d2-rect 18.8 bit"][0] == "tied"
+    assert all(not cell.mark for cell in table.rows[0].cells)  # the ceiling is not in the contest
+    assert "**\\~" in render(table, "markdown")
+    assert "\\textbf{$\\sim$" in render(table, "latex")
+    assert "<strong>~" in render(table, "html")
+
+
+def test_one_seed_marks_nothing(table: Table) -> None:
+    assert not any(cell.mark for row in table.rows for cell in row.cells)
+
+
 def test_other_corpus_is_set_apart(store: Any) -> None:
     other = store.Run("fsq-real", tags={"corpus": "real", "corpus_hash": "ffff"})
     store.study("mixed", [store.Run("fsq"), store.Run("vq"), other])
@@ -142,6 +159,12 @@ def test_rates_as_asked(seven: Any) -> None:
     anyway = comparison(results, ["stoi"], allow_rate_mismatch=True)
     assert len(anyway.sections[1].rows) == 6
     assert "bitrates differ" in anyway.sections[1].title
+
+
+def test_the_study_may_allow_unequal_rates(store: Any) -> None:
+    parent = store.study("unequal", [store.Run("fsq"), store.Run("vq", bits=19.0)])
+    store.client.log_param(parent, "allow_rate_mismatch", "true")
+    assert "as the study allows" in comparison(load("unequal", store.uri), ["stoi"]).sections[0].title
 
 
 def test_hostile_labels_are_escaped(store: Any) -> None:

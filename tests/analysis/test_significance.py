@@ -1,0 +1,201 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import load
+from analysis.bjontegaard import Curve, bd_rate, bd_rate_interval
+from analysis.comparisons import bd_rates, leaders, pairwise
+from analysis.significance import (
+    average_ranks,
+    critical_difference,
+    hierarchical_bootstrap,
+    holm,
+    mean_interval,
+    needed_utterances,
+    paired_difference,
+    spread,
+)
+
+SIMULATIONS = 1000
+# Standard deviations of the effects of seeds, utterances and the rest: seeds that don't matter, matter as
+# much as utterances, or matter alone.
+NULLS = [(0.0, 1.0, 1.0), (0.2, 0.5, 0.5), (0.5, 0.5, 0.5), (0.0, 0.0, 1.0), (0.5, 0.0, 0.1)]
+
+
+def simulate(
+    seeds: int, utterances: int, deviations: tuple[float, float, float], effect: float = 0.0
+) -> np.ndarray:
+    """Heavy-tailed differences, `[simulations, seeds, utterances]`."""
+    generator = np.random.default_rng([seeds, utterances, *(int(100 * d) for d in deviations)])
+
+    def draw(deviation: float, *shape: int) -> np.ndarray:
+        return deviation * generator.standard_t(5, size=shape) / np.sqrt(5 / 3)
+
+    of_seed, of_utterance, of_rest = deviations
+    return (
+        effect
+        + draw(of_seed, SIMULATIONS, seeds, 1)
+        + draw(of_utterance, SIMULATIONS, 1, utterances)
+        + draw(of_rest, SIMULATIONS, seeds, utterances)
+    )
+
+
+@pytest.mark.parametrize("deviations", NULLS)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_error_rate_stays_nominal(seeds: int, deviations: tuple[float, float, float]) -> None:
+    """Over 1,000 null simulations at most 5 % are rejected, within twice the standard error of the count."""
+    rejected = (spread(simulate(seeds, 40, deviations)).p_value() < 0.05).mean()
+    assert rejected <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / SIMULATIONS)
+
+
+@pytest.mark.parametrize("deviations", [(0.0, 1.0, 1.0), (0.0, 0.5, 0.5)])
+def test_one_seed_keeps_its_level_only_where_seeds_do_not_matter(
+    deviations: tuple[float, float, float],
+) -> None:
+    rejected = (spread(simulate(1, 40, deviations)).p_value() < 0.05).mean()
+    assert rejected <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / SIMULATIONS)
+    with_seeds = (spread(simulate(1, 40, (0.5, 0.5, 0.5))).p_value() < 0.05).mean()
+    assert with_seeds > 0.3  # why tables mark nothing with one seed
+
+
+def test_planted_effects_are_found() -> None:
+    weak = (spread(simulate(3, 60, (0.02, 0.3, 0.3), effect=0.02)).p_value() < 0.05).mean()
+    strong = (spread(simulate(3, 60, (0.02, 0.3, 0.3), effect=0.3)).p_value() < 0.05).mean()
+    assert strong > 0.95
+    assert weak < 0.3
+
+
+def test_the_percentile_bootstrap_does_not_keep_its_level() -> None:
+    """Why tests rest on `spread`: three seeds drawn with replacement look more alike than seeds are."""
+    sample = simulate(3, 40, (0.5, 0.5, 0.5))[:400]
+    low, high = np.percentile(hierarchical_bootstrap(sample, draws=500), [2.5, 97.5], axis=-1)
+    assert ((low > 0) | (high < 0)).mean() > 0.12
+
+
+@pytest.mark.parametrize("deviations", NULLS)
+def test_intervals_cover_the_effect(deviations: tuple[float, float, float]) -> None:
+    found = spread(simulate(3, 40, deviations, effect=1.0))
+    covered = (np.abs(found.mean - 1.0) <= found.half_width(0.05)).mean()
+    assert covered >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / SIMULATIONS)
+
+
+def test_p_values_agree_with_the_interval_and_with_students_test() -> None:
+    sample = np.random.default_rng(3).normal(0.3, 1, (1, 30))
+    found = spread(sample)
+    expected = stats.ttest_1samp(sample[0], 0)
+    assert float(found.p_value()) == pytest.approx(expected.pvalue, rel=1e-6)
+    interval = mean_interval(sample)
+    reference = expected.confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
+    crossed = spread(np.random.default_rng(4).normal(0.3, 1, (4, 30)))
+    level = float(crossed.p_value())
+    assert float(crossed.half_width(level)) == pytest.approx(abs(float(crossed.mean)), rel=1e-6)
+
+
+def test_paired_difference_beats_unpaired_scores() -> None:
+    generator = np.random.default_rng(5)
+    difficulty = generator.normal(size=(1, 50))
+    first = difficulty + 0.05 * generator.normal(size=(3, 50))
+    second = first + 0.1 + 0.05 * generator.normal(size=(3, 50))
+    found = paired_difference(first, second)
+    assert found.p_value < 0.01
+    assert found.low < 0.1 < found.high
+    assert found.improvement > 0.8
+    assert paired_difference(first, second, higher_is_better=False).improvement < 0.2
+    assert (found.seeds, found.utterances) == (3, 50)
+    second[0, :5] = np.nan
+    assert paired_difference(first, second).utterances == 45
+
+
+def test_identical_systems_do_not_differ() -> None:
+    same = np.random.default_rng(6).normal(size=(3, 20))
+    found = paired_difference(same, same)
+    assert (found.mean, found.p_value, found.improvement) == (0.0, 1.0, pytest.approx(0.5, abs=0.2))
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        paired_difference(np.ones((1, 3)), np.ones((1, 4)))
+    with pytest.raises(ValueError, match="fewer than two"):
+        paired_difference(np.full((1, 3), np.nan), np.ones((1, 3)))
+    assert np.isnan(mean_interval(np.array([[1.0]])).low)
+
+
+def test_holm() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.5, 0.9]), [1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+def test_holm_keeps_the_family_wise_error() -> None:
+    generator = np.random.default_rng(8)
+    families = [holm(generator.uniform(size=15)).min() < 0.05 for _ in range(SIMULATIONS)]
+    assert np.mean(families) < 0.065
+
+
+def test_average_ranks_and_critical_difference() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [3.0, 1.0, 1.0]])
+    np.testing.assert_allclose(average_ranks(scores), [1, 2.25, 2.75])
+    np.testing.assert_allclose(average_ranks(scores, higher_is_better=False), [3, 1.75, 1.25])
+    # Demsar (2006), table 5: q(0.05) = 2.569 for 4 systems; his example has 14 data sets.
+    assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), rel=1e-3)
+
+
+def test_needed_utterances() -> None:
+    generator = np.random.default_rng(9)
+    first = np.zeros((1, 4000))
+    second = generator.normal(size=(1, 4000))
+    # Textbook: (1.96 + 0.8416)^2 / 0.5^2 = 31.4 for one standard deviation.
+    assert needed_utterances(first, second, 0.5) == pytest.approx(32, abs=3)
+    shifted = second + np.array([[0.0], [3.0]])
+    assert needed_utterances(np.zeros((2, 4000)), shifted, 0.1) == float("inf")
+
+
+def test_bd_rate_of_shifted_curves() -> None:
+    rates = np.array([1000.0, 2000.0, 4000.0, 8000.0])
+    quality = np.array([1.0, 2.0, 3.0, 4.0])
+    assert bd_rate(rates, quality, 0.8 * rates, quality) == pytest.approx(-20)
+    assert bd_rate(rates, quality, rates, quality) == pytest.approx(0)
+    assert bd_rate(rates, -quality, 1.1 * rates, -quality) == pytest.approx(
+        10
+    )  # a distance, smaller is better
+    assert np.isnan(bd_rate(rates, quality, rates, quality + 10))
+    assert np.isnan(bd_rate(rates, quality, rates, np.array([1.0, 3.0, 2.0, 4.0])))
+    assert np.isnan(bd_rate(rates[:1], quality[:1], rates, quality))
+
+
+def test_bd_rate_interval_covers_the_truth() -> None:
+    rates = np.array([1000.0, 2000.0, 4000.0])
+    covered = 0
+    for trial in range(100):
+        generator = np.random.default_rng(trial)
+        shape = (3, 3, 30)
+        utterance = 0.3 * generator.normal(size=(1, 1, 30))
+        base = np.array([1.0, 2.0, 3.0])[:, None, None] + utterance
+        first = base + 0.1 * generator.normal(size=shape) + 0.03 * generator.normal(size=(3, 3, 1))
+        second = base + 0.1 * generator.normal(size=shape) + 0.03 * generator.normal(size=(3, 3, 1))
+        found = bd_rate_interval(Curve(rates, first), Curve(0.9 * rates, second))
+        covered += found.low <= -10 <= found.high
+    assert covered >= 90
+
+
+def test_comparisons_of_a_study(full: Any) -> None:
+    results = load("full", full.uri)
+    labels = [f"{name} 18.8 bit" for name in ("vq", "fsq", "q2d2-hex", "q2d2-rect")]
+    frame = pairwise(results, "pesq", labels)
+    assert len(frame) == 6
+    assert (frame["p_holm"] >= frame["p_value"]).all()
+    assert set(frame["seeds"]) == {3}
+    best, tied = leaders(results, "pesq", labels) or ("", set())
+    assert best == "q2d2-hex 18.8 bit"
+    assert "vq 18.8 bit" not in tied
+    gains = bd_rates(results, "pesq")
+    assert list(gains["series"]) == ["fsq", "q2d2-hex", "q2d2-rect"]
+    assert (gains["anchor"] == "vq").all()
+    assert (gains["bd_rate"] < 0).all()
+
+
+def test_one_seed_has_no_leaders(seven: Any) -> None:
+    assert leaders(load("seven", seven.uri), "stoi", ["fsq", "vq"]) is None
