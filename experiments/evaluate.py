@@ -86,7 +86,8 @@ def score(
     else:
         from experiments.metrics.pool import score_tasks
 
-        for results in score_tasks(tasks(), min(workers, max(1, len(references)))):
+        modules = {module for name in names for module in metrics.get(name).modules}
+        for results in score_tasks(tasks(), min(workers, max(1, len(references))), modules):
             record(results)
 
     versions = {name: metrics.get(name).version() for name in names}

@@ -118,7 +118,7 @@ def list_metrics() -> None:
         metric = metrics.get(name)
         good_for = metric.summary if metric.deterministic else f"{metric.summary} (not deterministic)"
         if metric.missing():
-            good_for += f"; pip install '{metric.install}'"
+            good_for += f"; pip install {metric.install}"
         table.add_row(
             name + ("*" if metric.core else ""),
             metric.unit or "-",
@@ -131,7 +131,7 @@ def list_metrics() -> None:
         )
     console = _console()
     console.print(table)
-    console.print("* in the core set. Cost: CPU seconds a second of audio, on one thread.")
+    console.print("* in the core set. Cost: CPU seconds a second of audio, on one thread. Rate in Hz.")
 
 
 def _score(

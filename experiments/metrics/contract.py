@@ -7,6 +7,7 @@ import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class Metric:
     modules: tuple[str, ...] = ()
     """Modules that it imports when it runs; one that is missing makes it unavailable."""
     install: str = ""
-    """What ``pip install`` needs to make it available; empty for what codecbench depends on."""
+    """What follows ``pip install`` to make it available; empty for what codecbench depends on."""
+    weights: Callable[[], Path] | None = None
+    """Finds weights that are the user's to bring; raises ``MetricUnavailable`` with the remedy."""
     licence: str = ""
     cost: str = ""
     """CPU seconds a second of audio on one thread, measured."""
@@ -68,20 +71,27 @@ class Metric:
         """Backend and version(s), such as ``pesq 0.0.4``; two values compare only if these are equal."""
         if not self.distributions:
             return f"{self.backend} {PROTOCOL}"
-        return ", ".join(f"{name} {_installed_version(name)}" for name in self.distributions)
+        versions = [f"{name} {_installed_version(name)}" for name in self.distributions]
+        if self.weights is not None:
+            try:
+                versions.append(self.weights().name)
+            except MetricUnavailable:
+                versions.append("weights not found")
+        return ", ".join(versions)
 
     def missing(self) -> tuple[str, ...]:
         """Modules that the metric needs and that are not installed."""
         return tuple(name for name in self.modules if not _importable(name))
 
     def require(self) -> None:
-        """Raise ``MetricUnavailable`` with the remedy where a package is missing."""
+        """Raise ``MetricUnavailable`` with the remedy where a package or its weights are missing."""
         if missing := self.missing():
-            wanted = self.install or " ".join(self.distributions)
             raise MetricUnavailable(
                 f"metric {self.name!r} needs {', '.join(missing)}, which is not installed: "
-                f"pip install {wanted!r}"
+                f"pip install {self.install or ' '.join(self.distributions)}"
             )
+        if self.weights is not None:
+            self.weights()
 
     def compute(self, reference: np.ndarray, reconstruction: np.ndarray, sample_rate: int) -> float:
         """Value for one pair of mono clips ``[samples]`` at ``sample_rate`` Hz, full scale at 1.

@@ -41,19 +41,16 @@ def _voicing(reference: Signal, reconstruction: Signal) -> tuple[np.ndarray, np.
     reference.require_sound()
     reference.require_seconds(0.1)
     expected, obtained = _track(reference)[1] >= VOICED, _track(reconstruction)[1] >= VOICED
-    if not expected.any():
-        raise MetricFailure("no voiced frame in the reference")
     return expected, obtained
 
 
 def _vuv_f1(reference: Signal, reconstruction: Signal) -> float:
-    expected, obtained = _voicing(reference, reconstruction)
-    return 2 * float((expected & obtained).sum()) / float(expected.sum() + obtained.sum())
+    return f1(*_voicing(reference, reconstruction))
 
 
 def _pitch_rmse(reference: Signal, reconstruction: Signal) -> float:
     both = np.logical_and(*_voicing(reference, reconstruction))
-    return pitch_rmse(_track(reference)[0][both], _track(reconstruction)[0][both])
+    return cents_rmse(_track(reference)[0][both], _track(reconstruction)[0][both])
 
 
 def _periodicity_rmse(reference: Signal, reconstruction: Signal) -> float:
@@ -62,7 +59,14 @@ def _periodicity_rmse(reference: Signal, reconstruction: Signal) -> float:
     return float(np.sqrt(np.mean(np.square(_track(reference)[1] - _track(reconstruction)[1]))))
 
 
-def pitch_rmse(expected: np.ndarray, obtained: np.ndarray) -> float:
+def f1(expected: np.ndarray, obtained: np.ndarray) -> float:
+    """F1 of voiced frames, both boolean ``[frames]``."""
+    if not expected.any():
+        raise MetricFailure("no voiced frame in the reference")
+    return 2 * float((expected & obtained).sum()) / float(expected.sum() + obtained.sum())
+
+
+def cents_rmse(expected: np.ndarray, obtained: np.ndarray) -> float:
     """Root mean square error in cents over frames ``[frames]`` in Hz that are voiced in both clips."""
     if not len(expected):
         raise MetricFailure("no frame voiced in both")

@@ -25,15 +25,25 @@ from experiments.metrics.scoring import Score, Task, failures, score_utterance
 
 CRASHED = "backend error: the worker process died"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_PRELOAD = ["torch", "torchaudio", "pesq", "pystoi", "swift_f0", "experiments.metrics.scoring"]
+_PRELOADED = {
+    "pesq": ("pesq",),
+    "pystoi": ("pystoi",),
+    "swift_f0": ("swift_f0",),
+    "speechmos": ("speechmos.dnsmos", "librosa.feature"),
+}
+"""What the server imports for the modules that metrics need. Nothing that starts threads: workers are forks."""
 _TASKS_A_WORKER = 2
 """In flight for each worker: one under way and one waiting, which bounds the audio held in memory."""
 
 _pools: dict[int, ProcessPoolExecutor] = {}
 
 
-def score_tasks(tasks: Iterable[Task], workers: int) -> Iterator[list[Score]]:
-    """Scores of each task, in order of completion; ``tasks`` is read only as fast as they are scored."""
+def score_tasks(tasks: Iterable[Task], workers: int, modules: Iterable[str] = ()) -> Iterator[list[Score]]:
+    """Scores of each task, in order of completion; ``tasks`` is read only as fast as they are scored.
+
+    ``modules`` are those that the metrics need, so that they are imported once for all workers.
+    """
+    _preload(modules)
     waiting: dict[Future[list[Score]], Task] = {}
     stream = iter(tasks)
     try:
@@ -94,10 +104,16 @@ def close() -> None:
         _discard(workers)
 
 
+def _preload(modules: Iterable[str]) -> None:
+    if sys.platform != "win32":
+        backends = [name for module in sorted(set(modules)) for name in _PRELOADED.get(module, ())]
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            ["torch", "torchaudio", "experiments.metrics.scoring", *backends]
+        )
+
+
 def _executor(workers: int) -> ProcessPoolExecutor:
     context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    if sys.platform != "win32":
-        context.set_forkserver_preload(_PRELOAD)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     with _single_threaded():
         for future in [pool.submit(os.getpid) for _ in range(workers)]:

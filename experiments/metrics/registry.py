@@ -15,6 +15,13 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "si_sdr": ("si_sdr", "delay"),
     "pitch": ("vuv_f1", "pitch_rmse", "periodicity_rmse"),
     "dnsmos": ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"),
+    "plcmos": ("plcmos",),
+    "distillmos": ("distillmos",),
+    "utmos": ("utmos",),
+    "visqol": ("visqol",),
+    "speaker": ("speaker_cosine",),
+    "transcription": ("wer", "cer"),
+    "pitch_torchcrepe": ("vuv_f1_torchcrepe", "pitch_rmse_torchcrepe", "periodicity_rmse_torchcrepe"),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
 

@@ -15,7 +15,9 @@ GOOD = golden.utterance(2.0, RATE)
 CHEAP = [
     name
     for name in metrics.available()
-    if not metrics.get(name).install and not name.startswith(("dnsmos", "plcmos"))
+    if not metrics.get(name).install
+    and metrics.get(name).weights is None
+    and not name.startswith(("dnsmos", "plcmos"))
 ]
 
 HOSTILE = {
