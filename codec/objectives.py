@@ -1,0 +1,158 @@
+"""What a codec is trained for: every term of the loss with its weight, and named sets of weights."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from codec.adversarial import FAMILIES, Adversary
+from codec.log_mel import LogMelLoss
+from codec.losses import Scale, SpectralLoss, SpectralLossConfig
+from codec.model import CodecOutput
+
+
+class ObjectiveError(ValueError):
+    """An objective was asked for something that it cannot be; the message says what to change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Weights; a term of weight 0 is not computed.
+
+    spectral: of `losses.SpectralLoss` (multi-scale mel and complex spectrum), which has weights of its own.
+    log_mel: of `LogMelLoss` at `log_mel_scales`, each a window, a hop (samples) and a number of bands.
+    quantizer: of the quantizer's own loss.
+    multi_period, multi_resolution, dac: of the adversarial losses. Each is an average over a family's
+    discriminators, and so are the feature matching losses beside it, *_features.
+    discriminator_start: step from which the adversarial terms count and the discriminators train.
+    """
+
+    spectral: float = 0.0
+    log_mel: float = 0.0
+    log_mel_scales: tuple[Scale, ...] = (Scale(1024, 256, 100),)
+    quantizer: float = 1.0
+    multi_period: float = 0.0
+    multi_period_features: float = 0.0
+    multi_resolution: float = 0.0
+    multi_resolution_features: float = 0.0
+    dac: float = 0.0
+    dac_features: float = 0.0
+    discriminator_start: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and not _is_weight(value):
+                raise ObjectiveError(f"{field.name} must be a finite number of at least 0, not {value!r}")
+        if type(self.discriminator_start) is not int or self.discriminator_start < 0:
+            raise ObjectiveError(
+                f"discriminator_start must be a step from 0, not {self.discriminator_start!r}"
+            )
+        try:
+            scales = tuple(Scale(*scale) for scale in self.log_mel_scales)
+            valid = bool(scales) and all(type(n) is int and n > 0 for scale in scales for n in scale)
+        except TypeError:
+            valid = False
+        if not valid:
+            raise ObjectiveError(
+                f"log_mel_scales must be triples of window, hop and bands, not {self.log_mel_scales!r}"
+            )
+        object.__setattr__(self, "log_mel_scales", scales)
+        if not (self.spectral or self.log_mel):
+            raise ObjectiveError(
+                "give spectral or log_mel a weight: nothing else looks at the reconstruction"
+            )
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether any discriminator takes part."""
+        return any(getattr(self, name) or getattr(self, f"{name}_features") for name in FAMILIES)
+
+
+def _is_weight(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    )
+
+
+PRESETS: Mapping[str, Objective] = {
+    # No adversary: fast studies.
+    "spectral": Objective(spectral=1.0),
+    # Siuzdak 2023 (arXiv 2306.00814), its EnCodec variant.
+    "vocos": Objective(
+        log_mel=45.0,
+        multi_period=1.0,
+        multi_period_features=1.0,
+        multi_resolution=1.0,
+        multi_resolution_features=1.0,
+    ),
+    # Ji et al. 2024 (arXiv 2408.16532), as released. It sums over DAC's 8 discriminators, hence the 8. Its
+    # 1000 goes with a commitment of 1 within the quantizer.
+    "wavtokenizer": Objective(
+        log_mel=45.0,
+        quantizer=1000.0,
+        multi_period=1.0,
+        multi_period_features=1.0,
+        multi_resolution=1.0,
+        multi_resolution_features=1.0,
+        dac=8.0,
+        dac_features=8.0,
+    ),
+}
+
+
+def get(name: str, overrides: Mapping[str, Any] | None = None) -> Objective:
+    """The preset `name`, with some weights changed. Raises ObjectiveError for unknown names or values."""
+    if name not in PRESETS:
+        raise ObjectiveError(f"unknown objective {name!r}; {_hint(name, list(PRESETS))}")
+    known = [field.name for field in dataclasses.fields(Objective)]
+    for key in overrides or {}:
+        if key not in known:
+            raise ObjectiveError(f"an objective has no weight {key!r}; {_hint(key, known)}")
+    return dataclasses.replace(PRESETS[name], **(overrides or {}))
+
+
+class Losses(nn.Module):
+    """The terms of an objective at `sample_rate` Hz. Only `adversary` has parameters."""
+
+    def __init__(self, objective: Objective, sample_rate: int) -> None:
+        super().__init__()
+        self.objective = objective
+        self.spectral = SpectralLoss(SpectralLossConfig(), sample_rate) if objective.spectral else None
+        scales = objective.log_mel_scales
+        self.log_mel = LogMelLoss(sample_rate, scales) if objective.log_mel else None
+        self.adversary: Adversary | None = None
+        if objective.adversarial:
+            self.adversary = Adversary(
+                {name: getattr(objective, name) for name in FAMILIES},
+                {name: getattr(objective, f"{name}_features") for name in FAMILIES},
+            )
+
+    def generator(self, output: CodecOutput, reference: Tensor, step: int) -> dict[str, Tensor]:
+        """Weighted terms, by name, whose sum the codec minimises at `step`; reference [batch, samples]."""
+        terms = {}
+        if self.spectral is not None:
+            for name, value in self.spectral(output.audio, reference).items():
+                terms[name] = self.objective.spectral * value
+        if self.log_mel is not None:
+            terms["log_mel"] = self.objective.log_mel * self.log_mel(output.audio, reference)
+        if self.objective.quantizer:
+            terms["quantizer"] = self.objective.quantizer * output.quantized.loss
+        if self.adversary is not None and step >= self.objective.discriminator_start:
+            terms |= self.adversary.generator_losses(reference, output.audio)
+        return terms
+
+    def discriminator(self, audio: Tensor, reference: Tensor, step: int) -> dict[str, Tensor]:
+        """Weighted terms whose sum the discriminators minimise at `step`; empty before they start."""
+        if self.adversary is None or step < self.objective.discriminator_start:
+            return {}
+        return self.adversary(reference, audio)
+
+
+def _hint(given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
