@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from experiments.commands import analysis, evaluate, run
+from experiments.commands import analysis, evaluate, quantizers, run
 
 app = typer.Typer(
     name="codecbench",
@@ -22,7 +22,9 @@ app.command()(analysis.figures)
 app.command()(analysis.voronoi)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.check_metrics)
+quantizers.register(app)
 app.add_typer(listing, name="list")
+listing.command("quantizers")(quantizers.list_quantizers)
 listing.command("studies")(run.list_studies)
 listing.command("metrics")(evaluate.list_metrics)
 

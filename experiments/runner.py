@@ -14,7 +14,7 @@ from experiments import tracking, worker
 from experiments.runs import CorpusIdentity, Run, expand, study_hash
 from experiments.study import Study
 from experiments.tracking import FINISHED, Store
-from experiments.worker import STOPPED, Job, Settings, Update
+from experiments.worker import STOPPED, Job, Outcome, Settings, Update
 
 LOST = "lost"  # the outcome of a run whose process was killed
 
@@ -52,7 +52,11 @@ def open_store(study: Study, runs: Sequence[Run], uri: str) -> tuple[Store, str]
     store = Store(uri, study.name, study.question)
     parent = store.start(
         study.name,
-        {f"{tracking.TAG}status": tracking.RUNNING, **tracking.provenance()},
+        {
+            f"{tracking.TAG}status": tracking.RUNNING,
+            f"{tracking.TAG}run_hashes": " ".join(run.hash for run in runs),
+            **tracking.provenance(),
+        },
         match={"kind": tracking.KIND_STUDY, "study_hash": study_hash(list(runs))},
     )
     store.log_params(parent, study.model_dump(mode="json"))
@@ -79,10 +83,11 @@ def execute(
     *,
     workers: int,
     show: Callable[[Update], None],
-) -> dict[str, str]:
-    """Do `runs` in worker processes, warm starts first; outcome by run hash.
+) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
+    """Do `runs` in worker processes, warm starts first.
 
-    On KeyboardInterrupt workers save their state, and their runs count as stopped.
+    Returns two outcomes by run hash: of the runs that were begun, and of those whose warm start did not
+    finish, that is the warm start's. On KeyboardInterrupt workers save their state, and their runs count as stopped.
     """
     warm = {run.training_hash: run for run in (r.warm_start() for r in runs) if run is not None}
     needed = [
@@ -94,12 +99,12 @@ def execute(
     ready, kept_back = [], {}
     for run in runs:
         start = run.warm_start()
-        outcome = outcomes.get(start.training_hash, FINISHED) if start else FINISHED
-        if outcome == FINISHED:
+        outcome = outcomes.get(start.training_hash) if start else None
+        if outcome is None or outcome.status == FINISHED:
             ready.append(Job(run=run))
         else:
             kept_back[run.hash] = outcome
-    return {**kept_back, **_work(ready, settings, workers, show)}
+    return _work(ready, settings, workers, show), kept_back
 
 
 def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
@@ -137,7 +142,13 @@ def run_study(
         settings = Settings(
             store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
         )
-        summary.outcomes |= execute(todo, settings, workers=workers, show=show)
+        begun, kept_back = execute(todo, settings, workers=workers, show=show)
+        for run in todo:
+            outcome = kept_back.get(run.hash)
+            if outcome and outcome.status in (tracking.FAILED, tracking.DIVERGED):
+                run_id = worker.open_run(store, run, parent)
+                store.set_status(run_id, outcome.status, f"in the warm start: {outcome.reason}"[:500])
+        summary.outcomes |= {key: outcome.status for key, outcome in {**begun, **kept_back}.items()}
     if summary.stopped:
         store.pause(parent)
     else:
@@ -150,14 +161,14 @@ def _work(
     settings: Settings,
     workers: int,
     show: Callable[[Update], None],
-) -> dict[str, str]:
+) -> dict[str, Outcome]:
     """Do all `jobs` in worker processes; outcome by key."""
     if not jobs:
         return {}
     context = multiprocessing.get_context("spawn")
     updates: multiprocessing.Queue[Update] = context.Queue()
     stop = context.Event()
-    outcomes: dict[str, str] = {}
+    outcomes: dict[str, Outcome] = {}
     pool = ProcessPoolExecutor(
         min(workers, len(jobs)),
         mp_context=context,
@@ -173,7 +184,9 @@ def _work(
             for future in done:
                 key = futures[future]
                 outcomes[key] = _outcome(future)
-                show(Update(key=key, outcome=outcomes[key]))
+                if outcomes[key].status == LOST:
+                    show(Update(key=key, stage=f"failed: {outcomes[key].reason}"))
+                show(Update(key=key, outcome=outcomes[key].status))
         except KeyboardInterrupt:
             if stop.is_set():
                 raise  # a second Ctrl-C does not wait
@@ -186,13 +199,13 @@ def _work(
     return outcomes
 
 
-def _outcome(future: "Future[str]") -> str:
+def _outcome(future: "Future[Outcome]") -> Outcome:
     if future.cancelled():
-        return STOPPED
+        return Outcome(STOPPED)
     try:
         return future.result()
     except BrokenProcessPool:
-        return LOST
+        return Outcome(LOST, "its process was killed, perhaps for lack of memory; try --workers 1")
 
 
 def _drain(updates: "multiprocessing.Queue[Update]", show: Callable[[Update], None]) -> None:

@@ -253,14 +253,14 @@ def _explain(problem: ErrorDetails, source: str) -> str:
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
     """Names of the fields of the model at a location in the study."""
-    model: Any = Study
+    model: type[BaseModel] = Study
     for part in location:
-        if isinstance(part, str) and isinstance(model, type) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, UnionType, tuple, Annotated):

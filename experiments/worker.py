@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.runs import Run
 
@@ -46,6 +46,13 @@ class Job:
     @property
     def key(self) -> str:
         return self.run.training_hash if self.warm_start else self.run.hash
+
+
+class Outcome(NamedTuple):
+    """How a job ended: a status of `tracking`, or `stopped`; and why, unless it finished."""
+
+    status: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +101,8 @@ def initialise(updates: "Queue[Update]", stop: Event, settings: Settings) -> Non
     _process = _Process(updates, stop, settings)
 
 
-def perform(job: Job) -> str:
-    """Do `job` in this worker process and return its outcome."""
+def perform(job: Job) -> "Outcome":
+    """Do `job` in this worker process."""
     if _process is None:
         raise RuntimeError("not a worker process")
     return Worker(job, _process.updates, _process.stop, _process.settings).perform()
@@ -110,8 +117,8 @@ class Worker:
         self._journal: MetricsJournal | None = None
         self.directory = settings.directory / self.run.training_hash
 
-    def perform(self) -> str:
-        """Do the job and return its outcome: `finished`, `failed`, `diverged` or `stopped`."""
+    def perform(self) -> Outcome:
+        """Do the job: it ends as `finished`, `failed`, `diverged` or `stopped`."""
         from experiments.tracking import DIVERGED, FAILED, FINISHED, Store, TrackingError
         from experiments.train import Diverged, Interrupted
         from experiments.training_state import CheckpointError
@@ -124,24 +131,24 @@ class Worker:
             with locked(self.directory):
                 if self.job.warm_start:
                     self._train(store, self.settings.parent_id, f"warm_start/seed_{self.run.seed}/")
-                    return FINISHED
-                run_id = self._open(store)
+                    return Outcome(FINISHED)
+                run_id = open_run(store, self.run, self.settings.parent_id)
                 self._train_and_assess(store, run_id)
             store.set_status(run_id, FINISHED)
-            return FINISHED
-        except Interrupted:
+            return Outcome(FINISHED)
+        except Interrupted as error:
             if store and run_id:
                 store.pause(run_id)
-            return STOPPED
+            return Outcome(STOPPED, str(error))
         except (TrackingError, CheckpointError) as error:  # the machine's trouble, not the run's
             self._tell(f"stopped: {error}", 0, 0)
-            return STOPPED
+            return Outcome(STOPPED, str(error))
         except Exception as error:
             status = DIVERGED if isinstance(error, Diverged) else FAILED
             self._tell(f"{status}: {error}", 0, 0)
             if store and run_id:
                 self._log_failure(store, run_id, status, error)
-            return status
+            return Outcome(status, str(error))
 
     # What a training tells (train.Observer).
 
@@ -164,31 +171,6 @@ class Worker:
         return self._stop.is_set()
 
     # The steps of a run.
-
-    def _open(self, store: "Store") -> str:
-        """The MLflow run of this run: the one it had, or a new one."""
-        from experiments import metrics
-        from experiments.tracking import KIND_RUN, PARENT_TAG, RUNNING, TAG, provenance
-
-        run = self.run
-        tags = {
-            PARENT_TAG: self.settings.parent_id,
-            f"{TAG}status": RUNNING,
-            f"{TAG}reason": "",
-            f"{TAG}protocol": metrics.PROTOCOL,
-            f"{TAG}quantizer": run.quantizer,
-            f"{TAG}label": run.label,
-            f"{TAG}seed": str(run.seed),
-            f"{TAG}corpus": run.corpus.name,
-            f"{TAG}corpus_hash": run.corpus.content_hash,
-            f"{TAG}synthetic": str(run.corpus.synthetic).lower(),
-            **provenance(),
-        }
-        name = f"{run.label} seed {run.seed}"
-        run_id = store.start(name, tags, match={"kind": KIND_RUN, "run_hash": run.hash})
-        store.log_params(run_id, run.resolved())
-        store.log_dataset(run_id, run.corpus.name, run.corpus.content_hash, run.corpus.spec)
-        return run_id
 
     def _train(self, store: "Store", run_id: str, prefix: str = "") -> "tuple[Codec, Trained, Shards]":
         """The trained codec: from disk if it is there, else trained now or trained on."""
@@ -313,6 +295,31 @@ class Worker:
 
     def _tell(self, stage: str, done: int, total: int, text: str = "") -> None:
         self._updates.put(Update(key=self.job.key, stage=stage, done=done, total=total, text=text))
+
+
+def open_run(store: "Store", run: Run, parent_id: str) -> str:
+    """The MLflow run of `run`: the one it had, or a new one below `parent_id`."""
+    from experiments import metrics
+    from experiments.tracking import KIND_RUN, PARENT_TAG, RUNNING, TAG, provenance
+
+    tags = {
+        PARENT_TAG: parent_id,
+        f"{TAG}status": RUNNING,
+        f"{TAG}reason": "",
+        f"{TAG}protocol": metrics.PROTOCOL,
+        f"{TAG}quantizer": run.quantizer,
+        f"{TAG}label": run.label,
+        f"{TAG}seed": str(run.seed),
+        f"{TAG}corpus": run.corpus.name,
+        f"{TAG}corpus_hash": run.corpus.content_hash,
+        f"{TAG}synthetic": str(run.corpus.synthetic).lower(),
+        **provenance(),
+    }
+    name = f"{run.label} seed {run.seed}"
+    run_id = store.start(name, tags, match={"kind": KIND_RUN, "run_hash": run.hash})
+    store.log_params(run_id, run.resolved())
+    store.log_dataset(run_id, run.corpus.name, run.corpus.content_hash, run.corpus.spec)
+    return run_id
 
 
 @contextmanager

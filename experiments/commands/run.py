@@ -119,7 +119,10 @@ def _report(summary: Summary, store: Store, study: Study, output: Path, console:
     print_table(table)
     console.print(f"\ntables   {folder / 'tables'}/comparison.md, .csv, .tex")
     voronoi = sorted(path.name for path in figures if path.name.startswith("voronoi-"))
-    console.print(f"figures  {folder / 'figures'}/ ({len(figures)} files, {', '.join(voronoi[:2])}, ...)")
+    console.print(
+        f"figures  {folder / 'figures'}/ ({len(figures)} files, {', '.join(voronoi[:2])}, ...)",
+        soft_wrap=True,
+    )
     console.print(f"weights  {summary.directory}/")
     console.print(f"tracking {store.uri}; look at it with:")
     console.print(f"         mlflow ui --backend-store-uri {shlex.quote(store.uri)}", soft_wrap=True)

@@ -1,0 +1,46 @@
+# Two commands for newcomers: `make quickstart` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test smoke lint types format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks on the demo corpus
+	$(BIN)/codecbench run quickstart
+
+test: $(VENV)/.installed-test ## all tests
+	$(BIN)/pytest
+
+smoke: $(VENV)/.installed ## a study of a minute, in a folder of its own
+	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
+	cd $(VENV)/smoke && $(BIN)/codecbench run quickstart \
+	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]'
+
+lint: $(VENV)/.installed-test ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test ## mypy
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and caches, never your results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

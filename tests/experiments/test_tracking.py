@@ -1,0 +1,105 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from experiments.tracking import KIND_RUN, MetricsJournal, Store, TrackingError, flatten
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Store(f"sqlite:///{folder}/mlflow.db", "study", "why?")
+
+
+def history(store: Store, run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in store.client.get_metric_history(run_id, key)]
+
+
+def test_a_run_is_found_again_by_its_hash(store: Store) -> None:
+    match = {"kind": KIND_RUN, "run_hash": "h1"}
+    first = store.start("vq", {"codecbench.status": "running"}, match=match)
+    store.pause(first)
+    assert store.start("vq", {"codecbench.status": "running"}, match=match) == first
+    store.set_status(first, "finished")
+    assert store.statuses()["h1"] == ("finished", "")
+    other = store.start("vq", {}, match={"kind": KIND_RUN, "run_hash": "h2"})
+    store.set_status(other, "diverged", "loss is nan")
+    assert store.statuses()["h2"] == ("diverged", "loss is nan")
+    assert store.client.get_run(other).info.status == "FAILED"
+
+
+def test_final_values_are_logged_once(store: Store) -> None:
+    run_id = store.start("x", {}, match={"kind": KIND_RUN, "run_hash": "values"})
+    store.log_values(run_id, {"eval/pesq": 1.5}, 7)
+    store.log_values(run_id, {"eval/pesq": 1.6, "eval/stoi": 0.9}, 7)
+    assert history(store, run_id, "eval/pesq") == [(7, 1.5)]
+    assert history(store, run_id, "eval/stoi") == [(7, 0.9)]
+
+
+def test_a_killed_run_logs_nothing_twice_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+    run_id = store.start("x", {}, match={"kind": KIND_RUN, "run_hash": "journal"})
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsJournal(path, store, run_id)
+    first.begin(0)
+    for step in (1, 2, 3):
+        first.add(step, {"train/loss": 1.0 / step})
+        if step == 2:
+            first.write()
+    # Killed here, at a state of step 2; then a write of step 3 that the kill cut short.
+    with path.open("a") as file:
+        file.write('{"step": 3, "ti')
+    second = MetricsJournal(path, store, run_id)
+    second.begin(2)
+    for step in (3, 4):
+        second.add(step, {"train/loss": 1.0 / step})
+    second.finish()
+    assert history(store, run_id, "train/loss") == [(step, 1.0 / step) for step in (1, 2, 3, 4)]
+    # Killed between writing and saving: the state is older than what was sent.
+    third = MetricsJournal(path, store, run_id)
+    third.begin(3)
+    third.add(4, {"train/loss": 0.25})
+    third.add(5, {"train/loss": 0.2})
+    third.finish()
+    assert [step for step, _ in history(store, run_id, "train/loss")] == [1, 2, 3, 4, 5]
+
+
+def test_metrics_wait_for_a_store_that_is_away(store: Store, tmp_path: Path) -> None:
+    run_id = store.start("x", {}, match={"kind": KIND_RUN, "run_hash": "away"})
+    path = tmp_path / "metrics.jsonl"
+    journal = MetricsJournal(path, store, run_id)
+    journal.begin(0)
+    journal.store = away = Store.__new__(Store)  # a server that was there when the run began
+    away.uri, away.client = "http://127.0.0.1:9", MlflowClient("http://127.0.0.1:9")
+    journal.add(1, {"train/loss": 0.5})
+    journal.write()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1]
+    with pytest.raises(TrackingError, match=r"has not answered for 0 s.*Start the same command again"):
+        journal.finish(patience=0)
+    journal.store = store
+    journal.finish()
+    assert history(store, run_id, "train/loss") == [(1, 0.5)]
+
+
+def test_a_store_that_is_away_at_the_start_is_an_error() -> None:
+    with pytest.raises(TrackingError, match=r"127.0.0.1:9 does not answer.*Remedy: start the server"):
+        Store("http://127.0.0.1:9", "study")
+
+
+def test_a_deleted_experiment_says_how_to_restore_it(store: Store) -> None:
+    gone = Store(store.uri, "gone")
+    gone.client.delete_experiment(gone.experiment_id)
+    with pytest.raises(TrackingError, match="mlflow experiments restore"):
+        Store(store.uri, "gone")
+
+
+def test_configurations_become_dotted_parameters() -> None:
+    assert flatten({"a": {"b": [1, 2], "c": {"d": "x"}}, "e": None}) == {
+        "a.b": "[1, 2]",
+        "a.c.d": "x",
+        "e": "null",
+    }
