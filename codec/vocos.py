@@ -156,7 +156,7 @@ class VocosDecoder(nn.Module):
     def hidden_frames(self, features: Tensor) -> Tensor:
         """What the head sees, [batch, frames, width]."""
         condition = int(torch.randint(self.conditions, ())) if self.training and self.conditions > 1 else 0
-        frames = self.context(self.embed(features.mT)).mT
+        frames = self.context(self.embed(features.mT)).mT.contiguous()
         frames = _normalise(self.norm_in, frames, condition)
         for layer in self.convnext:
             frames = layer(frames, condition)

@@ -8,7 +8,7 @@ from torch import nn
 
 import quantizers
 from codec import backbones, model
-from codec.seanet import EdgeConv1d, SEANetEncoder, reflect
+from codec.seanet import EdgeConv1d, SEANetEncoder, elu, reflect
 from codec.vocos import InverseSTFT, VocosDecoder
 from codec.weight_norm import fold_weight_norm
 
@@ -96,6 +96,16 @@ def test_short_signals_are_reflected_after_zeros() -> None:
     signal = torch.tensor([[[1.0, 2.0]]])
     # Followed by two zeros, 1 2 0 0, and mirrored by 3: 0 0 2 | 1 2 0 0 | 0 2 1, less two zeros at the end.
     assert reflect(signal, 3, 3).tolist() == [[[0, 0, 2, 1, 2, 0, 0, 0]]]
+
+
+def test_elu_and_its_gradient() -> None:
+    values = torch.cat((torch.linspace(-30, 5, 1001), torch.tensor([0.0, -1e-9, -1e30, 1e30])))
+    exact = values.double().requires_grad_(True)
+    fast = values.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(torch.nn.functional.elu(exact).sum(), exact)
+    (gradient,) = torch.autograd.grad(elu(fast).sum(), fast)
+    torch.testing.assert_close(elu(values), torch.nn.functional.elu(values), atol=2e-7, rtol=0)
+    torch.testing.assert_close(gradient.double(), expected, atol=2e-7, rtol=0)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(7, 1), (4, 2), (10, 5), (6, 3), (1, 1), (2, 1)])
