@@ -44,7 +44,7 @@ METRICS = (
         modules=("distillmos",),
         install="distillmos",
         licence="MIT",
-        cost="0.1 to 0.3",
+        cost="0.07 to 0.3",
         uses_reference=False,
     ),
 )

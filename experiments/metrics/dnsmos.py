@@ -66,7 +66,7 @@ def _metric(part: int, name: str, summary: str) -> Metric:
         distributions=("speechmos",),
         modules=("speechmos", "onnxruntime", "librosa"),
         licence="MIT",
-        cost="0.15 to 0.7, once for the four",
+        cost="0.1 to 0.7, once for the four",
         core=True,
         uses_reference=False,
     )

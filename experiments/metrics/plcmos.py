@@ -56,7 +56,7 @@ METRICS = (
         distributions=("speechmos",),
         modules=("speechmos", "onnxruntime"),
         licence="MIT",
-        cost="0.07",
+        cost="0.05",
         deterministic=False,
         uses_reference=False,
     ),

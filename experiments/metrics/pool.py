@@ -31,7 +31,7 @@ _PRELOADED = {
     "swift_f0": ("swift_f0",),
     "speechmos": ("speechmos.dnsmos", "librosa.feature"),
 }
-"""What the server imports for the modules that metrics need. Nothing that starts threads: workers are forks."""
+"""What the server imports for modules that metrics need. Nothing that starts threads: workers are forks."""
 _TASKS_A_WORKER = 2
 """In flight for each worker: one under way and one waiting, which bounds the audio held in memory."""
 

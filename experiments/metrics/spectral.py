@@ -98,7 +98,7 @@ METRICS = (
         summary="multi-scale log-mel L1 over the full band; close to what codecs are trained on",
         modules=("torchaudio",),
         licence="Apache-2.0",
-        cost="0.004",
+        cost="0.006",
         core=True,
     ),
     Metric(
@@ -111,7 +111,7 @@ METRICS = (
         summary="multi-resolution STFT distance over the full band, linear in frequency",
         modules=("torchaudio",),
         licence="Apache-2.0",
-        cost="0.005",
+        cost="0.006",
     ),
     Metric(
         name="log_spectral_distance",

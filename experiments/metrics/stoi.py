@@ -80,12 +80,12 @@ METRICS = (
         name="stoi",
         measure=_stoi,
         summary="intelligibility; saturates near 1 for good codecs",
-        cost="0.006, once for both",
+        cost="0.004, once for both",
     ),
     _metric(
         name="estoi",
         measure=_estoi,
         summary="intelligibility, stricter than STOI and so better spread",
-        cost="0.006, once for both",
+        cost="0.004, once for both",
     ),
 )

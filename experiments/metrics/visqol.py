@@ -46,6 +46,6 @@ METRICS = (
         modules=("visqol", "ai_edge_litert"),
         install="'visqol-python[lattice]'",
         licence="Apache-2.0",
-        cost="0.08",
+        cost="0.04",
     ),
 )
