@@ -51,7 +51,7 @@ class Quantizer(nn.Module, ABC):
     learned: ClassVar[bool] = False  # whether the codebook itself is learned (projections do not count)
     paper: ClassVar[str] = ""
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
-    exports: ClassVar[bool] = True  # whether torch.export can trace it
+    exports: bool = True  # whether torch.export can trace it
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
 
     name: str = ""

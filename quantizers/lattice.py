@@ -57,15 +57,15 @@ class LatticeConfig(Config):
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
         if not self.counts or len(self.counts) % size:
             raise QuantizerError(
-                f"{self.lattice} with bound {self.bound} takes {size} counts a block, so a multiple of {size} in all, "
-                f"not {len(self.counts)}"
+                f"{self.lattice} with bound {self.bound} takes {size} counts a block, so a multiple of "
+                f"{size} in all, not {len(self.counts)}"
             )
         if self.bound == "cube" and lattice(self.lattice).parities is not None:
             for count in self.counts[size - 1 :: size]:
                 if count % 2:
                     raise QuantizerError(
-                        f"the last count of each block of {self.lattice} must be even, since the parity of its points "
-                        f"halves it; {count} is not: use {count + 1}"
+                        f"the last count of each block of {self.lattice} must be even, since the parity of "
+                        f"its points halves it; {count} is not: use {count + 1}"
                     )
 
     @property
@@ -162,6 +162,8 @@ class LatticeQuantizer(Quantizer):
 class CubeBlock(nn.Module):
     """Points of a lattice in a box centred on the origin; factors: the coset, then k of each axis."""
 
+    cosets: Cosets
+
     def __init__(self, name: str, counts: tuple[int, ...]) -> None:
         super().__init__()
         self.cosets = Cosets(lattice(name), counts).float()
@@ -195,6 +197,7 @@ class VoronoiBlock(nn.Module):
 
     basis: Tensor
     centre: Tensor
+    cosets: Cosets
 
     def __init__(self, name: str, counts: tuple[int, ...]) -> None:
         super().__init__()

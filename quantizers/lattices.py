@@ -118,7 +118,10 @@ class Cosets(nn.Module):
     steps: Tensor
     offsets: Tensor
     start: Tensor
-    counts: Tensor
+    last: Tensor
+    parities: Tensor
+    words: Tensor | None
+    right: Tensor
 
     def __init__(self, lattice: Lattice, counts: Sequence[int] | None = None) -> None:
         super().__init__()
@@ -140,8 +143,8 @@ class Cosets(nn.Module):
                 )
             if self.checkerboard and counts[-1] % 2:
                 raise QuantizerError(
-                    f"the last count of each block of {lattice.name} must be even, since the parity of its points "
-                    f"halves it; {counts[-1]} is not"
+                    f"the last count of each block of {lattice.name} must be even, since the parity of its "
+                    f"points halves it; {counts[-1]} is not"
                 )
             last = torch.tensor(counts, dtype=torch.float64) - 1
             shift = -(lattice.offsets.mean(0) + lattice.steps * last / 2)
@@ -150,7 +153,7 @@ class Cosets(nn.Module):
         leech = self.name == "Leech"
         powers = 2 ** torch.arange(11, -1, -1)
         self.register_buffer("words", _golay().double() if leech else None, persistent=False)
-        self.register_buffer("right", (_golay()[:, 12:].long() @ powers) if leech else None, persistent=False)
+        self.register_buffer("right", _golay()[:, 12:].long() @ powers, persistent=False)
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Nearest points [..., n], their coset [...] int64 and their k [..., n] int64 (unbounded: k may be
@@ -204,6 +207,7 @@ class Cosets(nn.Module):
 
     def _leech(self, points: Tensor) -> Tensor:
         """Coset of the nearest point among 8192: index = 4096 * odd + word, offset 2 * word + odd."""
+        assert self.words is not None
         words, number = self.words, len(self.words)
         costs = []
         for odd in (0, 1):

@@ -36,8 +36,8 @@ class ResidualFSQConfig(Config):
         check_count("stages", self.stages)
         if math.prod(self.levels) > MOST_CODES:
             raise QuantizerError(
-                f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 indices go "
-                "wrong; use more stages of fewer levels"
+                f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
+                "indices go wrong; use more stages of fewer levels"
             )
 
 

@@ -1,0 +1,165 @@
+"""Speed of the quantizers, each beside its peer in the same run: `python benchmarks/quantizers.py`.
+
+Q2D2 in closed form against brute force (a distance to every grid point, as the released code does it) and
+against vector-quantize-pytorch's FSQ at the same levels, on [16, 225, 512], one thread; growth from 7 to
+101 levels in time and in memory; and our learned codebook against the library's. Rounds of all candidates
+alternate, and the median round counts, so that a busy machine slows all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import vector_quantize_pytorch as library
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+import quantizers
+from quantizers import Quantized, straight_through
+from quantizers.q2d2 import Q2D2
+
+SHAPE = (16, 225, 512)
+
+
+class BruteForce(Q2D2):
+    """Q2D2 as released: torch.cdist to all points of each pair's grid, argmin, look up."""
+
+    def quantize(self, features: Tensor) -> Quantized:
+        bounded = torch.tanh(self.project_in(features))
+        with torch.no_grad():
+            pairs = (bounded * self.scale).flatten(0, 1).unflatten(-1, (-1, 2)).unbind(1)
+            points = [grid.points for grid in self.grids]
+            index = [torch.cdist(pair, listed).argmin(-1) for pair, listed in zip(pairs, points, strict=True)]
+            chosen = [listed[i] for listed, i in zip(points, index, strict=True)]
+            value = torch.cat(chosen, -1).view_as(bounded) / self.normalise
+            codes = self.packing.pack(torch.stack(index, -1)).view(*features.shape[:2], -1)
+        return Quantized(
+            self.project_out(straight_through(value, bounded)), codes, features.new_zeros(()), {}
+        )
+
+
+class LibraryFSQ(nn.Module):
+    """vector-quantize-pytorch's FSQ without indices, which is its fastest way."""
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.inner = library.FSQ(list(levels), dim=SHAPE[-1], return_indices=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.inner(features)[0]
+
+
+def features_of(out: object) -> Tensor:
+    return out if isinstance(out, Tensor) else out[0]  # type: ignore[index]
+
+
+def timed(candidates: dict[str, nn.Module], rounds: int, backward: bool) -> dict[str, float]:
+    """Median milliseconds of a call of each candidate."""
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_(backward)
+
+    def call(module: nn.Module) -> None:
+        if backward:
+            features_of(module(x)).sum().backward()
+        else:
+            with torch.no_grad():
+                module(x)
+
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for module in candidates.values():
+        call(module)
+    for _ in range(rounds):
+        for name, module in candidates.items():
+            start = time.perf_counter()
+            call(module)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def allocated(module: nn.Module) -> float:
+    """Mebibytes that one forward and backward allocates in all."""
+    x = torch.randn(SHAPE).requires_grad_()
+    features_of(module(x)).sum().backward()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        features_of(module(x)).sum().backward()
+    return sum(max(0, event.self_cpu_memory_usage) for event in recorded.key_averages()) / 2**20
+
+
+def brute_force(name: str, levels: tuple[int, ...]) -> nn.Module:
+    module = BruteForce(SHAPE[-1], quantizers.validate(name, {"levels": levels}))
+    for grid in module.grids:
+        _ = grid.points  # listed once, not in the timed part
+    return module
+
+
+def planar(rounds: int) -> None:
+    for backward in (False, True):
+        print(
+            f"\n{'forward and backward' if backward else 'forward'}, {list(SHAPE)}, milliseconds (median of {rounds})"
+        )
+        print(
+            f"{'levels':8}{'grid':10}{'ours':>8}{'brute force':>13}{'library FSQ':>13}{'our FSQ':>9}"
+            f"{'brute/ours':>12}{'ours/library FSQ':>18}"
+        )
+        for level in (7, 9):
+            levels = (level,) * 6
+            for grid in ("hex", "rect", "rhombic"):
+                candidates = {
+                    "ours": quantizers.create(f"q2d2-{grid}", dim=SHAPE[-1], levels=levels),
+                    "brute": brute_force(f"q2d2-{grid}", levels),
+                    "library": LibraryFSQ(levels),
+                    "fsq": quantizers.create("fsq", dim=SHAPE[-1], levels=levels),
+                }
+                ms = timed(candidates, rounds, backward)
+                print(
+                    f"{level:<8}{grid:10}{ms['ours']:8.2f}{ms['brute']:13.2f}{ms['library']:13.2f}{ms['fsq']:9.2f}"
+                    f"{ms['brute'] / ms['ours']:12.1f}{ms['ours'] / ms['library']:18.2f}"
+                )
+
+
+def growth(rounds: int) -> None:
+    print("\ngrowth with the number of levels: forward and backward, milliseconds and MiB allocated")
+    print(f"{'grid':10}{'7 levels':>10}{'101 levels':>12}{'MiB at 7':>10}{'MiB at 101':>12}")
+    for grid in ("hex", "rect", "rhombic"):
+        modules = {
+            str(n): quantizers.create(f"q2d2-{grid}", dim=SHAPE[-1], levels=(n,) * 6) for n in (7, 101)
+        }
+        ms = timed(dict(modules), rounds, True)
+        memory = {name: allocated(module) for name, module in modules.items()}
+        print(f"{grid:10}{ms['7']:10.2f}{ms['101']:12.2f}{memory['7']:10.1f}{memory['101']:12.1f}")
+
+
+def learned(rounds: int) -> None:
+    global SHAPE
+    whole, SHAPE = SHAPE, (16, 75, 32)
+    print(f"\nlearned codebook, a training step on {list(SHAPE)}, milliseconds")
+    print(f"{'codes':8}{'ours':>8}{'library':>10}{'library/ours':>14}")
+    for size in (724, 1024, 4096):
+        theirs = library.VectorQuantize(
+            32, size, decay=0.99, kmeans_init=True, threshold_ema_dead_code=1, rotation_trick=False
+        )
+        ms = timed(
+            {"ours": quantizers.create("vq", dim=32, codebook_size=size), "library": theirs}, rounds, True
+        )
+        print(f"{size:<8}{ms['ours']:8.2f}{ms['library']:10.2f}{ms['library'] / ms['ours']:14.1f}")
+    SHAPE = whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    parts: tuple[Callable[[int], None], ...] = (planar, growth, learned)
+    for part in parts:
+        part(rounds)
+
+
+if __name__ == "__main__":
+    main()

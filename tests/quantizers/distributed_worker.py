@@ -1,0 +1,59 @@
+"""One of two processes that train quantizers on different data and compare what they learned.
+
+Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ.
+"""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+import quantizers
+
+
+def train(name: str, rank: int) -> quantizers.Quantizer:
+    """Forty steps; the first ten on a collapsed input, so that dead codes have to be revived."""
+    torch.manual_seed(0)
+    quantizer = quantizers.create(name, dim=16, bits=10.0)
+    parameters = list(quantizer.parameters())
+    wrapped = DistributedDataParallel(quantizer, broadcast_buffers=False) if parameters else quantizer
+    optimizer = torch.optim.SGD(parameters, lr=0.01) if parameters else None
+    torch.manual_seed(100 + rank)  # each rank sees its own data and draws its own numbers
+    for step in range(40):
+        x = torch.randn(2, 40, 16) * (0.01 if step < 10 else 1.0)
+        out = wrapped(x)
+        loss = (out.features - x).square().mean() + out.loss
+        if optimizer is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return quantizer
+
+
+def different(quantizer: quantizers.Quantizer) -> list[str]:
+    """Entries of the state dict that are not those of rank 0, on any rank."""
+    found = []
+    for key, value in quantizer.state_dict().items():
+        mine = value.double().contiguous()
+        first = mine.clone()
+        dist.broadcast(first, src=0)
+        differs = torch.tensor(float(not torch.equal(mine, first)))
+        dist.all_reduce(differs)
+        if differs:
+            found.append(key)
+    return found
+
+
+def main() -> None:
+    rank, port, *names = sys.argv[1:]
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
+    for name in names:
+        differing = different(train(name, int(rank)))
+        print(f"{name}:{','.join(differing) or 'same'}", flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
