@@ -51,8 +51,7 @@ def score(
     import pandas as pd
 
     names = tuple(dict.fromkeys(metric_names))
-    for name in names:
-        metrics.get(name).require()
+    require(names)
     if unknown := [name for name in reconstructions if name not in references]:
         raise EvaluationError(f"{len(unknown)} reconstructions have no reference, such as {unknown[0]!r}")
     if workers < 1:
@@ -97,6 +96,12 @@ def score(
         for name in names
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS[:-1])).assign(protocol=metrics.PROTOCOL)
+
+
+def require(metric_names: Sequence[str]) -> None:
+    """Raise ``MetricUnavailable`` with the remedy for a metric that is unknown or cannot run here."""
+    for name in metric_names:
+        metrics.get(name).require()
 
 
 def aggregate(

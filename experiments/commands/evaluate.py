@@ -43,7 +43,7 @@ def evaluate(
     import pandas as pd
 
     from experiments.audio_pairs import match_folders, read_manifest
-    from experiments.evaluate import EvaluationError, aggregate
+    from experiments.evaluate import EvaluationError, aggregate, require
 
     names = _per_system("--name", name, [path.resolve().name for path in reconstructed_dirs])
     bitrates = _per_system("--bitrate", bitrate, [None] * len(reconstructed_dirs))
@@ -54,6 +54,7 @@ def evaluate(
     for path in (output, summary):
         _check_suffix(path)
     metric_names = _metric_names(metrics)
+    require(metric_names)
     console = _console()
     every, aggregates = [], []
     with tempfile.TemporaryDirectory() as temporary:
@@ -84,13 +85,14 @@ def check_metrics(
 
     console = _console()
     table = Table("metric", "signals", "obtained", "expected", "tolerance", "backend", "", box=None)
-    failed = 0
+    failed, skipped = 0, {}
     for result in check(None if metrics is None else _metric_names(metrics)):
+        if result.skipped:
+            skipped[result.metric] = result.reason
+            continue
         obtained = "" if result.obtained is None else f"{result.obtained:.5f}"
         verdict = "[green]ok[/]" if result.ok else f"[red]differs[/] {_safe(result.reason)}"
-        if result.skipped:
-            verdict = f"[yellow]not run[/] {_safe(result.reason)}"
-        failed += not (result.ok or result.skipped)
+        failed += not result.ok
         table.add_row(
             result.metric,
             result.pair,
@@ -101,6 +103,8 @@ def check_metrics(
             verdict,
         )
     console.print(table)
+    for reason in dict.fromkeys(skipped.values()):
+        console.print(f"not checked: {_safe(reason)}", soft_wrap=True)
     if failed:
         console.print(f"{failed} values differ: a backend is another version, or broken")
         raise typer.Exit(1)
@@ -231,7 +235,10 @@ def _metric_names(text: str | None) -> tuple[str, ...]:
 
     if text is None:
         return metrics.core()
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        metrics.get(name)
+    return names
 
 
 def _check_suffix(path: Path | None) -> None:

@@ -45,8 +45,8 @@ def _backend() -> Any:
 def windows(samples: np.ndarray) -> Iterator[np.ndarray]:
     """Windows of 9.01 s ``[144160]`` of a clip ``[samples]`` at 16 kHz, as published.
 
-    That includes a slip: ends are rounded down from floating point, and a window that comes out a sample short
-    is left out: those that start at 7 to 23 s, so the first 16 s decide for most clips.
+    That includes a slip: ends are rounded down from floating point, and windows that come out a sample short
+    are left out, those that start at 7 to 23 s, so the first 16 s decide for most clips.
     """
     while len(samples) < _WINDOW:
         samples = np.append(samples, samples)

@@ -5,6 +5,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+from experiments import metrics
 from experiments.audio_pairs import ClipFiles, match_folders, read_manifest
 from experiments.commands.evaluate import check_metrics, evaluate, list_metrics
 from experiments.evaluate import EvaluationError
@@ -219,3 +220,16 @@ def test_command_checks_metrics(run, monkeypatch):
     result = run("check-metrics", "--metrics", "pesq")
     assert result.exit_code == 1
     assert "1 values differ" in result.output
+
+
+@pytest.mark.skipif(not metrics.get("visqol").missing(), reason="installed")
+def test_command_says_what_it_could_not_check(run):
+    result = run("check-metrics", "--metrics", "pesq_nb,visqol")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("not checked: metric 'visqol' needs") == 1
+    assert "pip install 'visqol-python[lattice]'" in result.output
+
+
+def test_missing_metric_is_said_before_any_file_is_read(tmp_path, run):
+    result = run("evaluate", tmp_path, tmp_path / "missing", "--metrics", "stio")
+    assert "Did you mean 'stoi'" in str(result.exception)
