@@ -67,6 +67,7 @@ def learning_figure(
                     curve["step"], curve["low"], curve["high"], color=colour, alpha=0.2, linewidth=0
                 )
             handles[str(label)] = line
+        axes[place].set_xlim(left=0)
         axes[place].set(xlabel="step", ylabel=metric.replace("_", " "))
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()

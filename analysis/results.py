@@ -89,12 +89,12 @@ class Results:
             logged = self._client.get_run(run["run_id"]).data.metrics
             for name in sorted(logged):
                 if name.startswith(("train/", "validation/")):
+                    points = self._client.get_metric_history(run["run_id"], name)
                     rows += [
                         (run["run_id"], run["label"], run["seed"], name, point.step, point.value)
-                        for point in self._client.get_metric_history(run["run_id"], name)
+                        for point in sorted(points, key=lambda point: point.step)
                     ]
-        frame = pd.DataFrame(rows, columns=["run_id", "label", "seed", "metric", "step", "value"])
-        return frame.sort_values(["label", "seed", "metric", "step"], kind="stable", ignore_index=True)
+        return pd.DataFrame(rows, columns=["run_id", "label", "seed", "metric", "step", "value"])
 
     @cached_property
     def usage(self) -> pd.DataFrame:

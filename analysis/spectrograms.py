@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 0.025
 RANGE_DECIBELS = 80.0
+MOST_FRAMES = 400  # more can't be seen at print size
 _COLUMNS = 2
 
 
@@ -54,7 +55,7 @@ def decibels(clip: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray
     from scipy.signal.windows import hann
 
     size = round(WINDOW_SECONDS * sample_rate)
-    hop = max(1, size // 4)
+    hop = max(1, size // 4, len(clip) // MOST_FRAMES)
     transform = ShortTimeFFT(hann(size, sym=False), hop, sample_rate, mfft=2 ** int(np.ceil(np.log2(size))))
     power = np.abs(transform.stft(clip)) ** 2
     return transform.f, transform.t(len(clip)), 10 * np.log10(power + 1e-12)

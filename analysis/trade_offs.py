@@ -121,5 +121,6 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
         )
     better = (frame["difference"] > 0) if column.higher_is_better is not False else (frame["difference"] < 0)
     panel.set_title(f"{column.header}: {second} better on {int(better.sum())} of {len(frame)} utterances")
+    panel.locator_params(nbins=6)
     panel.set(xlim=limits, ylim=limits, xlabel=first, ylabel=second, aspect="equal")
     return figure

@@ -108,7 +108,10 @@ def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     handles = {}
     named = frame.assign(series=[series(label) for label in frame["label"]])
     for panel, column, title in zip(
-        panels, ("used", "entropy"), ("codes used (%)", "entropy / maximum (%)"), strict=True
+        panels,
+        ("used", "entropy"),
+        ("codes used, by factor (%)", "entropy / maximum, by factor (%)"),
+        strict=True,
     ):
         for name, group in named.groupby("series", sort=False):
             mean = group.groupby("codebook_size")[["used", "uniform", "entropy"]].mean()

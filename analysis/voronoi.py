@@ -17,6 +17,7 @@ CELL = "#E8EEF4"
 EDGE = "#6B7785"
 DENSITY = "#D55E00"
 SHIFT = "#009E73"
+BINS = 160  # of the density, along each axis
 SHOWN = 1500  # latents drawn as dots
 MASSES = (0.5, 0.9)  # of the latents inside each density contour
 _COLUMNS = 4
@@ -247,9 +248,11 @@ def _latents(axes: Axes, sample: np.ndarray, box: np.ndarray, reach: tuple[float
     )
     if reach is not None:  # smoothing must not carry mass to where no latent can be
         box = np.stack([np.negative(reach), reach])
-    counts, x, y = np.histogram2d(sample[:, 0], sample[:, 1], bins=100, range=box.T.tolist())
-    width = float(np.clip(4 * (20_000 / len(sample)) ** (1 / 6), 4, 9))  # Silverman's rate in two dimensions
-    density = gaussian_filter(counts, width, mode="reflect")
+    counts, x, y = np.histogram2d(sample[:, 0], sample[:, 1], bins=BINS, range=box.T.tolist())
+    # Scott's rule in two dimensions, with a spread that outliers don't widen.
+    spread = np.minimum(sample.std(axis=0), np.ptp(np.percentile(sample, [25, 75], axis=0), axis=0) / 1.35)
+    widths = spread * len(sample) ** (-1 / 6) * BINS / np.ptp(box, axis=0)
+    density = gaussian_filter(counts, np.clip(widths, 1, BINS / 20).tolist(), mode="reflect")
     falling = np.sort(density.ravel())[::-1]
     inside = np.cumsum(falling) / falling.sum()
     levels = sorted({float(falling[np.searchsorted(inside, mass)]) for mass in MASSES})

@@ -88,3 +88,16 @@ def voronoi(
     with styled(style) as scale:
         figure = voronoi_figure(grids, title=quantizer, reach=geometry.reach(grids, span), scale=scale)
         typer.echo(f"wrote {save(figure, output.with_suffix(''), [output.suffix.lstrip('.') or 'svg'])[0]}")
+
+
+def report(
+    study: Annotated[str, typer.Argument(help="name of the study")],
+    output: Annotated[Path | None, typer.Option(help="folder to write to; default report-STUDY")] = None,
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Write a static report with tables, figures and listening; it opens from disk without a network."""
+    from analysis import load
+    from analysis.report import write_report
+
+    folder = output or Path(f"report-{study}")
+    typer.echo(f"wrote {write_report(load(study, tracking_uri), folder)}")
