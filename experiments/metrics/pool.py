@@ -71,8 +71,9 @@ def score_tasks(tasks: Iterable[Task], workers: int, modules: Iterable[str] = ()
                 for task in crashed:
                     yield _score_alone(task)
     finally:
-        for future in waiting:
-            future.cancel()
+        # Stopped half-way, as by Ctrl-C: nobody waits for what is under way, and it may take minutes.
+        if waiting:
+            _kill(workers)
 
 
 def _score_alone(task: Task) -> list[Score]:
@@ -95,6 +96,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 def _discard(workers: int) -> None:
     _pools.pop(workers).shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(workers: int) -> None:
+    if workers in _pools:
+        for process in list((_pools[workers]._processes or {}).values()):
+            process.kill()
+        _discard(workers)
 
 
 @atexit.register

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -64,6 +65,18 @@ def test_workers_are_kept_between_calls():
     first = set(pool._pools[2]._processes)
     list(pool.score_tasks([task("b")], 2))
     assert set(pool._pools[2]._processes) == first
+
+
+def test_stopping_half_way_waits_for_nothing():
+    long = np.tile(CLIP, 100)
+    tasks = (Task(str(number), long, 0.5 * long, RATE, ("dnsmos_sig",)) for number in range(100))
+    results = pool.score_tasks(itertools.chain([task("a")], tasks), 2)
+    next(results)
+    workers = list(pool._pools[2]._processes)
+    results.close()
+    assert not pool._pools
+    assert not any(_alive(number) for number in workers)
+    assert len(list(pool.score_tasks([task("b")], 2))) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
