@@ -129,12 +129,17 @@ class PlanarGrid:
 
 class PairedGrids(nn.Module):
     """One planar grid for each pair of channels, all of one kind and spacing, quantized together without a
-    loop."""
+    loop.
+
+    Inside, the two axes come first and the points last, [2, pairs, points]: every step is then one pass over
+    contiguous memory.
+    """
 
     origin: Tensor
     step: Tensor
     last: Tensor
-    first_code: Tensor
+    rows: Tensor
+    first: Tensor
     columns: Tensor
 
     def __init__(self, grids: Sequence[PlanarGrid]) -> None:
@@ -142,60 +147,73 @@ class PairedGrids(nn.Module):
         self.sizes = tuple(grid.size for grid in grids)
         self.interleaved = grids[0].kind == "hex" and grids[0].spacing == "released"
         arrays = list(zip(*(grid.arrays for grid in grids), strict=True))  # [coset][pair]
-
-        constants = {
-            "origin": torch.tensor([[array.origin for array in row] for row in arrays]),
-            "step": torch.tensor([[array.step for array in row] for row in arrays]),
-            "last": torch.tensor([[array.count for array in row] for row in arrays]).float() - 1,
-            "first_code": torch.tensor(
-                [[0] * len(grids), [array.size for array in arrays[0]]][: len(arrays)]
-            ),
-            "columns": torch.tensor([grid.levels[0] for grid in grids]),
+        counts = torch.tensor([[array.count for array in row] for row in arrays])
+        constants = {  # [cosets, 2, pairs, 1] and, for codes, [cosets, pairs, 1]
+            "origin": torch.tensor([[array.origin for array in row] for row in arrays]).mT.unsqueeze(-1),
+            "step": torch.tensor([[array.step for array in row] for row in arrays]).mT.unsqueeze(-1),
+            "last": (counts.float() - 1).mT.unsqueeze(-1),
+            "rows": counts[..., 1:],
+            "first": torch.stack((torch.zeros_like(counts[0, :, :1]), counts[0].prod(-1, keepdim=True))),
+            "columns": counts[0, :, :1],
         }
         for name, value in constants.items():
-            self.register_buffer(name, value, persistent=False)
+            self.register_buffer(name, value.contiguous(), persistent=False)
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest grid points [..., pairs, 2] and their codes [..., pairs] int64, of `points` [..., pairs,
-        2]."""
-        index = self._round(points, 0)
-        nearest = torch.addcmul(self.origin[0], index, self.step[0])
-        if len(self.origin) == 1:
-            return nearest, self._code(index, 0)
-        other_index = self._round(points, 1)
-        other = torch.addcmul(self.origin[1], other_index, self.step[1])
-        closer = (other - points).square().sum(-1) < (nearest - points).square().sum(-1)
-        nearest = torch.where(closer.unsqueeze(-1), other, nearest)
-        return nearest, torch.where(closer, self._code(other_index, 1), self._code(index, 0))
+        """Nearest grid points [..., pairs, 2] and their codes [..., pairs] int64, of `points`
+        [..., pairs, 2]."""
+        shape = points.shape
+        axes = points.reshape(-1, *shape[-2:]).permute(2, 1, 0).contiguous()
+        index = self._round(axes, 0)
+        found = self._point(index, 0)
+        other: Tensor | None = None
+        if len(self.origin) == 2:
+            other_index = self._round(axes, 1)
+            candidate = self._point(other_index, 1)
+            other = _squared_length(candidate - axes) < _squared_length(found - axes)
+            index = torch.where(other, other_index, index)
+            found = torch.where(other, candidate, found)
+        return found.permute(2, 1, 0).reshape(shape), self._code(index, other).mT.reshape(shape[:-1])
 
     def points(self, codes: Tensor) -> Tensor:
         """Grid points [..., pairs, 2] float32 of `codes` [..., pairs] int64."""
-        if self.interleaved:  # rows of the two arrays in turns, x fastest
-            row, x = codes // self.columns, codes % self.columns
-            coset, index = row % 2, torch.stack((x, row // 2), -1)
-        elif len(self.origin) == 1:
-            coset, index = None, self._index(codes, 0)
+        flat = codes.reshape(-1, codes.shape[-1]).mT  # [pairs, points]
+        other: Tensor | None = None
+        if self.interleaved:
+            row, x = flat // self.columns, flat % self.columns
+            other, index = row % 2 == 1, torch.stack((x, row // 2)).float()
         else:
-            coset = (codes >= self.first_code[1]).long()
-            index = torch.where(coset.bool().unsqueeze(-1), self._index(codes, 1), self._index(codes, 0))
-        points = torch.addcmul(self.origin[0], index.float(), self.step[0])
-        if coset is None:
-            return points
-        return torch.where(
-            coset.bool().unsqueeze(-1), torch.addcmul(self.origin[1], index.float(), self.step[1]), points
-        )
+            rows = self.rows[0]
+            if len(self.origin) == 2:
+                other = flat >= self.first[1]
+                flat, rows = (
+                    torch.where(other, flat - self.first[1], flat),
+                    torch.where(other, self.rows[1], rows),
+                )
+            index = torch.stack((flat // rows, flat % rows)).float()
+        found = self._point(index, 0)
+        if other is not None:
+            found = torch.where(other, self._point(index, 1), found)
+        return found.permute(2, 1, 0).reshape(*codes.shape, 2)
 
-    def _round(self, points: Tensor, coset: int) -> Tensor:
-        steps = (points - self.origin[coset]) / self.step[coset]
+    def _round(self, axes: Tensor, coset: int) -> Tensor:
+        steps = (axes - self.origin[coset]) / self.step[coset]
         return torch.minimum(torch.round(steps).clamp_min(0.0), self.last[coset])
 
-    def _code(self, index: Tensor, coset: int) -> Tensor:
-        x, y = index.long().unbind(-1)
-        if self.interleaved:
-            return (2 * y + coset) * self.columns + x
-        return x * (self.last[coset, :, 1].long() + 1) + y + self.first_code[coset]
+    def _point(self, index: Tensor, coset: int) -> Tensor:
+        # Multiplied and added apart: a fused step may round otherwise, and decoding would not be exact.
+        return index * self.step[coset] + self.origin[coset]
 
-    def _index(self, codes: Tensor, coset: int) -> Tensor:
-        rows = self.last[coset, :, 1].long() + 1
-        codes = codes - self.first_code[coset]
-        return torch.stack((codes // rows, codes % rows), -1)
+    def _code(self, index: Tensor, other: Tensor | None) -> Tensor:
+        """Codes [pairs, points] of indices [2, pairs, points]; `other`: where the second array was nearer."""
+        x, y = index.long()
+        if self.interleaved and other is not None:  # rows of the two arrays in turns, x fastest
+            return (2 * y + other) * self.columns + x
+        if other is None:
+            return x * self.rows[0] + y
+        return x * torch.where(other, self.rows[1], self.rows[0]) + y + torch.where(other, self.first[1], 0)
+
+
+def _squared_length(axes: Tensor) -> Tensor:
+    """[2, ...] -> [...]."""
+    return axes[0] * axes[0] + axes[1] * axes[1]

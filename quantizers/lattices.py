@@ -170,7 +170,8 @@ class Cosets(nn.Module):
 
     def point(self, coset: Tensor, k: Tensor) -> Tensor:
         """The points [..., n] of k [..., n] in `coset` [...]."""
-        return torch.addcmul(self.offsets[coset], k.to(self.steps.dtype), self.steps)
+        # Multiplied and added apart: a fused step may round otherwise.
+        return k.to(self.steps.dtype) * self.steps + self.offsets[coset]
 
     def _best_of_all(self, points: Tensor) -> Tensor:
         """Coset of the nearest point, by trying each (there are one or two)."""

@@ -150,7 +150,7 @@ def geometry(
             )
     _print(finite)
     typer.echo(
-        "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range option and at the best scale."
+        "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range and at the best scale."
     )
 
 
