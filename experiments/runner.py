@@ -87,7 +87,8 @@ def execute(
     """Do `runs` in worker processes, warm starts first.
 
     Returns two outcomes by run hash: of the runs that were begun, and of those whose warm start did not
-    finish, that is the warm start's. On KeyboardInterrupt workers save their state, and their runs count as stopped.
+    finish, that is the warm start's. On KeyboardInterrupt workers save their state, and their runs count as
+    stopped.
     """
     warm = {run.training_hash: run for run in (r.warm_start() for r in runs) if run is not None}
     needed = [

@@ -14,6 +14,10 @@ from pydantic_core import ErrorDetails
 RATE_TOLERANCE = 0.02  # rows of a table are side by side when their bitrates differ by no more
 
 
+# Sections that may be written as one word: the key that the word stands for.
+_ALONE = {"backbone": "name", "data": "corpus"}
+
+
 class StudyError(ValueError):
     """A study file, or a value given for it, is wrong; the message says where and what to do."""
 
@@ -52,6 +56,11 @@ class Data(Section):
     """corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, librispeech:SUBSETS or libritts:SUBSETS."""
 
     corpus: str = "demo"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _corpus_alone(cls, value: Any) -> Any:
+        return {"corpus": value} if isinstance(value, str) else value
 
 
 class WarmStart(Section):
@@ -225,8 +234,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         below = here.get(parent)
-        if isinstance(below, str) and parent in ("backbone",):
-            below = {"name": below}
+        if isinstance(below, str) and parent in _ALONE:
+            below = {_ALONE[parent]: below}
         elif below is None:
             below = {}
         elif not isinstance(below, dict):
