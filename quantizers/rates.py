@@ -14,7 +14,7 @@ from .contract import QuantizerError, check_count
 from .grids import ROW, PlanarGrid
 
 BITS_PER_CHANNEL = 3.2
-TOLERANCE = 0.005  # among configurations this near the target, the most even one wins
+TOLERANCE = 0.005  # among configurations this near the target, the predicted error decides
 BITS_PER_CODEBOOK = 13  # one trainable codebook of vectors: 8192 codes
 BITS_PER_STAGE = 10.5  # one stage of a residual quantizer: 1448 codes
 SCALAR_KINDS = {"scalar": 3, "symmetric": 2}  # and the fewest levels of each
@@ -41,7 +41,8 @@ def choose_channels(bits: float) -> int:
 
 
 def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[int, ...]:
-    """Levels of each channel that come nearest `bits`, as equal to one another as 0.5 % of the target allows.
+    """Levels of each channel that come nearest `bits`, with the least predicted error among those within
+    0.5 %.
 
     kind: `scalar` (at least 3 levels, as FSQ needs), `symmetric` (at least 2), a kind of planar grid, or
     `square` (rectangular, both levels of a pair equal).
@@ -58,20 +59,19 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
         )
     blocks = channels // width
     shapes = list(_shapes(kind, bits / blocks))
-    best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
+    best: tuple[tuple[float, float], tuple[int, ...]] | None = None
     # Two different shapes at most: enough for 0.5 %, and the levels stay as even as they can be.
-    for first_bits, first, first_sides in shapes:
-        for second_bits, second, second_sides in shapes:
-            sides = first_sides + second_sides
+    for first_bits, first, first_error in shapes:
+        for second_bits, second, second_error in shapes:
             for count in range(1, blocks + 1):
-                error = abs(count * first_bits + (blocks - count) * second_bits - bits) / bits
-                used = sides if count < blocks else first_sides
-                spread = max(used) - min(used)
-                rank = (0.0, spread, error) if error <= TOLERANCE else (1.0, error, spread)
+                total = count * first_bits + (blocks - count) * second_bits
+                off = abs(total - bits) / bits
+                distortion = (count * first_error + (blocks - count) * second_error) * 4 ** (total / channels)
+                rank = (0.0, distortion) if off <= TOLERANCE else (off, distortion)
                 if best is None or rank < best[0]:
                     best = (rank, first * count + second * (blocks - count))
     assert best is not None
-    return tuple(best[1])
+    return best[1]
 
 
 def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[int, int]:
@@ -82,12 +82,15 @@ def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[in
     return number, max(2, round(2 ** (bits / number)))
 
 
-def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], tuple[float, ...]]]:
-    """Blocks of about `bits`: their bits, levels, and sides in grid units."""
+def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], float]]:
+    """Blocks of about `bits`: their bits, levels, and mean squared error on [-1, 1] up to a factor.
+
+    A grid of side s steps has cells of 1 / s on the interval: equal, square cells are best.
+    """
     if kind in SCALAR_KINDS:
         middle, least = round(2**bits), SCALAR_KINDS[kind]
         for level in range(max(least, middle - 3), max(least, middle) + 4):
-            yield math.log2(level), (level,), (float(level),)
+            yield math.log2(level), (level,), level**-2.0
         return
     grid = "rect" if kind == "square" else kind
     density = {"rect": 1.0, "hex": 1 / ROW, "rhombic": 2.0}[grid]
@@ -103,4 +106,5 @@ def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], tu
                 continue
             sides = float(columns), rows * (ROW if kind == "hex" else 1.0)
             if abs(sides[0] - sides[1]) <= 2.0:
-                yield math.log2(PlanarGrid(grid, (columns, rows)).size), (columns, rows), sides
+                error = sides[0] ** -2 + sides[1] ** -2
+                yield math.log2(PlanarGrid(grid, (columns, rows)).size), (columns, rows), error
