@@ -22,6 +22,6 @@ class ConvNeXtBlock(nn.Module):
         hidden = functional.gelu(self.expand(self.norm(mixed)), approximate="tanh")
         return features + self.scale * self.contract(hidden)
 
-    def matrices(self) -> list[nn.Parameter]:
+    def matrices(self) -> list[Tensor]:
         """The hidden weight matrices, which an optimizer may treat as matrices."""
         return [self.expand.weight, self.contract.weight]

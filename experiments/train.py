@@ -170,7 +170,7 @@ def schedule(step: int, config: Train) -> float:
 def make_optimizers(codec: Codec, config: Train, *, fused: bool) -> list[Optimizer]:
     """AdamW and, if asked for, Muon for the hidden matrices (Jordan et al. 2024), which learns a small
     codec in about half the steps."""
-    hidden: list[nn.Parameter] = []
+    hidden: list[Tensor] = []
     if config.optimizer == "muon":
         blocks = [module for module in codec.modules() if isinstance(module, ConvNeXtBlock)]
         hidden = [matrix for block in blocks for matrix in block.matrices()]
