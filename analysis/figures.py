@@ -74,11 +74,12 @@ def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """How evenly each factor's codes are used."""
+    """How evenly each factor's codes are used, at the main rate."""
     from analysis.utilisation import rank_figure, ranks
 
-    if len(results.usage):
-        frame = ranks(results.usage)
+    usage = results.usage[results.usage["label"].isin(coded_labels(results))]
+    if len(usage):
+        frame = ranks(usage)
         yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame)
 
 

@@ -115,9 +115,10 @@ def voronoi_figure(
         layout="constrained",
     )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    pairwise = len(grids) > 1 and len({grid.kind for grid in grids}) == 1  # else kinds side by side
     shading = _shading([use for _, use, _ in pairs if use is not None])
     for index, (points, use, sample) in enumerate(pairs):
-        name = f"pair {index + 1}: " if len(grids) > 1 else ""
+        name = f"pair {index + 1}: " if pairwise else ""
         _panel(axes[index], points, use, shading, boxes[index])
         if sample is not None and len(sample) > 1:
             _latents(axes[index], sample, boxes[index], reaches[index])

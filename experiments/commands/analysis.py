@@ -81,7 +81,10 @@ def voronoi(
     from analysis.style import style as styled
     from analysis.voronoi import voronoi_figure
 
-    numbers = [int(part) for part in (more_levels or "").replace(",", " ").split()] + list(levels or [])
+    given = (more_levels or "").replace(",", " ").split()
+    if wrong := [part for part in given if not part.isdigit()]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not a number of levels", param_hint="--levels")
+    numbers = [int(part) for part in given] + list(levels or [])
     grids = geometry.planar_grids(quantizer, numbers)
     if quantizer.endswith("-released"):
         span = "released"
