@@ -70,7 +70,9 @@ class Store:
 
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
-            tags = {"mlflow.note.content": question} if question else {}
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view of training runs
+            if question:
+                tags["mlflow.note.content"] = question
             try:
                 return str(self.client.create_experiment(self.study, tags=tags))
             except MlflowException:  # another process was first
