@@ -29,27 +29,25 @@ class PeriodDiscriminator(nn.Module):
     def __init__(self, period: int, *, first_map: bool = False, always_pad: bool = False) -> None:
         super().__init__()
         self.period, self.first_map, self.always_pad = period, first_map, always_pad
-        # In one dimension, with the period folded into the batch: the same sums as (5, 1) kernels in two.
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv1d(inputs, outputs, 5, stride, padding=2))
+            _convolution(inputs, outputs, (5, 1), (stride, 1))
             for inputs, outputs, stride in zip(
                 self.CHANNELS[:-1], self.CHANNELS[1:], (3, 3, 3, 3, 1), strict=True
             )
         )
-        self.score = weight_norm(nn.Conv1d(self.CHANNELS[-1], 1, 3, padding=1))
+        self.score = _convolution(self.CHANNELS[-1], 1, (3, 1))
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         missing = -audio.shape[-1] % self.period
         if self.always_pad and not missing:
             missing = self.period
         audio = functional.pad(audio, (0, missing), mode="reflect")
-        rows = len(audio)
-        signal = audio.unflatten(1, (-1, self.period)).mT.flatten(0, 1).unsqueeze(1)
+        signal = audio.unflatten(1, (-1, self.period)).unsqueeze(1)  # [batch, 1, steps, period]
         maps = []
         for layer in self.layers:
             signal = functional.leaky_relu(layer(signal), SLOPE)
-            maps.append(signal.unflatten(0, (rows, self.period)))
-        maps.append(self.score(signal).unflatten(0, (rows, self.period)))
+            maps.append(signal)
+        maps.append(self.score(signal))
         return maps if self.first_map else maps[1:]
 
 

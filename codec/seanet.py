@@ -25,7 +25,17 @@ class EdgeConv1d(nn.Module):
         overlap = self.kernel_size - self.stride
         right = overlap // 2
         missing = -signal.shape[-1] % self.stride
-        return self.conv(reflect(signal, overlap - right, right + missing))
+        padded = reflect(signal, overlap - right, right + missing)
+        if self.conv.in_channels > 1 or padded.device.type != "cpu":
+            return self.conv(padded)
+        # One channel: a small matrix product, which torch's convolution takes ten times as long for.
+        windows = padded.squeeze(1).unfold(-1, self.kernel_size, self.stride).mT
+        weight = self.conv.weight.squeeze(1).expand(len(padded), -1, -1)
+        return (
+            weight @ windows
+            if self.conv.bias is None
+            else torch.baddbmm(self.conv.bias[:, None], weight, windows)
+        )
 
 
 def reflect(signal: Tensor, left: int, right: int) -> Tensor:
