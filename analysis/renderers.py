@@ -198,6 +198,7 @@ def latex(table: Table) -> str:
         "\\centering",
         "\\caption{" + " ".join(_tex(line) for line in [table.title + ".", *table.caption]) + "}",
         "\\label{tab:comparison}",
+        "\\vspace{4pt}",
         "\\resizebox{\\textwidth}{!}{%",
         "\\begin{tabular}{l" + "r" * len(table.columns) + "}",
         "\\toprule",

@@ -1,3 +1,5 @@
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,19 @@ def test_golden_console(table: Table, width: int) -> None:
 )
 def test_golden_files(table: Table, kind: str, suffix: str) -> None:
     assert render(table, kind) == (GOLDEN / f"comparison.{suffix}").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+def test_latex_compiles(store: Any, tmp_path: Path) -> None:
+    hostile = store.Run("a_b & 50% #1 \\x {y} ~ ^ $z$ [w] <v>")
+    store.study("latex", [hostile, store.Run("fsq", failed={"utt01": "100% silent_clip & more"})])
+    document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}%s\\end{document}"
+    body = render(comparison(load("latex", store.uri)), "latex")
+    (tmp_path / "main.tex").write_text(document % body, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-1500:]
+    assert "Overfull" not in done.stdout
 
 
 def test_unknown_names(table: Table, seven: Any) -> None:
