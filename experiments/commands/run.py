@@ -111,18 +111,15 @@ def _report(summary: Summary, store: Store, study: Study, output: Path, console:
     for suffix, kind in (("md", "markdown"), ("csv", "csv"), ("tex", "latex")):
         path = folder / "tables" / f"comparison.{suffix}"
         path.write_text(render(table, kind), encoding="utf-8")
-    with console.status("drawing figures"):
-        figures = write_all(results, folder / "figures", formats=("png", "svg"))
-    if summary.outcomes:
+    print_table(table)
+    if summary.outcomes or not (folder / "figures").exists():
+        with console.status("drawing figures"):
+            write_all(results, folder / "figures", formats=("png", "svg"))
         store.log_files(summary.parent_id, folder / "tables", "tables")
         store.log_files(summary.parent_id, folder / "figures", "figures")
-    print_table(table)
-    console.print(f"\ntables   {folder / 'tables'}/comparison.md, .csv, .tex")
-    voronoi = sorted(path.name for path in figures if path.name.startswith("voronoi-"))
-    console.print(
-        f"figures  {folder / 'figures'}/ ({len(figures)} files, {', '.join(voronoi[:2])}, ...)",
-        soft_wrap=True,
-    )
+    drawn = sorted(path.name for path in (folder / "figures").glob("voronoi-*.png"))
+    console.print(f"\ntables   {folder / 'tables'}/comparison.md, .csv, .tex", soft_wrap=True)
+    console.print(f"figures  {folder / 'figures'}/ ({', '.join(drawn)}, and others)", soft_wrap=True)
     console.print(f"weights  {summary.directory}/")
     console.print(f"tracking {store.uri}; look at it with:")
     console.print(f"         mlflow ui --backend-store-uri {shlex.quote(store.uri)}", soft_wrap=True)
