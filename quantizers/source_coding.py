@@ -12,7 +12,7 @@ length; a quantizer of `dim` values at a fixed rate cannot reach them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -167,31 +167,31 @@ def _start(quantizer: Quantizer, blocks: Tensor) -> None:
 
 
 def run(
-    names: Sequence[str],
-    sources: Sequence[str],
-    bits: Sequence[float],
-    *,
-    dim: int = 8,
-    steps: int = 400,
-    seed: int = 0,
-) -> Iterator[Point | tuple[str, str, float, str]]:
-    """Every quantizer on every source at each number of `bits` a value; refusals as (name, source, bits,
-    reason).
+    name: str, source: str, bits: Sequence[float], *, dim: int = 8, steps: int = 200, seed: int = 0
+) -> tuple[list[Point], str]:
+    """One quantizer on one source at each number of `bits` a value; and why, if it refused some of them.
 
-    Scalar, planar and lattice methods get one channel a value, so that no value is lost on the way in.
+    Scalar and planar methods get one channel a value, so that no value is lost on the way in. Runs on one
+    thread: the tensors are small.
     """
-    for source in sources:
-        for name in names:
-            for each in bits:
-                torch.manual_seed(seed)
-                channels = {"channels": dim} if "channels" in registry.entry(name).cls.fit_options else {}
-                try:
-                    quantizer = registry.create(name, dim=dim, bits=each * dim, **channels)
-                except QuantizerError as error:
-                    yield name, source, each, str(error)
-                    continue
-                if quantizer.streams:
-                    yield measure(quantizer, source, steps=steps, seed=seed)
+    from loguru import logger
+
+    logger.disable("vector_quantize_pytorch")  # it warns of first batches smaller than the codebook
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    channels = {"channels": dim} if "channels" in registry.entry(name).cls.fit_options else {}
+    points, refusal = [], ""
+    for each in bits:
+        torch.manual_seed(seed)
+        try:
+            quantizer = registry.create(name, dim=dim, bits=each * dim, **channels)
+        except QuantizerError as error:
+            refusal = str(error)
+            continue
+        if quantizer.streams:
+            points.append(measure(quantizer, source, steps=steps, seed=seed))
+    torch.set_num_threads(threads)
+    return points, refusal
 
 
 def _water_filling(bits: float, dim: int) -> float:

@@ -137,7 +137,7 @@ def geometry(
     )
     for source in measured.SOURCES:
         for kind, spacing in measured.GRIDS:
-            grid = measured.measure_grid(kind, spacing, bits, source, seed=seed)
+            grid = measured.measure_grid(kind, spacing, bits, source, 2 * samples, seed)
             finite.add_row(
                 *(
                     source,
@@ -160,18 +160,20 @@ def source_coding(
     sources: Annotated[str, typer.Option(help="Sources, separated by commas; `all` for every one.")] = "all",
     dim: Annotated[int, typer.Option(help="Values in a block.")] = 8,
     steps: Annotated[int, typer.Option(help="Training steps of each quantizer.")] = 200,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Write the curves to this file (.png, .svg, .pdf).")
     ] = None,
 ) -> None:
     """Run quantizers on sources with a known rate-distortion function, and print the gap to Shannon's
     bound."""
-    import warnings
+    import os
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
 
-    import torch
     from rich.progress import Progress
 
-    from quantizers import QuantizerError
+    from quantizers import QuantizerError, registry
     from quantizers import source_coding as known
 
     chosen = list(known.SOURCES) if sources == "all" else sources.split(",")
@@ -183,29 +185,34 @@ def source_coding(
     except ValueError:
         raise typer.BadParameter(f"--bits must be numbers separated by commas, not {bits!r}") from None
     quantizers = names or list(DEFAULT_SOURCE_CODERS)
+    for name in quantizers:
+        registry.entry(name)  # a wrong name ends here, not after minutes
     table = _table(
         "source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", "high rate dB", "gap dB"
     )
-    points = []
-    refusals = []
-    torch.set_num_threads(1)  # the tensors are small: threads cost more than they bring
-    with Progress(transient=True) as progress:
-        task = progress.add_task("source coding", total=len(quantizers) * len(chosen) * len(targets))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for point in known.run(quantizers, chosen, targets, dim=dim, steps=steps):
-                progress.advance(task)
-                if isinstance(point, known.Point):
-                    points.append(point)
-                else:
-                    refusals.append(point)
-    for point in sorted(points, key=lambda p: (chosen.index(p.source), round(p.bits), p.gap)):
+    points: list[known.Point] = []
+    refusals = {}
+    pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
+    with pool, Progress(transient=True) as progress:
+        jobs = {
+            pool.submit(known.run, name, source, targets, dim=dim, steps=steps): name
+            for name in quantizers
+            for source in chosen
+        }
+        task = progress.add_task("source coding", total=len(jobs))
+        for job in as_completed(jobs):
+            progress.advance(task)
+            found, refusal = job.result()
+            points += found
+            if refusal:
+                refusals[jobs[job]] = refusal
+    for point in sorted(points, key=lambda p: (chosen.index(p.source), round(p.bits), p.gap, p.quantizer)):
         table.add_row(
             *(point.source, point.quantizer, f"{point.bits:.3f}", f"{point.snr:.2f}", f"{point.error:.2f}"),
             *(f"{point.shannon:.2f}", f"{point.high_rate:.2f}", f"{point.gap:.2f}"),
         )
     _print(table)
-    for name, reason in {name: reason for name, _, _, reason in refusals}.items():
+    for name, reason in sorted(refusals.items()):
         typer.echo(f"left out: {name}: {reason.removeprefix(f'{name}: ')}")
     if figure is not None:
         from analysis.source_coding_figure import draw

@@ -1,0 +1,72 @@
+"""Known sources: the bounds against closed forms, and quantizers against the bounds."""
+
+import math
+
+import pytest
+import torch
+
+import quantizers
+from quantizers import source_coding as known
+from quantizers.geometry import EXACT
+
+
+@pytest.mark.parametrize("source", known.SOURCES)
+def test_sources_have_unit_variance(source: str) -> None:
+    values = known.sample(source, 100_000, 4, torch.Generator().manual_seed(0))
+    assert values.shape == (100_000, 4)
+    assert abs(values.mean()) < 0.02
+    assert abs(values.var() - 1) < 0.03
+    correlation = (values[:, 0] * values[:, 1]).mean()
+    assert abs(correlation - (known.CORRELATION if source == "correlated" else 0)) < 0.03
+
+
+def test_gaussian_and_correlated_bounds() -> None:
+    assert math.isclose(known.shannon_snr("gaussian", 2.0, 8), 12.0412, abs_tol=1e-4)
+    # At high rate the correlated source gains the ratio of arithmetic and geometric mean of its eigenvalues.
+    gain = -10 * math.log10((1 - known.CORRELATION**2) ** (7 / 8))
+    assert math.isclose(known.shannon_snr("correlated", 3.0, 8), 18.0618 + gain, abs_tol=1e-3)
+    assert known.shannon_snr("correlated", 0.25, 8) < 20 * math.log10(2) * 0.25 + gain
+
+
+@pytest.mark.parametrize("source", ["uniform", "laplacian"])
+def test_numerical_bounds_approach_shannons_lower_bound(source: str) -> None:
+    """D(R) lies above the Shannon lower bound on distortion, and meets it at high rate."""
+    ideal = 1 / (2 * math.pi * math.e)
+    for bits in (0.5, 1.0, 2.0, 3.0, 4.0):
+        ceiling = known.high_rate_snr(source, bits, 8, ideal)
+        assert known.shannon_snr(source, bits, 8) < ceiling + 0.02
+        assert known.shannon_snr(source, bits, 8) > 20 * math.log10(2) * bits * 0.99
+    assert ceiling - known.shannon_snr(source, 4.0, 8) < 0.2
+
+
+def test_high_rate_prediction_of_a_cubic_lattice() -> None:
+    assert math.isclose(known.high_rate_snr("uniform", 3.0, 8), 20 * math.log10(8))
+    # The well-known 1.53 dB between a cubic lattice with entropy coding and the bound.
+    gap = known.shannon_snr("gaussian", 5.0, 8) - known.high_rate_snr("gaussian", 5.0, 8)
+    assert math.isclose(gap, 10 * math.log10(2 * math.pi * math.e / 12))
+    better = known.high_rate_snr("gaussian", 5.0, 8, EXACT["E8"]) - known.high_rate_snr("gaussian", 5.0, 8)
+    assert math.isclose(better, 0.654, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vq", "fsq", "q2d2-rect", "lattice"])
+@pytest.mark.parametrize("source", ["uniform", "gaussian"])
+def test_quantizers_stay_below_the_bound_and_come_near(name: str, source: str) -> None:
+    (point,), refusal = known.run(name, source, [2.0], dim=8, steps=150)
+    assert refusal == ""
+    assert abs(point.bits - 2) < 0.05
+    assert 0 < point.gap < 4
+    assert point.error < 0.2
+
+
+def test_the_best_scalar_quantizer_of_a_gaussian_is_approached() -> None:
+    """Max 1960: 4 levels reach 9.30 dB; a quantizer of single values cannot do better."""
+    (point,), _ = known.run("latent", "gaussian", [2.0], dim=4, steps=300)
+    assert 8.5 < point.snr < 9.35 + 3 * point.error
+
+
+def test_refusals_are_reported() -> None:
+    points, refusal = known.run("simvq", "gaussian", [1.0, 4.0], dim=8, steps=2)
+    assert len(points) == 1
+    assert "residual-simvq" in refusal
+    with pytest.raises(quantizers.QuantizerError, match="known: uniform"):
+        known.sample("cauchy", 3, 2)
