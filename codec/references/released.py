@@ -1,0 +1,80 @@
+"""Released WavTokenizer and Q2D2 checkpoints as reference codecs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from codec.references.contract import Decoded, Rates, Reference, ReferenceUnavailable, fit, resample
+
+if TYPE_CHECKING:
+    from codec.model import Codec
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavTokenizer(Reference):
+    """A released checkpoint; `config` is its YAML file. Of a Q2D2 model without it: quantizer and levels."""
+
+    summary: ClassVar[str] = "a released WavTokenizer checkpoint (options checkpoint, config)"
+    main_option: ClassVar[str] = "checkpoint"
+    released_at: ClassVar[str] = "https://huggingface.co/novateur"
+
+    checkpoint: str = ""
+    config: str | None = None
+    quantizer: str | None = None
+    levels: Sequence[int] | None = None
+
+    @property
+    def label(self) -> str:
+        return Path(self.checkpoint).stem if self.checkpoint else type(self).__name__.lower()
+
+    @property
+    def sample_rate(self) -> int:
+        return self._codec.sample_rate
+
+    @property
+    def rates(self) -> Rates:
+        codec = self._codec
+        bits = codec.quantizer.bits_per_frame
+        return Rates(codec.frame_rate, codec.token_rate, codec.quantizer.streams, bits)
+
+    @property
+    def version(self) -> str:
+        path = Path(self.checkpoint)
+        return f"{path.name} {path.stat().st_size}" if path.is_file() else "absent"
+
+    def prepare(self) -> None:
+        _ = self._codec
+
+    @cached_property
+    def _codec(self) -> "Codec":
+        from codec.checkpoints import load_wavtokenizer
+
+        if not Path(self.checkpoint).is_file():
+            where = f"there is no {self.checkpoint}" if self.checkpoint else "no checkpoint is given"
+            raise ReferenceUnavailable(
+                f"weights not found: {where}; download one from {self.released_at} and give its path as the "
+                "option checkpoint"
+            )
+        return load_wavtokenizer(self.checkpoint, self.config, quantizer=self.quantizer, levels=self.levels)
+
+    def reconstruct(self, audio: np.ndarray, sample_rate: int) -> Decoded:
+        import torch
+
+        codec = self._codec
+        signal = torch.from_numpy(resample(audio, sample_rate, codec.sample_rate).copy())[None]
+        codes = codec.encode(signal)
+        decoded = codec.decode(codes)[0].numpy()
+        bits = round(codes.shape[1] * codec.quantizer.bits_per_frame)
+        return Decoded(fit(resample(decoded, codec.sample_rate, sample_rate), len(audio)), bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Q2D2(WavTokenizer):
+    """A released Q2D2 checkpoint."""
+
+    summary: ClassVar[str] = "a released Q2D2 checkpoint (options checkpoint, config or quantizer and levels)"
+    released_at: ClassVar[str] = "the page of the paper, arXiv 2512.01537"

@@ -1,0 +1,170 @@
+"""Reference codecs: rates that are true, audio of the same length, mistakes and missing parts explained."""
+
+import io
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from codec import references
+from codec.references.ogg import opus_payload_bits, packet_sizes
+
+
+@pytest.fixture(scope="module")
+def voice() -> np.ndarray:
+    """Two seconds at 16 kHz of harmonics with a moving pitch and loudness."""
+    time = np.arange(32_000) / 16_000
+    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 2 * time)) / 16_000
+    harmonics = sum(np.sin(k * phase) / k for k in range(1, 20))
+    return (0.1 * harmonics * (1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000])
+def test_opus_keeps_length_rate_and_place(voice: np.ndarray, rate: int) -> None:
+    clip = voice[:rate]
+    decoded = references.create("opus", {"bitrate": 32_000}).reconstruct(clip, rate)
+    assert decoded.audio.shape == clip.shape
+    assert decoded.audio.dtype == np.float32
+    lags = [float(np.dot(np.roll(decoded.audio, -lag), clip)) for lag in range(-40, 41)]
+    assert abs(int(np.argmax(lags)) - 40) <= 1
+
+
+def test_opus_spends_what_it_is_told_and_more_bits_help(voice: np.ndarray) -> None:
+    errors = []
+    for bitrate in (8_000, 16_000, 64_000):
+        decoded = references.create("opus", {"bitrate": bitrate}).reconstruct(voice, 16_000)
+        assert decoded.bits is not None
+        assert decoded.bits / 2 == pytest.approx(bitrate, rel=0.25)
+        errors.append(float(np.mean((decoded.audio - voice) ** 2)))
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_payload_is_less_than_the_file_and_the_packets_fill_it(voice: np.ndarray) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, voice, 16_000, format="OGG", subtype="OPUS")
+    data = stream.getvalue()
+    sizes = list(packet_sizes(data))
+    assert data[28 : 28 + 8] == b"OpusHead"
+    assert sizes[0] == 19  # OpusHead of a mono file
+    assert 100 <= len(sizes) - 2 <= 102  # 20 ms a packet, and the codec's delay
+    assert 8 * sum(sizes[2:]) == opus_payload_bits(data) < 8 * len(data)
+
+
+def test_packets_over_several_segments_and_pages() -> None:
+    def page(table: bytes) -> bytes:
+        return b"OggS" + bytes(22) + bytes([len(table)]) + table + bytes(sum(table))
+
+    data = page(bytes([10, 255, 255])) + page(bytes([255, 0, 7]))
+    assert list(packet_sizes(data)) == [10, 3 * 255, 7]
+    for broken in (data[:-1], data[:40], b"RIFF" + data, page(bytes([255]))):
+        with pytest.raises(ValueError):
+            list(packet_sizes(broken))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100])
+@pytest.mark.parametrize("name", ["ground-truth", "resample", "pcm", "opus"])
+def test_the_shortest_clips(name: str, samples: int) -> None:
+    decoded = references.create(name).reconstruct(np.zeros(samples, np.float32), 24_000)
+    assert decoded.audio.shape == (samples,)
+
+
+def test_controls_do_what_they_say(voice: np.ndarray) -> None:
+    truth = references.create("ground-truth").reconstruct(voice, 16_000)
+    assert np.array_equal(truth.audio, voice)
+    assert truth.bits is None
+    coarse = references.create("pcm", {"bits": 4}).reconstruct(voice, 16_000)
+    assert coarse.bits == 4 * len(voice)
+    assert len(np.unique(coarse.audio)) <= 16
+    assert np.abs(coarse.audio - voice).max() <= 1 / 16 + 1e-6
+    same = references.create("resample").reconstruct(voice, 16_000)
+    assert np.array_equal(same.audio, voice)
+    narrow = references.create("resample", {"rate": 4_000}).reconstruct(voice, 16_000)
+    spectrum = np.abs(np.fft.rfft(narrow.audio)) ** 2
+    above = int(len(spectrum) * 2_200 / 8_000)
+    assert spectrum[above:].sum() < 1e-4 * spectrum.sum()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("opsu", "did you mean 'opus'"),
+        ("opus:bitrat=9000", "did you mean 'bitrate'"),
+        ("opus:500", "6000 to 256000"),
+        ("opus:", "KEY=VALUE"),
+        ("pcm:1", "2 to 24"),
+        ("ground-truth:4", "KEY=VALUE"),
+        ("codec2:9600", "700C"),
+        ("mimi:0", "number of codebooks"),
+        ("resample:12.5", "sample rate"),
+    ],
+)
+def test_mistakes_name_the_remedy(text: str, words: str) -> None:
+    with pytest.raises(references.ReferenceCodecError, match=words):
+        references.create(*references.parse(text))
+
+
+def test_names_with_options_are_read() -> None:
+    assert references.parse("opus:24000") == ("opus", {"bitrate": 24_000})
+    assert references.parse("pcm:bits=6") == ("pcm", {"bits": 6})
+    assert references.create(*references.parse("opus:6000")).label == "opus 6 kbit/s"
+    assert {"opus", "encodec", "ground-truth", "wavtokenizer"} <= set(references.available())
+
+
+@pytest.mark.parametrize("name", ["wavtokenizer", "q2d2"])
+def test_absent_checkpoints_say_where_to_get_them(name: str) -> None:
+    reference = references.create(name, {"checkpoint": "/nowhere/model.ckpt"})
+    with pytest.raises(references.ReferenceUnavailable, match=r"weights not found: .*/nowhere/model\.ckpt"):
+        reference.prepare()
+
+
+def test_codec2_runs_or_says_how_to_install_it(voice: np.ndarray) -> None:
+    reference = references.create("codec2", {"mode": 1200})
+    if shutil.which("c2enc") is None:
+        with pytest.raises(references.ReferenceUnavailable, match="apt install codec2"):
+            reference.prepare()
+        return
+    decoded = reference.reconstruct(voice, 16_000)
+    assert decoded.audio.shape == voice.shape
+    assert decoded.bits is not None
+    assert decoded.bits / 2 == pytest.approx(1200, rel=0.05)
+
+
+# Real classes of transformers with small random weights: rates and lengths, not quality.
+
+
+@pytest.mark.parametrize("name", ["encodec", "dac", "mimi"])
+def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    small: dict[str, dict[str, int]] = {
+        "encodec": {"num_filters": 4, "hidden_size": 16, "num_lstm_layers": 1, "codebook_size": 1024},
+        "dac": {"encoder_hidden_size": 4, "decoder_hidden_size": 64, "n_codebooks": 3, "codebook_size": 64},
+        "mimi": {
+            **{"hidden_size": 16, "num_filters": 4, "codebook_size": 32, "codebook_dim": 8},
+            **{"vector_quantization_hidden_dimension": 8, "num_hidden_layers": 1, "intermediate_size": 16},
+            **{"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "upsample_groups": 16},
+            "num_quantizers": 9,
+        },
+    }
+    cls = {"encodec": "Encodec", "dac": "Dac", "mimi": "Mimi"}[name]
+    model = getattr(transformers, f"{cls}Model")(getattr(transformers, f"{cls}Config")(**small[name]))
+    model.save_pretrained(tmp_path)
+    reference = references.create(name, {"checkpoint": str(tmp_path)})
+    decoded = reference.reconstruct(voice, 16_000)
+    rates = reference.rates
+    assert decoded.audio.shape == voice.shape
+    assert decoded.bits is not None
+    assert rates.frame_rate
+    assert rates.bits_per_frame
+    frames = decoded.bits / rates.bits_per_frame
+    assert frames == int(frames)
+    assert 0 <= frames - math.floor(2 * rates.frame_rate) <= 1
+    assert rates.streams == {"encodec": 8, "dac": 3, "mimi": 8}[name]
+
+
+def test_absent_weights_say_how_to_get_them() -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(references.ReferenceUnavailable, match="weights not found: /nowhere"):
+        references.create("dac", {"checkpoint": "/nowhere"}).prepare()
