@@ -45,7 +45,7 @@ class PeriodDiscriminator(nn.Module):
         signal = audio.unflatten(1, (-1, self.period)).unsqueeze(1)  # [batch, 1, steps, period]
         maps = []
         for layer in self.layers:
-            signal = functional.leaky_relu(layer(signal), SLOPE)
+            signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
             maps.append(signal)
         maps.append(self.score(signal))
         return maps if self.first_map else maps[1:]
@@ -73,7 +73,7 @@ class SpectrogramDiscriminator(nn.Module):
         signal = _spectrum(audio, self.window, self.hop).abs().unsqueeze(1)
         maps = []
         for layer in self.layers:
-            signal = functional.leaky_relu(layer(signal), SLOPE)
+            signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
             maps.append(signal)
         return [*maps, self.score(signal)]
 
@@ -110,7 +110,7 @@ class BandDiscriminator(nn.Module):
             signal = spectrum[..., low:high]
             assert isinstance(stack, nn.ModuleList)
             for layer in stack:
-                signal = functional.leaky_relu(layer(signal), SLOPE)
+                signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
                 maps.append(signal)
             outputs.append(signal)
         return [*maps, self.score(torch.cat(outputs, dim=-1))]
