@@ -156,6 +156,8 @@ def straight_through(value: Tensor, path: Tensor) -> Tensor:
 
     (`path + (value - path).detach()` would round, and decoding would no longer be exact.)
     """
+    if not path.requires_grad:
+        return value.detach()
     return value.detach() + (path - path.detach())
 
 
