@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +27,7 @@ from torch import Tensor
 SAMPLE_RATE = 24_000
 CODES = 4096
 DIM = 512
+WORKS = ("inference", "training step", "inference, bfloat16", "training step, bfloat16")
 STRIDES = {"40": (6, 5, 5, 4), "75": (8, 5, 4, 2)}
 Work = Callable[[], object]
 
@@ -34,6 +36,7 @@ def ours(rate: str, audio: Tensor) -> dict[str, Work]:
     """What to time, by name, of this package."""
     import quantizers
     from codec import backbones, inference, model, objectives
+    from codec.weight_norm import fold_weight_norm
 
     def codec(conditions: int) -> model.Codec:
         backbone = backbones.get(f"wavtokenizer-{rate}", {"conditions": conditions})
@@ -47,29 +50,44 @@ def ours(rate: str, audio: Tensor) -> dict[str, Work]:
                 state.fill_(True)  # no k-means within the timing
         return built
 
-    tested = inference.prepare(codec(0))
+    tested, halved = inference.prepare(codec(0)), fold_weight_norm(codec(0)).eval()
     trained: list[Any] = []
+
+    def bfloat16() -> torch.autocast:
+        return torch.autocast("cpu", dtype=torch.bfloat16)
 
     def infer() -> None:
         with torch.inference_mode():
             tested(audio)
 
-    def step() -> None:
+    def infer_bfloat16() -> None:
+        with torch.inference_mode(), bfloat16():
+            halved(audio)
+
+    def step(precision: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         if not trained:
             built, losses = codec(4), objectives.Losses(objectives.get("wavtokenizer"), SAMPLE_RATE)
             parts = (built, losses.adversary)
             trained.extend((built, losses, *(torch.optim.AdamW(p.parameters(), fused=True) for p in parts)))
         built, losses, generator, discriminator = trained
-        output = built(audio)
+        with precision():
+            output = built(audio)
         for optimizer, terms in (
             (discriminator, lambda: losses.discriminator(output.audio, audio, 0)),
             (generator, lambda: losses.generator(output, audio, 0)),
         ):
             optimizer.zero_grad()
-            torch.stack(list(terms().values())).sum().backward()
+            with precision():
+                loss = torch.stack([term.float() for term in terms().values()]).sum()
+            loss.backward()
             optimizer.step()
 
-    return {"inference": infer, "training step": step}
+    return {
+        "inference": infer,
+        "training step": step,
+        "inference, bfloat16": infer_bfloat16,
+        "training step, bfloat16": lambda: step(bfloat16),
+    }
 
 
 def peer(rate: str, audio: Tensor) -> dict[str, Work]:
@@ -235,7 +253,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each, after one untimed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", choices=["inference", "training step"])
+    parser.add_argument("--only", choices=WORKS, nargs="*", help="default: all")
     parser.add_argument("--worker", choices=["ours", "peer"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -256,13 +274,14 @@ def main() -> None:
         "floor, CPU s",
         title=f"{options.rate} Hz, batch {options.batch} x {options.seconds:g} s, {options.threads} threads",
     )
-    for what in ("inference", "training step"):
-        if options.only not in (None, what):
+    for what in WORKS:
+        if options.only and what not in options.only:
             continue
         times: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
         for repeat in range(options.repeats + 1):
             for name, worker in workers.items():
-                result = worker.ask(what)
+                # The peer runs in float32 alone.
+                result = worker.ask(what if name == "ours" else what.removesuffix(", bfloat16"))
                 if repeat:
                     times[name].append(result)
         figures = {

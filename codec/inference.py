@@ -18,7 +18,7 @@ class PackedLinear(nn.Module):
         self.bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, frames: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(frames, self.packed, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(frames.float(), self.packed, self.bias, "none", [], "")
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
