@@ -116,10 +116,11 @@ def use(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def cost(codec: Codec, made: Reconstructions) -> dict[str, float]:
-    """`cost/...`: parameters, and seconds of compute for a second of audio, encoder to decoder."""
+    """`cost/...`: parameters with learned codebooks, seconds of compute a second of audio, both ways."""
+    backbone = sum(p.numel() for part in (codec.encoder, codec.decoder) for p in part.parameters())
     return {
-        "cost/parameters": float(sum(p.numel() for p in codec.parameters())),
-        "cost/quantizer_parameters": float(sum(p.numel() for p in codec.quantizer.parameters())),
+        "cost/parameters": float(backbone + codec.quantizer.learned_values),
+        "cost/quantizer_parameters": float(codec.quantizer.learned_values),
         "cost/real_time_factor": made.compute_seconds / made.audio_seconds,
     }
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
 
 
@@ -82,6 +83,12 @@ class Quantizer(nn.Module, ABC):
     def bits_per_frame(self) -> float:
         """Nominal bits of one frame: the sum of log2 of the codebook sizes."""
         return math.fsum(math.log2(size) for size in self.codebook_sizes)
+
+    @property
+    def learned_values(self) -> int:
+        """Number of values that training sets: parameters, and codebooks that are moving averages."""
+        averaged = [buffer for name, buffer in self.named_buffers() if name.endswith(CODEBOOK_BUFFERS)]
+        return sum(value.numel() for value in [*self.parameters(), *averaged])
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:

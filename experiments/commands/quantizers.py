@@ -25,23 +25,20 @@ def register(app: typer.Typer) -> None:
 def list_quantizers() -> None:
     """Print every registered quantizer: family, whether its codebook is learned, parameters, options,
     paper."""
-    import torch
-
     import quantizers
 
     table = _table("quantizer", "family", "codebook", "parameters, dim 512", "options", "paper")
     for name in quantizers.available():
         found = quantizers.entry(name)
         built = quantizers.create(name, dim=512)
-        learned_values = [*built.named_parameters(), *built.named_buffers()]  # averaged codebooks are buffers
-        count = sum(
-            value.numel()
-            for key, value in learned_values
-            if isinstance(value, torch.nn.Parameter) or key.endswith((".codes", ".embed"))
-        )
         learned = "learned" if found.cls.learned else "fixed" if found.cls.family != "none" else "none"
         table.add_row(
-            name, found.cls.family, learned, f"{count:,}", ", ".join(found.options) or "—", found.paper or "—"
+            name,
+            found.cls.family,
+            learned,
+            f"{built.learned_values:,}",
+            ", ".join(found.options) or "—",
+            found.paper or "—",
         )
     _print(table)
 

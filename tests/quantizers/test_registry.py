@@ -159,3 +159,10 @@ except quantizers.QuantizerError as error:
     )
     assert done.returncode == 0, done.stderr
     assert "'broken' of log_quantizer:Missing cannot be loaded" in done.stdout
+
+
+def test_learned_values_count_averaged_codebooks_too() -> None:
+    vq = quantizers.create("vq", dim=16, codebook_size=32)
+    assert vq.learned_values == 32 * 16
+    fsq = quantizers.create("fsq", dim=16, levels=(5, 5))
+    assert fsq.learned_values == 16 * 2 + 2 + 2 * 16 + 16
