@@ -5,8 +5,8 @@
 CHECKOUT is a clone of github.com/jishengpeng/WavTokenizer (it imports einops and huggingface_hub); both are
 built at the same sizes with random weights, each in a process of its own, and take turns. CPU seconds are
 those of all threads, and less disturbed by other processes than wall-clock seconds. `floor` is the number of
-floating-point operations (but for the LSTM's, a twentieth of inference) over the rate of a large float32 matrix
-product, in CPU seconds.
+floating-point operations (but for the LSTM's, a twentieth of inference) over the rate of a large float32
+matrix product, in CPU seconds.
 """
 
 import argparse
