@@ -22,6 +22,12 @@ def series(label: str) -> str:
     return _RATE.sub("", label) or label
 
 
+def _reference_series(run: pd.Series) -> str:
+    """One curve a codec; audio from a folder goes by its label."""
+    name = str(run["quantizer"]).removeprefix("reference:")
+    return series(str(run["label"])) if name == "folder" else name
+
+
 def quality_column(metric: str) -> Column:
     """How a metric is shown; a metric without a column of its own keeps its name."""
     return COLUMNS.get(metric) or Column(
@@ -58,14 +64,21 @@ def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
     return Interval(mean, interval.low + shift, interval.high + shift)
 
 
-def summary(results: Results, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def summary(
+    results: Results, metrics: Sequence[str] | None = None, *, references: bool = False
+) -> pd.DataFrame:
     """One row a finished label and metric.
 
-    Columns: label, series, quantizer, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low, high.
+    Columns: label, series, quantizer, reference, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low,
+    high. With `references`, codecs from outside come last.
     """
     names = logged_metrics(results) if metrics is None else list(metrics)
     rows = []
-    for label, runs in results.finished.groupby("label", sort=False):
+    groups = [*results.finished.groupby("label", sort=False)]
+    if references and len(results.finished_references):
+        groups += [*results.finished_references.groupby("label", sort=False)]
+    for label, runs in groups:
+        reference = bool(runs["reference"].iloc[0])
         for metric in names:
             if f"eval/{metric}" not in runs:
                 continue
@@ -73,8 +86,9 @@ def summary(results: Results, metrics: Sequence[str] | None = None) -> pd.DataFr
             rows.append(
                 {
                     "label": label,
-                    "series": series(str(label)),
+                    "series": _reference_series(runs.iloc[0]) if reference else series(str(label)),
                     "quantizer": runs["quantizer"].iloc[0],
+                    "reference": reference,
                     "seeds": len(runs),
                     "bits_per_frame": runs["rate/bits_per_frame"].mean(),
                     "bitrate": runs["rate/bitrate"].mean(),
@@ -90,6 +104,7 @@ def summary(results: Results, metrics: Sequence[str] | None = None) -> pd.DataFr
             "label",
             "series",
             "quantizer",
+            "reference",
             "seeds",
             "bits_per_frame",
             "bitrate",

@@ -53,7 +53,7 @@ def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     from analysis.estimates import summary
     from analysis.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
 
-    frame = summary(results)
+    frame = summary(results, references=True)
     if has_curves(frame):
         metrics = dict.fromkeys(frame["metric"])
         gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)

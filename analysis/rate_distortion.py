@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+LOGARITHMIC_FROM = 4.0  # greatest over least bitrate from which the axis is logarithmic
+GREYS = ("#444444", "#7A7A7A", "#A0A0A0", "#5F6B73")  # of references
+MARKERS = ("s", "^", "D", "o", "v", "P")
+
 
 def has_curves(frame: pd.DataFrame) -> bool:
     """Whether some series of `estimates.summary` was measured at two rates or more."""
@@ -24,9 +28,10 @@ def has_curves(frame: pd.DataFrame) -> bool:
 def rate_distortion_figure(
     frame: pd.DataFrame, *, legend: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Curves of each metric over bitrate with 95 % bars; the unquantized ceiling is a line.
+    """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line.
 
-    Curves are moved sideways by half a percent of the axis so that their bars can be told apart.
+    Quantizers are in colour, references in grey. Curves are moved sideways by half a percent of the axis so
+    that their bars can be told apart.
 
     Args:
         frame: from `estimates.summary`.
@@ -34,6 +39,7 @@ def rate_distortion_figure(
         scale: factor on the size in inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     metrics = list(dict.fromkeys(frame["metric"]))
     columns = min(len(metrics), 2)
@@ -45,31 +51,36 @@ def rate_distortion_figure(
     for place, metric in enumerate(metrics):
         mine = frame[frame["metric"] == metric]
         coded = mine[mine["bitrate"] > 0]
-        dodge = (
-            0.006 * float(np.ptp(coded["bitrate"])) / 1e3
-        )  # so that bars at one rate don't hide each other
-        middle = (coded["series"].nunique() - 1) / 2
-        for turn, (name, curve) in enumerate(coded.groupby("series", sort=False)):
+        kilobits = dict(zip(coded["label"], _apart(coded), strict=True))
+        for name, curve in coded.groupby("series", sort=False):
             curve = curve.sort_values("bitrate")
-            colour, marker = appearance(str(name), str(curve["quantizer"].iloc[0]))
             mean = curve["mean"].to_numpy()
             bars = np.abs(np.stack([mean - curve["low"], curve["high"] - mean]))
             drawn = axes[place].errorbar(
-                curve["bitrate"] / 1e3 + (turn - middle) * dodge,
+                curve["label"].map(kilobits),
                 mean,
                 yerr=np.nan_to_num(bars),
-                color=colour,
-                marker=marker,
                 capsize=2,
+                **_looks(frame, curve),
             )
             handles[f"{name}{(legend or {}).get(str(name), '')}"] = drawn
-        for ceiling in mine[~(mine["bitrate"] > 0)]["mean"]:
-            line = axes[place].axhline(ceiling, color="black", linestyle="--", linewidth=0.8, zorder=1)
-            handles["unquantized"] = line
+        if _spread(coded) > LOGARITHMIC_FROM:
+            axes[place].set_xscale("log")
+            axes[place].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes[place].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes[place].xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes[place].locator_params(axis="x", nbins=6)
+        for ceiling in mine[~(mine["bitrate"] > 0)].itertuples():
+            name, colour, dashes = "unquantized", "black", "--"
+            if ceiling.reference:
+                turn = _turn(frame, str(ceiling.series))
+                name, colour, dashes = str(ceiling.label), GREYS[turn % len(GREYS)], "-."
+            line = axes[place].axhline(ceiling.mean, color=colour, linestyle=dashes, linewidth=0.8, zorder=1)
+            handles[name] = line
         column = quality_column(metric)
         unit = f" ({column.unit})" if column.unit else ""
         axes[place].set(xlabel="bitrate (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
-        axes[place].locator_params(axis="x", nbins=6)
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
     figure.legend(
@@ -79,6 +90,43 @@ def rate_distortion_figure(
         ncols=min(len(handles), 5 if columns == 2 else 3),
     )
     return figure
+
+
+def _spread(coded: pd.DataFrame) -> float:
+    """Greatest bitrate over the least."""
+    return float(coded["bitrate"].max() / coded["bitrate"].min()) if len(coded) else 1.0
+
+
+def _apart(coded: pd.DataFrame) -> np.ndarray:
+    """Bitrates in kbit/s, those of quantizers moved sideways so that no bars hide others."""
+    rates = coded["bitrate"].to_numpy(dtype=float) / 1e3
+    own = ~coded["reference"].to_numpy(dtype=bool)
+    order = {name: turn for turn, name in enumerate(dict.fromkeys(coded["series"][own]))}
+    steps = np.array([order.get(name, 0) - (len(order) - 1) / 2 for name in coded["series"]]) * own
+    if _spread(coded) > LOGARITHMIC_FROM:
+        return rates * np.exp(0.006 * np.log(_spread(coded)) * steps)
+    return rates + 0.006 * float(np.ptp(rates)) * steps
+
+
+def _turn(frame: pd.DataFrame, name: str) -> int:
+    """Which of the references a series is."""
+    return list(dict.fromkeys(frame["series"][frame["reference"]])).index(name)
+
+
+def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
+    """Colour, marker and line of a curve."""
+    first = curve.iloc[0]
+    if not first["reference"]:
+        colour, marker = appearance(str(first["series"]), str(first["quantizer"]))
+        return {"color": colour, "marker": marker}
+    turn = _turn(frame, str(first["series"]))
+    return {
+        "color": GREYS[turn % len(GREYS)],
+        "marker": MARKERS[turn % len(MARKERS)],
+        "markerfacecolor": "white",
+        "linestyle": ":",
+        "zorder": 1.5,
+    }
 
 
 def bd_text(gain: Mapping[str, Any]) -> str:

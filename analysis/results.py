@@ -37,6 +37,7 @@ RUN_COLUMNS = {
     "corpus": "name of the corpus",
     "corpus_hash": "content hash of the corpus",
     "synthetic": "whether the corpus is synthetic speech",
+    "reference": "whether it is a codec from outside, or a control",
     "git_commit": "commit of the code that trained the run",
     "git_dirty": "whether the working tree had changes",
 }
@@ -57,6 +58,7 @@ class Results:
 
     `runs` has one row a run: the columns of `RUN_COLUMNS`, then every metric's last value under its
     logged name (`eval/pesq`, `rate/bitrate`, ...) and every parameter as `param/<name>`, as text.
+    `references` is the same of codecs from outside, which no statistic of the study's own runs includes.
     """
 
     study: str
@@ -65,13 +67,22 @@ class Results:
     settings: Mapping[str, str]  # the study's own parameters, flattened
     _client: MlflowClient = field(repr=False, compare=False)
     _downloads: Path = field(repr=False, compare=False)
+    references: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     _copies: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
         """Scores, long: run_id, label, seed, utterance, metric, value (NaN where it failed), status."""
+        return self._scores(self.finished)
+
+    @cached_property
+    def reference_utterances(self) -> pd.DataFrame:
+        """The same of the references."""
+        return self._scores(self.finished_references)
+
+    def _scores(self, runs: pd.DataFrame) -> pd.DataFrame:
         frames = []
-        for run in records(self.finished):
+        for run in records(runs):
             path = self.artifact(run["run_id"], "utterances.parquet")
             if path is not None:
                 frame = pd.read_parquet(path)
@@ -121,6 +132,15 @@ class Results:
     def finished(self) -> pd.DataFrame:
         """The rows of `runs` that finished."""
         return self.runs[self.runs["status"] == FINISHED]
+
+    @property
+    def finished_references(self) -> pd.DataFrame:
+        """The rows of `references` that finished."""
+        return (
+            self.references[self.references["status"] == FINISHED]
+            if len(self.references)
+            else self.references
+        )
 
     def scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
         """Scores of one metric, `[runs, utterances]` in the order given; NaN where an utterance failed."""
@@ -197,27 +217,48 @@ def load(
     children = [run for run in found if run.data.tags.get(f"{TAG}kind") == KIND_RUN]
     chosen = _parent(found, parent)
     wanted = set(run_hashes or _hashes(chosen))
+    own = chosen.info.run_id if chosen else None
+    added = [run for run in children if _added(run) and run.data.tags.get(PARENT_TAG) == own]
     if wanted:
         children = [run for run in children if run.data.tags.get(f"{TAG}run_hash") in wanted]
     else:
-        own = chosen.info.run_id if chosen else None
-        children = [run for run in children if run.data.tags.get(PARENT_TAG) == own]
-    if not children:
+        children = [run for run in children if run.data.tags.get(PARENT_TAG) == own and not _added(run)]
+    if all(_is_reference(run) for run in children):
         raise ResultsError(
             f"study {study!r} in {uri} has no runs yet; start it with `codecbench run {study}`"
         )
     settings = dict(chosen.data.params) if chosen else {}
-    rows = [_row(run) for run in _latest_of_each(children)]
+    rows = [_row(run) for run in _latest_of_each([*children, *added])]
     place = {label: number for number, label in enumerate(_labels(settings))}
     rows.sort(key=lambda row: (place.get(row["label"], len(place)), row["seed"] if place else 0))
-    runs = pd.DataFrame(rows)
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *_NEEDED])))
-    first = [*RUN_COLUMNS]
-    runs = runs[first + sorted(set(runs.columns) - set(first))]
     downloads = Path(tempfile.mkdtemp(prefix="codecbench-"))
-    results = Results(study, uri, runs, settings, _client=client, _downloads=downloads)
+    results = Results(
+        study,
+        uri,
+        _frame([row for row in rows if not row["reference"]]),
+        settings,
+        _client=client,
+        _downloads=downloads,
+        references=_frame([row for row in rows if row["reference"]]),
+    )
     weakref.finalize(results, shutil.rmtree, downloads, ignore_errors=True)
     return results
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    frame = frame.reindex(columns=list(dict.fromkeys([*RUN_COLUMNS, *frame.columns, *_NEEDED])))
+    first = [*RUN_COLUMNS]
+    return frame[first + sorted(set(frame.columns) - set(first))]
+
+
+def _is_reference(run: Run) -> bool:
+    return run.data.tags.get(f"{TAG}reference") == "true"
+
+
+def _added(run: Run) -> bool:
+    """Whether a reference was put into the study from a folder, by `codecbench evaluate --study`."""
+    return run.data.tags.get(f"{TAG}added") == "true"
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -304,6 +345,7 @@ def _row(run: Run) -> dict[str, Any]:
     row["label"] = row["label"] or row["quantizer"] or run.info.run_name
     row["seed"] = int(row["seed"] or 0)
     row["synthetic"] = row["synthetic"].lower() == "true"
+    row["reference"] = row["reference"].lower() == "true"
     row["git_dirty"] = row["git_dirty"].lower() == "true"
     row.update({name: float(value) for name, value in run.data.metrics.items()})
     row.update({f"param/{name}": value for name, value in run.data.params.items()})

@@ -115,6 +115,7 @@ def comparison(
             Section("no result", tuple(_message_row(runs, label, chosen) for label in unfinished))
         )
     sections = [_marked(section, chosen, results) for section in sections]
+    sections += _references(results, conditions, chosen, notes)
     notes += _partial_notes(runs, set(finished["label"]))
     notes += _usage_notes(summaries, chosen)
     return Table(
@@ -124,6 +125,31 @@ def comparison(
         caption=tuple(_caption(results, finished[same.loc[finished.index]], conditions)),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _references(
+    results: Results, conditions: dict[str, str], columns: Sequence[Column], notes: list[str]
+) -> list[Section]:
+    """Codecs from outside, each at its own rate; those without a result last."""
+    found = results.references
+    if found.empty:
+        return []
+    done = results.finished_references
+    same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
+    sections = []
+    for title, runs in (
+        ("references: not trained here, each at its own rate", done[same]),
+        ("references on other audio or by another protocol: not comparable", done[~same]),
+    ):
+        if len(runs):
+            groups = runs.groupby("label", sort=False)
+            rows = [_row(str(label), group, columns, results, notes) for label, group in groups]
+            sections.append(Section(title, tuple(rows)))
+    lost = [label for label in dict.fromkeys(found["label"]) if label not in set(done["label"])]
+    if lost:
+        rows = [_message_row(found, label, columns) for label in lost]
+        sections.append(Section("references without a result", tuple(rows)))
+    return sections
 
 
 def rate_groups(rates: dict[str, float], tolerance: float = RATE_TOLERANCE) -> list[list[str]]:
@@ -244,7 +270,7 @@ def _scored_cell(
         if worst is None or scored / max(asked, 1) < worst[0] / max(worst[1], 1):
             worst = (scored, asked)
         if scored < asked:
-            reasons = results.utterances
+            reasons = pd.concat([results.utterances, results.reference_utterances])
             failed = reasons[
                 reasons["run_id"].isin(runs["run_id"])
                 & (reasons["metric"] == column.source.removeprefix("eval/"))

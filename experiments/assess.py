@@ -83,13 +83,18 @@ def quality(
     """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals."""
     references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
     scores = score(references, reconstructions, sample_rate, metrics, progress=check)
+    return scores, summarise(scores)
+
+
+def summarise(scores: "pd.DataFrame") -> dict[str, float]:
+    """`eval/...` of the frame of `evaluate.score`: means with intervals, and counts."""
     values: dict[str, float] = {}
     for row in aggregate(scores).to_dict("records"):
         name = f"eval/{row['metric']}"
         values |= {f"{name}_{count}": float(row[count]) for count in ("asked", "scored", "failed")}
         measured = {name: row["mean"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
         values |= {key: float(value) for key, value in measured.items() if np.isfinite(value)}
-    return scores, values
+    return values
 
 
 def rates(codec: Codec, usage: Mapping[str, Any]) -> dict[str, float]:

@@ -50,6 +50,14 @@ def match_folders(references: Path, reconstructions: Path) -> Pairs:
     )
 
 
+def recordings(folder: Path) -> dict[str, Path]:
+    """Audio files below a folder by utterance. Raises ``EvaluationError`` where there are none."""
+    files = _audio_files(folder)
+    if not files:
+        raise EvaluationError(f"{folder}: no audio files in it")
+    return files
+
+
 def read_manifest(manifest: Path, references: Path, reconstructions: Path) -> Pairs:
     """Pairs from a CSV with the columns ``reference``, ``reconstruction`` and, if wanted, ``name``.
 

@@ -28,6 +28,7 @@ app.add_typer(listing, name="list")
 listing.command("quantizers")(quantizers.list_quantizers)
 listing.command("studies")(run.list_studies)
 listing.command("metrics")(evaluate.list_metrics)
+listing.command("references")(evaluate.list_references)
 
 
 def main() -> None:

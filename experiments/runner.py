@@ -9,12 +9,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from experiments import tracking, worker
+from experiments import reference_runs, tracking, worker
+from experiments.reference_runs import ReferenceRun
 from experiments.runs import CorpusIdentity, Run, expand, study_hash
 from experiments.study import Study
 from experiments.tracking import FINISHED, Store
 from experiments.worker import STOPPED, Job, Outcome, Settings, Update
+
+AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
 LOST = "lost"  # the outcome of a run whose process was killed
 
@@ -28,6 +32,7 @@ class Summary:
     directory: Path
     reused: set[str] = field(default_factory=set)
     outcomes: dict[str, str] = field(default_factory=dict)
+    references: list[ReferenceRun] = field(default_factory=list)
 
     @property
     def finished(self) -> list[Run]:
@@ -47,7 +52,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_store(study: Study, runs: Sequence[Run], uri: str) -> tuple[Store, str]:
+def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> tuple[Store, str]:
     """The store of a study, and the id of the parent run of these very runs."""
     store = Store(uri, study.name, study.question)
     parent = store.start(
@@ -57,15 +62,15 @@ def open_store(study: Study, runs: Sequence[Run], uri: str) -> tuple[Store, str]
             f"{tracking.TAG}run_hashes": " ".join(run.hash for run in runs),
             **tracking.provenance(),
         },
-        match={"kind": tracking.KIND_STUDY, "study_hash": study_hash(list(runs))},
+        match={"kind": tracking.KIND_STUDY, "study_hash": study_hash(runs)},
     )
     store.log_params(parent, study.model_dump(mode="json"))
     return store, parent
 
 
 def pending(
-    runs: Sequence[Run], store: Store, retry: bool
-) -> tuple[list[Run], set[str], dict[str, tuple[str, str]]]:
+    runs: Sequence[AnyRun], store: Store, retry: bool
+) -> tuple[list[AnyRun], set[str], dict[str, tuple[str, str]]]:
     """Runs to do, hashes of finished ones, and those that failed or diverged before with their reasons."""
     known = store.statuses()
     done = {run.hash for run in runs if known.get(run.hash, ("", ""))[0] == FINISHED}
@@ -81,10 +86,11 @@ def execute(
     runs: Sequence[Run],
     settings: Settings,
     *,
+    references: Sequence[ReferenceRun] = (),
     workers: int,
     show: Callable[[Update], None],
 ) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
-    """Do `runs` in worker processes, warm starts first.
+    """Do `runs` in worker processes, warm starts first and references last.
 
     Returns two outcomes by run hash: of the runs that were begun, and of those whose warm start did not
     finish, that is the warm start's. On KeyboardInterrupt workers save their state, and their runs count as
@@ -105,6 +111,7 @@ def execute(
             ready.append(Job(run=run))
         else:
             kept_back[run.hash] = outcome
+    ready += [Job(run=reference) for reference in references]
     return _work(ready, settings, workers, show), kept_back
 
 
@@ -127,23 +134,26 @@ def run_study(
     workers: int,
     device: str = "cpu",
     retry: bool = False,
-    announce: Callable[[Sequence[Run], set[str], dict[str, tuple[str, str]]], None],
+    announce: Callable[[Sequence[Run | ReferenceRun], set[str], dict[str, tuple[str, str]]], None],
     show: Callable[[Update], None],
 ) -> tuple[Summary, Store]:
-    """Run what is missing of `study`.
+    """Run what is missing of `study`. A reference that could not run before is tried again.
 
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
-    store, parent = open_store(study, runs, uri)
+    references = reference_runs.expand(study, corpus)
+    store, parent = open_store(study, [*runs, *references], uri)
     todo, reused, broken = pending(runs, store, retry)
-    announce(todo, reused, broken)
+    references_todo, _, _ = pending(references, store, retry=True)
+    announce([*todo, *references_todo], reused, broken)
     summary = Summary(runs, parent, directory, reused, {key: status for key, (status, _) in broken.items()})
-    if todo:
+    summary.references = references
+    if todo or references_todo:
         settings = Settings(
             store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
         )
-        begun, kept_back = execute(todo, settings, workers=workers, show=show)
+        begun, kept_back = execute(todo, settings, references=references_todo, workers=workers, show=show)
         for run in todo:
             outcome = kept_back.get(run.hash)
             if outcome and outcome.status in (tracking.FAILED, tracking.DIVERGED):

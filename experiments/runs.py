@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.study import (
     RATE_TOLERANCE,
@@ -18,7 +18,10 @@ from experiments.study import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from codec.model import Codec
+    from experiments.reference_runs import ReferenceRun
 
 REVISION = 1  # raise when a change of the code changes results, so that old runs are not taken for new ones
 
@@ -36,6 +39,8 @@ class CorpusIdentity:
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
+
+    reference: ClassVar[bool] = False
 
     study: str
     label: str
@@ -197,7 +202,7 @@ def mismatched(found: list[Rate]) -> list[Rate]:
     return [rate for rate in found if abs(rate.bitrate / middle - 1) > RATE_TOLERANCE]
 
 
-def study_hash(found: list[Run]) -> str:
+def study_hash(found: "Sequence[Run | ReferenceRun]") -> str:
     """Identity of a set of runs."""
     return _hash(sorted(run.hash for run in found))
 

@@ -40,6 +40,39 @@ class QuantizerChoice(Section):
         return {"name": value} if isinstance(value, str) else value
 
 
+class ReferenceChoice(Section):
+    """A codec from outside, or a control, beside the quantizers. In one word: NAME, or NAME:OPTION.
+
+    `label` names its row.
+    """
+
+    name: str
+    label: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_word(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        from codec import references
+
+        name, options = references.parse(value)
+        return {"name": name, "options": options}
+
+    @model_validator(mode="after")
+    def _known(self) -> "ReferenceChoice":
+        assert self.row
+        return self
+
+    @property
+    def row(self) -> str:
+        """The label of its row. Raises ReferenceCodecError for a codec that there is not."""
+        from codec import references
+
+        return references.create(self.name, self.options).label if not self.label else self.label
+
+
 class BackboneChoice(Section):
     """A named backbone, and fields of it that this study changes."""
 
@@ -135,14 +168,16 @@ class Study(Section):
     data: Data = Data()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    references: tuple[ReferenceChoice, ...] = ()
 
     @model_validator(mode="after")
     def _one_rate(self) -> "Study":
         if self.bits is not None and self.bitrate is not None:
             raise ValueError("bits and bitrate both fix the rate; give one of them")
         labels = [choice.label or choice.name for choice in self.quantizers]
+        labels += [choice.row for choice in self.references]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"two quantizers are called {twice[0]!r}; tell them apart by label")
+            raise ValueError(f"two rows are called {twice[0]!r}; tell them apart by label")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed stands twice in seeds")
         return self

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as Client
+    from mlflow.entities import DatasetInput
     from mlflow.entities import Run as MlflowRun
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -172,7 +173,20 @@ class Store:
         with _explained(self.uri):
             if not self.client.get_run(run_id).inputs.dataset_inputs:
                 tags = [InputTag("mlflow.data.context", "train and test")]
-                self.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+                self._log_input(run_id, DatasetInput(dataset, tags))
+
+    def _log_input(self, run_id: str, dataset: "DatasetInput") -> None:
+        """Once more where another process adds the same dataset just now: MLflow refuses the second."""
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(5):
+            try:
+                self.client.log_inputs(run_id, [dataset])
+                return
+            except MlflowException:
+                if attempt == 4:
+                    raise
+                time.sleep(0.2 * (attempt + 1))
 
     def log_files(self, run_id: str, directory: Path, artifact_path: str | None = None) -> None:
         """Log all files below a directory as artifacts."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from codec.model import Codec
     from experiments.assess import Reconstructions
     from experiments.data import Shards
+    from experiments.reference_runs import ReferenceRun
     from experiments.tracking import MetricsJournal, Store
     from experiments.train import Trained
 
@@ -40,12 +41,12 @@ class Settings:
 class Job:
     """A run to do; `warm_start` only trains the weights that other runs start from."""
 
-    run: Run
+    run: "Run | ReferenceRun"
     warm_start: bool = False
 
     @property
     def key(self) -> str:
-        return self.run.training_hash if self.warm_start else self.run.hash
+        return self.run.training_hash if self.warm_start and isinstance(self.run, Run) else self.run.hash
 
 
 class Outcome(NamedTuple):
@@ -105,14 +106,18 @@ def perform(job: Job) -> "Outcome":
     """Do `job` in this worker process."""
     if _process is None:
         raise RuntimeError("not a worker process")
-    return Worker(job, _process.updates, _process.stop, _process.settings).perform()
+    if isinstance(job.run, Run):
+        return Worker(job, job.run, _process.updates, _process.stop, _process.settings).perform()
+    from experiments import reference_runs
+
+    return reference_runs.perform(job.run, _process.updates, _process.stop, _process.settings)
 
 
 class Worker:
     """Carries one job out. Also the observer of its training."""
 
-    def __init__(self, job: Job, updates: "Queue[Update]", stop: Event, settings: Settings) -> None:
-        self.job, self.run, self.settings = job, job.run, settings
+    def __init__(self, job: Job, run: Run, updates: "Queue[Update]", stop: Event, settings: Settings) -> None:
+        self.job, self.run, self.settings = job, run, settings
         self._updates, self._stop = updates, stop
         self._journal: MetricsJournal | None = None
         self.directory = settings.directory / self.run.training_hash
@@ -253,8 +258,9 @@ class Worker:
 
     def _write_artifacts(self, folder: Path, made: "Reconstructions") -> None:
         import numpy as np
-        import soundfile
         import yaml
+
+        from experiments.artifacts import write_audio
 
         (folder / "config.yaml").write_text(yaml.safe_dump(self.run.resolved(), sort_keys=False))
         (folder / "usage.json").write_text(json.dumps(made.usage, indent=1))
@@ -263,12 +269,7 @@ class Worker:
             np.savez_compressed(folder / "latents.npz", **made.latents)  # type: ignore[arg-type]
         (folder / "checkpoint").mkdir()
         shutil.copyfile(self.directory / "codec.safetensors", folder / "checkpoint" / "codec.safetensors")
-        (folder / "audio").mkdir()
-        for number, (name, pair) in enumerate(list(made.audio.items())[: self.run.evaluate.audio_examples]):
-            plain = "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "-" for c in Path(name).stem)
-            for kind, audio in zip(("reference", "reconstruction"), pair, strict=True):
-                path = folder / "audio" / f"{number:02d}-{plain[:60]}.{kind}.flac"
-                soundfile.write(path, np.clip(audio, -1, 1), self.run.sample_rate)
+        write_audio(folder, made.audio, self.run.evaluate.audio_examples, self.run.sample_rate)
 
     def _log_failure(self, store: "Store", run_id: str, status: str, error: Exception) -> None:
         from experiments.tracking import TrackingError
@@ -297,7 +298,7 @@ class Worker:
         self._updates.put(Update(key=self.job.key, stage=stage, done=done, total=total, text=text))
 
 
-def open_run(store: "Store", run: Run, parent_id: str) -> str:
+def open_run(store: "Store", run: "Run | ReferenceRun", parent_id: str) -> str:
     """The MLflow run of `run`: the one it had, or a new one below `parent_id`."""
     from experiments import metrics
     from experiments.tracking import KIND_RUN, PARENT_TAG, RUNNING, TAG, provenance
@@ -309,13 +310,14 @@ def open_run(store: "Store", run: Run, parent_id: str) -> str:
         f"{TAG}protocol": metrics.PROTOCOL,
         f"{TAG}quantizer": run.quantizer,
         f"{TAG}label": run.label,
-        f"{TAG}seed": str(run.seed),
+        f"{TAG}seed": "" if run.seed is None else str(run.seed),
+        f"{TAG}reference": str(run.reference).lower(),
         f"{TAG}corpus": run.corpus.name,
         f"{TAG}corpus_hash": run.corpus.content_hash,
         f"{TAG}synthetic": str(run.corpus.synthetic).lower(),
         **provenance(),
     }
-    name = f"{run.label} seed {run.seed}"
+    name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": KIND_RUN, "run_hash": run.hash})
     store.log_params(run_id, run.resolved())
     store.log_dataset(run_id, run.corpus.name, run.corpus.content_hash, run.corpus.spec)

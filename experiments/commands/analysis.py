@@ -23,25 +23,36 @@ def table(
     output: Annotated[Path | None, typer.Option(help="write to a file instead")] = None,
     bitrate: Annotated[float | None, typer.Option(help="compare at this rate in bit/s")] = None,
     allow_rate_mismatch: Annotated[bool, typer.Option(help="put all rates side by side")] = False,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(help="a paper's table below it, in grey (console, markdown); a wrong name lists them"),
+    ] = None,
     tracking_uri: StoreOption = None,
 ) -> None:
     """Print the comparison table of a study."""
-    from analysis import load
+    from analysis import load, published_tables
     from analysis.columns import DEFAULT_COLUMNS
-    from analysis.renderers import print_table, render
+    from analysis.renderers import FormatError, print_table, render
     from analysis.tables import comparison
 
+    papers = [published_tables.load(name) for name in published or []]
+    if papers and format not in ("console", "markdown"):
+        raise FormatError(f"published numbers are never mixed into {format}; use console or markdown")
     keys = [key.strip() for key in columns.split(",")] if columns else DEFAULT_COLUMNS
     result = comparison(
         load(study, tracking_uri), keys, bitrate=bitrate, allow_rate_mismatch=allow_rate_mismatch
     )
     if format == "console" and output is None:
         print_table(result)
-    elif output is None:
-        typer.echo(render(result, format), nl=False)
+        for paper in papers:
+            published_tables.show(paper)
+        return
+    text = "\n".join([render(result, format), *(published_tables.markdown(paper) for paper in papers)])
+    if output is None:
+        typer.echo(text, nl=False)
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(render(result, format), encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {output}")
 
 

@@ -20,12 +20,23 @@ Item = TypeVar("Item")
 def evaluate(
     reference_dir: Annotated[Path, typer.Argument(help="folder of original recordings")],
     reconstructed_dirs: Annotated[
-        list[Path], typer.Argument(help="folder of decoded audio; several are compared in one table")
-    ],
+        list[Path] | None,
+        typer.Argument(help="folder of decoded audio; several are compared in one table"),
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(help="a reference codec instead of a folder, such as opus:12000 (list references)"),
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="name of each system; default the folder's name")
     ] = None,
-    bitrate: Annotated[list[float] | None, typer.Option(help="bit/s of each system")] = None,
+    bitrate: Annotated[list[float] | None, typer.Option(help="bit/s of each folder's system")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="put the rows into this study's table, as references")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow store of --study; default MLFLOW_TRACKING_URI, or ./mlflow.db")
+    ] = None,
     metrics: Annotated[str | None, typer.Option(help="comma-separated; default the core set")] = None,
     pairs: Annotated[
         Path | None, typer.Option(help="CSV with the columns reference, reconstruction [, name]")
@@ -42,11 +53,25 @@ def evaluate(
 
     import pandas as pd
 
-    from experiments.audio_pairs import match_folders, read_manifest
+    from codec import references
+    from experiments.audio_pairs import match_folders, read_manifest, recordings
     from experiments.evaluate import EvaluationError, aggregate, require
+    from experiments.evaluate_codec import reconstruct_files
 
-    names = _per_system("--name", name, [path.resolve().name for path in reconstructed_dirs])
-    bitrates = _per_system("--bitrate", bitrate, [None] * len(reconstructed_dirs))
+    folders = reconstructed_dirs or []
+    asked = [references.parse(text) for text in codec or []]
+    codecs = [references.create(kind, options) for kind, options in asked]
+    if not folders and not codecs:
+        raise EvaluationError("nothing to score: give a folder of decoded audio, or --codec")
+    kinds = ["folder" for _ in folders] + [kind for kind, _ in asked]
+    sources: list[Path | references.Reference] = [*folders, *codecs]
+    default_names = [path.resolve().name for path in folders] + [found.label for found in codecs]
+    names = _per_system("--name", name, default_names)
+    bitrates = [*_per_system("--bitrate", bitrate, [None] * len(folders)), *[None for _ in codecs]]
+    if study is not None:
+        from analysis import load
+
+        load(study, tracking_uri)  # an unknown study is told before any work
     if len(set(names)) < len(names):
         raise EvaluationError(
             f"two systems are called the same: {', '.join(names)}; tell them apart by --name"
@@ -58,12 +83,19 @@ def evaluate(
     console = _console()
     every, aggregates = [], []
     with tempfile.TemporaryDirectory() as temporary:
-        for system, rate, folder in zip(names, bitrates, reconstructed_dirs, strict=True):
-            found = (
-                read_manifest(pairs, reference_dir, folder) if pairs else match_folders(reference_dir, folder)
-            )
+        for system, rate, kind, source in zip(names, bitrates, kinds, sources, strict=True):
+            if isinstance(source, references.Reference):
+                decoded = Path(tempfile.mkdtemp(prefix="decoded-", dir=temporary))
+                console.print(f"[bold]{_safe(system)}[/]: encoding and decoding", soft_wrap=True)
+                found, rate = reconstruct_files(source, recordings(reference_dir), decoded)
+            elif pairs:
+                found = read_manifest(pairs, reference_dir, source)
+            else:
+                found = match_folders(reference_dir, source)
             cache = reference_cache or Path(temporary)
             frame = _score(console, system, found, metric_names, workers or _cores(), cache)
+            if study is not None:
+                _add_to_study(study, tracking_uri, system, kind, frame, rate, reference_dir, found)
             labels = {"system": system, "bitrate": rate}
             every.append(frame.assign(**labels))
             aggregates.append(aggregate(frame).assign(**labels, protocol=frame["protocol"].iloc[0]))
@@ -71,6 +103,19 @@ def evaluate(
     _print_table(console, table)
     _write(console, pd.concat(every, ignore_index=True), output)
     _write(console, table.assign(worst=table["worst"].map("; ".join)), summary)
+
+
+def list_references() -> None:
+    """List the codecs from outside and the controls that can stand beside quantizers."""
+    from rich.table import Table
+
+    from codec import references
+
+    table = Table("name", "option of NAME:VALUE", "what it is", box=None)
+    for name in references.available():
+        cls = references.get(name)
+        table.add_row(name, cls.main_option or "-", cls.summary)
+    _console().print(table)
 
 
 def check_metrics(
@@ -136,6 +181,30 @@ def list_metrics() -> None:
     console = _console()
     console.print(table)
     console.print("* in the core set. Cost: CPU seconds a second of audio, on one thread. Rate in Hz.")
+
+
+def _add_to_study(
+    study: str,
+    tracking_uri: str | None,
+    system: str,
+    kind: str,
+    frame: pd.DataFrame,
+    bitrate: float | None,
+    folder: Path,
+    pairs: Pairs,
+) -> None:
+    from experiments import added_rows, tracking
+
+    added_rows.add(
+        study,
+        tracking.store_uri(tracking_uri),
+        label=system,
+        codec=kind,
+        scores=frame,
+        bitrate=bitrate,
+        corpus=folder.resolve().name,
+        corpus_hash=added_rows.digest_of(pairs.references),
+    )
 
 
 def _score(

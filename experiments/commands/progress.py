@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.reference_runs import ReferenceRun
 from experiments.runs import Run
 from experiments.worker import Update
 
@@ -45,7 +46,12 @@ class RunProgress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def announce(self, todo: Sequence[Run], reused: set[str], broken: Mapping[str, tuple[str, str]]) -> None:
+    def announce(
+        self,
+        todo: Sequence[Run | ReferenceRun],
+        reused: set[str],
+        broken: Mapping[str, tuple[str, str]],
+    ) -> None:
         """Say what there is to do."""
         say = self._console.print
         if reused:
@@ -54,9 +60,9 @@ class RunProgress:
             say(f"[yellow]a run {status} before[/] ({escape(reason)}); --retry trains it again")
         if todo:
             say(f"{len(todo)} runs to do; stopped with Ctrl-C, the same command goes on from there")
-        several = len({run.seed for run in todo}) > 1
+        several = len({run.seed for run in todo if run.seed is not None}) > 1
         for run in todo:
-            seed = f" seed {run.seed}" if several else ""
+            seed = f" seed {run.seed}" if several and run.seed is not None else ""
             self._labels[run.hash] = f"{run.label}{seed}"
             if start := run.warm_start():
                 self._labels[start.training_hash] = f"warm start{seed}"

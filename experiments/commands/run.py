@@ -104,7 +104,8 @@ def _report(summary: Summary, store: Store, study: Study, output: Path, console:
     from analysis.renderers import print_table, render
     from analysis.tables import comparison
 
-    results = load(study.name, store.uri, run_hashes=[run.hash for run in summary.runs])
+    hashes = [run.hash for run in summary.runs] + [run.hash for run in summary.references]
+    results = load(study.name, store.uri, run_hashes=hashes)
     table = comparison(results, allow_rate_mismatch=study.allow_rate_mismatch)
     folder = output / study.name
     (folder / "tables").mkdir(parents=True, exist_ok=True)
