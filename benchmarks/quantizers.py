@@ -9,9 +9,11 @@ alternate, and the best call of each counts, so that a busy machine disturbs lit
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 import vector_quantize_pytorch as library
@@ -100,19 +102,26 @@ def brute_force(name: str, levels: tuple[int, ...]) -> nn.Module:
     return module
 
 
-def planar(rounds: int) -> None:
+def released(peer: Path, grid: str, levels: tuple[int, ...]) -> nn.Module:
+    """The released code's own module, from a checkout of it."""
+    found = next(peer.rglob("two_dimension_quantization.py"), None)
+    if found is None:
+        raise SystemExit(f"{peer} holds no two_dimension_quantization.py; give a checkout of the Q2D2 code")
+    spec = importlib.util.spec_from_file_location("released_q2d2", found)
+    assert spec is not None
+    assert spec.loader is not None
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    names = {"hex": "hexagon", "rect": "rectangle", "rhombic": "rhombic"}
+    module: nn.Module = code.Q2D(list(levels), dim=SHAPE[-1], vq_type=names[grid])
+    return module
+
+
+def planar(rounds: int, peer: Path | None) -> None:
     for backward in (False, True):
         print(f"\n{'forward and backward' if backward else 'forward'}, {list(SHAPE)}, ms (best of {rounds})")
-        columns = (
-            "levels",
-            "grid",
-            "ours",
-            "brute force",
-            "library FSQ",
-            "our FSQ",
-            "brute/ours",
-            "ours/library",
-        )
+        columns = ["levels", "grid", "ours", "brute force", "library FSQ", "our FSQ"]
+        columns += ["brute/ours", "ours/library", *(["released", "rel./ours"] if peer else [])]
         print("".join(f"{column:>13}" for column in columns))
         for level in (7, 9):
             levels = (level,) * 6
@@ -123,9 +132,14 @@ def planar(rounds: int) -> None:
                     "library": LibraryFSQ(levels),
                     "fsq": quantizers.create("fsq", dim=SHAPE[-1], levels=levels),
                 }
+                if peer:
+                    candidates["released"] = released(peer, grid, levels)
                 ms = timed(candidates, rounds, backward)
                 row = [ms["ours"], ms["brute"], ms["library"], ms["fsq"], ms["brute"] / ms["ours"]]
-                shown = [f"{value:13.2f}" for value in (*row, ms["ours"] / ms["library"])]
+                row.append(ms["ours"] / ms["library"])
+                if peer:
+                    row += [ms["released"], ms["released"] / ms["ours"]]
+                shown = [f"{value:13.2f}" for value in row]
                 print(f"{level:>13}{grid:>13}{''.join(shown)}")
 
 
@@ -198,12 +212,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--peer", type=Path, help="a checkout of the released Q2D2 code, timed beside ours")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    parts: tuple[Callable[[int], None], ...] = (nearest, planar, growth, learned)
-    for part in parts:
-        part(rounds)
+    nearest(arguments.rounds)
+    planar(arguments.rounds, arguments.peer)
+    growth(arguments.rounds)
+    learned(arguments.rounds)
 
 
 if __name__ == "__main__":
