@@ -64,6 +64,15 @@ def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
             yield Drawn("bd-rates", bd_figure(gains, scale), gains)
 
 
+def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the severity of disturbances."""
+    from analysis.robustness import robustness_figure, robustness_frame
+
+    frame = robustness_frame(results)
+    if len(frame):
+        yield Drawn("robustness", robustness_figure(frame, scale), frame)
+
+
 def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Losses and validation metrics against steps."""
     from analysis.learning import curves, learning_figure
@@ -180,6 +189,7 @@ def _quantizers(results: Results) -> dict[str, str]:
 FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     voronoi,
     rate_distortion,
+    robustness,
     learning,
     code_ranks,
     utilisation,

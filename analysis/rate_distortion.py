@@ -30,8 +30,8 @@ def rate_distortion_figure(
 ) -> Figure:
     """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line.
 
-    Quantizers are in colour, references in grey. Curves are moved sideways by half a percent of the axis so
-    that their bars can be told apart.
+    Quantizers are in colour, references in grey. Curves are moved sideways by about a percent of the axis
+    so that their bars can be told apart.
 
     Args:
         frame: from `estimates.summary`.
@@ -104,7 +104,7 @@ def _apart(coded: pd.DataFrame) -> np.ndarray:
     order = {name: turn for turn, name in enumerate(dict.fromkeys(coded["series"][own]))}
     steps = np.array([order.get(name, 0) - (len(order) - 1) / 2 for name in coded["series"]]) * own
     if _spread(coded) > LOGARITHMIC_FROM:
-        return rates * np.exp(0.006 * np.log(_spread(coded)) * steps)
+        return rates * np.exp(0.016 * np.log(_spread(coded)) * steps)
     return rates + 0.006 * float(np.ptp(rates)) * steps
 
 

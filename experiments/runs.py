@@ -80,7 +80,9 @@ class Run:
         """Identity of the run: the training, and what is measured by which protocol."""
         from experiments import metrics
 
-        measured = {"protocol": metrics.PROTOCOL, "metrics": sorted(self.evaluate.metrics)}
+        measured: dict[str, Any] = {"protocol": metrics.PROTOCOL, "metrics": sorted(self.evaluate.metrics)}
+        if self.evaluate.robustness is not None:
+            measured["robustness"] = self.evaluate.robustness.model_dump(mode="json")
         return _hash({"training": self.training_identity, "evaluation": measured})
 
     def resolved(self) -> dict[str, Any]:

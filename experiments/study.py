@@ -135,11 +135,37 @@ class Train(Section):
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
 
 
+class Robustness(Section):
+    """Severities of each disturbance, on `utterances` of the test split; `metrics`: those of the study.
+
+    flips: percent of codes replaced. drops: percent of frames lost. reencodings: times coded again.
+    noise: signal-to-noise ratios in dB. gain: dB.
+    """
+
+    flips: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
+    drops: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
+    reencodings: tuple[Annotated[int, Field(ge=1, le=10)], ...] = ()
+    noise: tuple[Annotated[float, Field(ge=-20, le=100)], ...] = ()
+    gain: tuple[Annotated[float, Field(ge=-80, le=80)], ...] = ()
+    metrics: tuple[str, ...] = ()
+    utterances: Annotated[int, Field(ge=1)] = 20
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from experiments import metrics
+
+        for name in names:
+            metrics.get(name).require()
+        return names
+
+
 class Evaluate(Section):
     """metrics: scored on the whole test split. audio_examples: pairs kept in the tracking store."""
 
     metrics: tuple[str, ...] = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")
     audio_examples: Annotated[int, Field(ge=0)] = 3
+    robustness: Robustness | None = None
 
     @field_validator("metrics")
     @classmethod

@@ -248,6 +248,16 @@ class Worker:
         }
         if codec.quantizer.streams:
             values["eval/round_trip_exact"] = made.exact / len(made.audio)
+        if self.run.evaluate.robustness is not None:
+            from experiments import robustness
+
+            values |= robustness.measure(
+                codec,
+                shards.split("test"),
+                self.run.evaluate.robustness,
+                self.run.evaluate.metrics,
+                self._check("disturbing"),
+            )
         self._tell("logging", 0, 0)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -29,7 +29,7 @@ class WavTokenizer(Reference):
 
     @property
     def label(self) -> str:
-        return Path(self.checkpoint).stem if self.checkpoint else type(self).__name__.lower()
+        return f"{type(self).__name__.lower()} {Path(self.checkpoint).stem}".strip()
 
     @property
     def sample_rate(self) -> int:

@@ -26,7 +26,7 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("train.steps=0", r"train.steps: Input should be greater than or equal to 1 \(got 0\)"),
         ("quantizers=[q2d2-hexx]", r"quantizers.0: unknown quantizer 'q2d2-hexx'; did you mean 'q2d2-hex'\?"),
         ("quantizers=[{name: fsq, options: {levles: [3]}}]", r"quantizers.0: fsq has no option 'levles'"),
-        ("quantizers=[vq, vq]", "two quantizers are called 'vq'; tell them apart by label"),
+        ("quantizers=[vq, vq]", "two rows are called 'vq'; tell them apart by label"),
         ("backbone=mdct-tinny", r"backbone: unknown backbone 'mdct-tinny'; did you mean 'mdct-tiny'\?"),
         ("backbone.options.widht=3", r"did you mean 'width'\?"),
         ("evaluate.metrics=[pesk]", r"unknown metric 'pesk'"),

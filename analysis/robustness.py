@@ -1,0 +1,90 @@
+"""Quality against the severity of a disturbance."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimates import quality_column
+from analysis.style import DOUBLE_COLUMN, appearance
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.results import Results
+
+AXES = {
+    "flips": "codes replaced (%)",
+    "drops": "frames lost (%)",
+    "reencodings": "codings again",
+    "noise": "noise at the input (SNR, dB)",
+    "gain": "gain at the input (dB)",
+}
+_UNDISTURBED_AT_ZERO = ("flips", "drops", "reencodings", "gain")
+_NAME = re.compile(r"robustness/(?P<kind>\w+)/(?P<severity>-?[\d.]+)/(?P<metric>\w+)")
+_ENDS = ("low", "high")
+_COUNTS = ("_low", "_high", "_asked", "_scored", "_failed")
+
+
+def robustness_frame(results: Results) -> pd.DataFrame:
+    """One row a label, kind, severity and metric, means of seeds: with quantizer, mean, low, high.
+
+    Severity 0 is the undisturbed test set. With several seeds, low and high are means of the seeds' own ends.
+    """
+    runs = results.finished
+    names = [match for column in map(str, runs.columns) if (match := _NAME.fullmatch(column))]
+    found = [match for match in names if not match["metric"].endswith(_COUNTS)]
+    wanted = {(m["kind"], float(m["severity"]), m["metric"]): m[0] for m in found}
+    for kind, _, metric in list(wanted):
+        if kind in _UNDISTURBED_AT_ZERO and f"eval/{metric}" in runs:
+            wanted.setdefault((kind, 0.0, metric), f"eval/{metric}")
+    rows = []
+    for label, group in runs.groupby("label", sort=False):
+        for (kind, severity, metric), column in sorted(wanted.items()):
+            mean = group[column].astype(float).mean()
+            ends = [
+                group[f"{column}_{end}"].mean() if f"{column}_{end}" in group else np.nan for end in _ENDS
+            ]
+            disturbed = [
+                c for (k, _, m), c in wanted.items() if (k, m) == (kind, metric) and c[:5] != "eval/"
+            ]
+            if np.isfinite(mean) and group[disturbed].notna().any(axis=None):
+                rows.append((label, group["quantizer"].iloc[0], kind, severity, metric, mean, *ends))
+    return pd.DataFrame(rows, columns=["label", "quantizer", "kind", "severity", "metric", "mean", *_ENDS])
+
+
+def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+    """A row of panels for each metric, a panel for each kind of disturbance, a line for each label."""
+    from matplotlib.figure import Figure
+
+    kinds = [kind for kind in AXES if kind in set(frame["kind"])]
+    metrics = list(dict.fromkeys(frame["metric"]))
+    width = DOUBLE_COLUMN * max(len(kinds), 2) / 5 if len(kinds) < 5 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width * scale, (1.7 * len(metrics) + 0.5) * scale), layout="constrained")
+    panels = figure.subplots(len(metrics), len(kinds), squeeze=False, sharey="row")
+    handles = {}
+    for row, metric in enumerate(metrics):
+        for place, kind in enumerate(kinds):
+            panel = panels[row, place]
+            mine = frame[(frame["metric"] == metric) & (frame["kind"] == kind)]
+            for label, curve in mine.groupby("label", sort=False):
+                curve = curve.sort_values("severity")
+                colour, marker = appearance(str(label), str(curve["quantizer"].iloc[0]))
+                mean = curve["mean"].to_numpy()
+                bars = np.nan_to_num(np.abs([mean - curve["low"], curve["high"] - mean]))
+                handles[str(label)] = panel.errorbar(
+                    curve["severity"], mean, yerr=bars, color=colour, marker=marker, capsize=1.5
+                )
+            if kind == "noise":
+                panel.invert_xaxis()  # worse to the right, as in the others
+            panel.locator_params(axis="x", nbins=5)
+            panel.set_xlabel(AXES[kind] if row == len(metrics) - 1 else "")
+        column = quality_column(metric)
+        panels[row, 0].set_ylabel(f"{column.header} {column.arrow}".strip())
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 5)
+    )
+    return figure
