@@ -20,6 +20,7 @@ from experiments.worker import STOPPED, Job, Outcome, Settings, Update
 
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
+WORKER_MEMORY = 2 * 2**30  # bytes; torch, the tracking client and the metrics' models take 1.5 GB
 LOST = "lost"  # the outcome of a run whose process was killed
 
 
@@ -48,8 +49,13 @@ class Summary:
 
 
 def default_workers() -> int:
-    """One worker a core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """One worker for each core that this process may use, as far as the memory goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not said on this system
+        return cores
+    return max(1, min(cores, memory // WORKER_MEMORY))
 
 
 def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> tuple[Store, str]:
