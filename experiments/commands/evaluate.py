@@ -80,6 +80,8 @@ def evaluate(
         _check_suffix(path)
     metric_names = _metric_names(metrics)
     require(metric_names)
+    for reference in codecs:
+        reference.prepare()  # what is missing is told before any work
     console = _console()
     every, aggregates = [], []
     with tempfile.TemporaryDirectory() as temporary:

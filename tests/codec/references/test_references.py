@@ -4,6 +4,7 @@ import io
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,22 +136,39 @@ def test_codec2_runs_or_says_how_to_install_it(voice: np.ndarray) -> None:
 # Real classes of transformers with small random weights: rates and lengths, not quality.
 
 
-@pytest.mark.parametrize("name", ["encodec", "dac", "mimi"])
-def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tmp_path: Path) -> None:
+def small_model(name: str) -> Any:
+    """One of transformers' codecs with random weights, as small as its class allows."""
     transformers = pytest.importorskip("transformers")
-    small: dict[str, dict[str, int]] = {
-        "encodec": {"num_filters": 4, "hidden_size": 16, "num_lstm_layers": 1, "codebook_size": 1024},
-        "dac": {"encoder_hidden_size": 4, "decoder_hidden_size": 64, "n_codebooks": 3, "codebook_size": 64},
-        "mimi": {
-            **{"hidden_size": 16, "num_filters": 4, "codebook_size": 32, "codebook_dim": 8},
-            **{"vector_quantization_hidden_dimension": 8, "num_hidden_layers": 1, "intermediate_size": 16},
-            **{"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "upsample_groups": 16},
-            "num_quantizers": 9,
-        },
-    }
-    cls = {"encodec": "Encodec", "dac": "Dac", "mimi": "Mimi"}[name]
-    model = getattr(transformers, f"{cls}Model")(getattr(transformers, f"{cls}Config")(**small[name]))
-    model.save_pretrained(tmp_path)
+    if name == "encodec":
+        config = transformers.EncodecConfig(num_filters=4, hidden_size=16, num_lstm_layers=1)
+        return transformers.EncodecModel(config)
+    if name == "dac":
+        config = transformers.DacConfig(
+            encoder_hidden_size=4, decoder_hidden_size=64, n_codebooks=3, codebook_size=64
+        )
+        return transformers.DacModel(config)
+    if name == "mimi":
+        codebooks = {"codebook_size": 32, "codebook_dim": 8, "vector_quantization_hidden_dimension": 8}
+        attention = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
+        sizes = {"hidden_size": 16, "num_filters": 4, "num_hidden_layers": 1, "intermediate_size": 16}
+        config = transformers.MimiConfig(
+            num_quantizers=9, upsample_groups=16, **sizes, **codebooks, **attention
+        )
+        return transformers.MimiModel(config)
+    strides = {"downsampling_ratios": [8, 5, 4, 2], "upsampling_ratios": [8, 5, 4, 2]}
+    acoustic = transformers.DacConfig(
+        encoder_hidden_size=4, decoder_hidden_size=64, hidden_size=64, sampling_rate=16_000, **strides
+    )
+    layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    semantic = transformers.HubertConfig(hidden_size=32, conv_dim=[32] * 7, **layers, **positions)
+    config = transformers.XcodecConfig(acoustic_model_config=acoustic, semantic_model_config=semantic)
+    return transformers.XcodecModel(config)
+
+
+@pytest.mark.parametrize("name", ["encodec", "dac", "mimi", "xcodec"])
+def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tmp_path: Path) -> None:
+    small_model(name).save_pretrained(tmp_path)
     reference = references.create(name, {"checkpoint": str(tmp_path)})
     decoded = reference.reconstruct(voice, 16_000)
     rates = reference.rates
@@ -161,7 +179,7 @@ def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tm
     frames = decoded.bits / rates.bits_per_frame
     assert frames == int(frames)
     assert 0 <= frames - math.floor(2 * rates.frame_rate) <= 1
-    assert rates.streams == {"encodec": 8, "dac": 3, "mimi": 8}[name]
+    assert rates.streams == {"encodec": 8, "dac": 3, "mimi": 8, "xcodec": 2}[name]
 
 
 def test_absent_weights_say_how_to_get_them() -> None:
