@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 KINDS = ("flips", "drops", "reencodings", "noise", "gain")
 NEED_CODES = ("flips", "drops")
+UNDISTURBED = "undisturbed"  # severity 0 of every kind but noise, on the same utterances
 
 
 def conditions(asked: Robustness, *, coded: bool) -> Iterator[tuple[str, float]]:
-    """(kind, severity) of everything to measure; without codes, what hits codes is left out."""
+    """(kind, severity) of all to measure, undisturbed first; without codes, what hits codes is left out."""
+    yield UNDISTURBED, 0.0
     for kind in KINDS:
         if coded or kind not in NEED_CODES:
             for severity in getattr(asked, kind):
@@ -33,7 +35,8 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     added to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
     The same `seed` draws the same noise for every codec.
     """
-    random = np.random.default_rng([seed, KINDS.index(kind), round(1000 * abs(severity))])
+    number = KINDS.index(kind) if kind in KINDS else len(KINDS)
+    random = np.random.default_rng([seed, number, round(1000 * abs(severity))])
     device = next(codec.parameters()).device
     factor = 10 ** (severity / 20) if kind == "gain" else 1.0
     signal = np.asarray(clip, dtype=np.float32) * np.float32(factor)
