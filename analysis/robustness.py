@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 AXES = {
-    "flips": "codes replaced (%)",
-    "drops": "frames lost (%)",
-    "reencodings": "codings again",
-    "noise": "noise at the input (SNR, dB)",
-    "gain": "gain at the input (dB)",
+    "flips": "codes replaced\n(%)",
+    "drops": "frames lost\n(%)",
+    "reencodings": "coded again\n(times)",
+    "noise": "input noise\n(SNR, dB)",
+    "gain": "input gain\n(dB)",
 }
 _UNDISTURBED_AT_ZERO = ("flips", "drops", "reencodings", "gain")
+_UNDISTURBED = "undisturbed"
 _NAME = re.compile(r"robustness/(?P<kind>\w+)/(?P<severity>-?[\d.]+)/(?P<metric>\w+)")
 _ENDS = ("low", "high")
 _COUNTS = ("_low", "_high", "_asked", "_scored", "_failed")
@@ -32,15 +33,17 @@ _COUNTS = ("_low", "_high", "_asked", "_scored", "_failed")
 def robustness_frame(results: Results) -> pd.DataFrame:
     """One row a label, kind, severity and metric, means of seeds: with quantizer, mean, low, high.
 
-    Severity 0 is the undisturbed test set. With several seeds, low and high are means of the seeds' own ends.
+    Severity 0 is the same utterances undisturbed. With several seeds, low and high are means of the seeds'
+    own ends.
     """
     runs = results.finished
     names = [match for column in map(str, runs.columns) if (match := _NAME.fullmatch(column))]
     found = [match for match in names if not match["metric"].endswith(_COUNTS)]
     wanted = {(m["kind"], float(m["severity"]), m["metric"]): m[0] for m in found}
+    clean = {key[2]: wanted.pop(key) for key in list(wanted) if key[0] == _UNDISTURBED}
     for kind, _, metric in list(wanted):
-        if kind in _UNDISTURBED_AT_ZERO and f"eval/{metric}" in runs:
-            wanted.setdefault((kind, 0.0, metric), f"eval/{metric}")
+        if kind in _UNDISTURBED_AT_ZERO and metric in clean:
+            wanted.setdefault((kind, 0.0, metric), clean[metric])
     rows = []
     for label, group in runs.groupby("label", sort=False):
         for (kind, severity, metric), column in sorted(wanted.items()):
@@ -48,10 +51,8 @@ def robustness_frame(results: Results) -> pd.DataFrame:
             ends = [
                 group[f"{column}_{end}"].mean() if f"{column}_{end}" in group else np.nan for end in _ENDS
             ]
-            disturbed = [
-                c for (k, _, m), c in wanted.items() if (k, m) == (kind, metric) and c[:5] != "eval/"
-            ]
-            if np.isfinite(mean) and group[disturbed].notna().any(axis=None):
+            hit = [c for (k, s, m), c in wanted.items() if (k, m) == (kind, metric) and (s or k == "noise")]
+            if np.isfinite(mean) and group[hit].notna().any(axis=None):
                 rows.append((label, group["quantizer"].iloc[0], kind, severity, metric, mean, *ends))
     return pd.DataFrame(rows, columns=["label", "quantizer", "kind", "severity", "metric", "mean", *_ENDS])
 
@@ -62,7 +63,7 @@ def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
 
     kinds = [kind for kind in AXES if kind in set(frame["kind"])]
     metrics = list(dict.fromkeys(frame["metric"]))
-    width = DOUBLE_COLUMN * max(len(kinds), 2) / 5 if len(kinds) < 5 else DOUBLE_COLUMN
+    width = min(DOUBLE_COLUMN, 1.2 + 1.6 * len(kinds))
     figure = Figure(figsize=(width * scale, (1.7 * len(metrics) + 0.5) * scale), layout="constrained")
     panels = figure.subplots(len(metrics), len(kinds), squeeze=False, sharey="row")
     handles = {}
@@ -80,7 +81,7 @@ def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
                 )
             if kind == "noise":
                 panel.invert_xaxis()  # worse to the right, as in the others
-            panel.locator_params(axis="x", nbins=5)
+            panel.locator_params(axis="x", nbins=4)
             panel.set_xlabel(AXES[kind] if row == len(metrics) - 1 else "")
         column = quality_column(metric)
         panels[row, 0].set_ylabel(f"{column.header} {column.arrow}".strip())

@@ -11,7 +11,12 @@ from analysis.robustness import robustness_frame
 
 def disturbed(stoi: float) -> dict[str, float]:
     values: dict[str, float] = {}
-    for kind, severities in {"flips": (1, 5), "noise": (20, 10), "gain": (-12, 12)}.items():
+    for kind, severities in {
+        "undisturbed": (0,),
+        "flips": (1, 5),
+        "noise": (20, 10),
+        "gain": (-12, 12),
+    }.items():
         for severity in severities:
             name = f"robustness/{kind}/{severity}/stoi"
             mean = stoi - 0.01 * abs(severity)
@@ -34,6 +39,7 @@ def test_frame_and_figure(study: Any) -> None:
     assert set(frame["metric"]) == {"stoi"}
     flips = frame[(frame["label"] == "fsq") & (frame["kind"] == "flips")]
     assert list(flips["severity"]) == [0.0, 1.0, 5.0]
+    assert flips["mean"].iloc[0] == pytest.approx(0.9)
     assert flips["mean"].iloc[2] == pytest.approx(0.85)
     assert flips["low"].iloc[2] == pytest.approx(0.83)
     assert list(frame[(frame["label"] == "vq") & (frame["kind"] == "noise")]["severity"]) == [10.0, 20.0]

@@ -55,14 +55,15 @@ def test_the_result_is_as_long_and_the_same_every_time(
 
 def test_no_disturbance_is_the_plain_reconstruction(codec: Codec, clip: np.ndarray) -> None:
     plain = codec.reconstruct(torch.from_numpy(clip)[None])[0].numpy()
-    for kind, severity in (("flips", 0.0), ("drops", 0.0), ("reencodings", 0.0), ("gain", 0.0)):
+    for kind, severity in (("flips", 0.0), ("drops", 0.0), ("reencodings", 0.0), ("undisturbed", 0.0)):
         np.testing.assert_allclose(robustness.disturbed(codec, clip, kind, severity, 0), plain, atol=1e-6)
 
 
 def test_without_codes_only_the_signal_is_disturbed() -> None:
     asked = Robustness(flips=(1,), drops=(1,), reencodings=(1, 2), noise=(20,), gain=(-6, 6))
-    assert len(list(robustness.conditions(asked, coded=True))) == 7
-    assert {kind for kind, _ in robustness.conditions(asked, coded=False)} == {"reencodings", "noise", "gain"}
+    assert len(list(robustness.conditions(asked, coded=True))) == 8
+    uncoded = {kind for kind, _ in robustness.conditions(asked, coded=False)}
+    assert uncoded == {"undisturbed", "reencodings", "noise", "gain"}
 
 
 def test_a_study_reads_the_section_and_refuses_nonsense() -> None:
