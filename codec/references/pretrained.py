@@ -33,6 +33,7 @@ class Pretrained(Reference):
     main_option: ClassVar[str] = "checkpoint"
     model_class: ClassVar[str]
     published: ClassVar[str]  # the checkpoint where none is given
+    fills_frames: ClassVar[bool] = False  # whether the model itself pads clips to whole frames
 
     checkpoint: str = ""
 
@@ -49,7 +50,7 @@ class Pretrained(Reference):
     @property
     def rates(self) -> Rates:
         frame_rate = self.sample_rate / self._hop
-        bits = self._streams * math.log2(self._model.config.codebook_size)
+        bits = self._streams * math.log2(self._codebook_size)
         return Rates(frame_rate, frame_rate * self._streams, self._streams, bits)
 
     @property
@@ -67,14 +68,13 @@ class Pretrained(Reference):
     def reconstruct(self, audio: np.ndarray, sample_rate: int) -> Decoded:
         import torch
 
-        model, rate = self._model, self.sample_rate
-        signal = resample(audio, sample_rate, rate)
-        whole = np.pad(signal, (0, -len(signal) % self._hop))
+        signal = resample(audio, sample_rate, self.sample_rate)
+        whole = signal if self.fills_frames else np.pad(signal, (0, -len(signal) % self._hop))
         with torch.inference_mode():
             output = self._run(torch.from_numpy(whole)[None, None])
-        bits = round(output.audio_codes.numel() * math.log2(model.config.codebook_size))
+        bits = round(output.audio_codes.numel() * math.log2(self._codebook_size))
         decoded = output.audio_values.float().reshape(-1).numpy()
-        return Decoded(fit(resample(decoded, rate, sample_rate), len(audio)), bits)
+        return Decoded(fit(resample(decoded, self._output_rate, sample_rate), len(audio)), bits)
 
     @abstractmethod
     def _run(self, audio: "Tensor") -> Any:
@@ -90,8 +90,22 @@ class Pretrained(Reference):
         """Samples a frame."""
         return int(self._model.config.hop_length)
 
+    @property
+    def _codebook_size(self) -> int:
+        """Values of a token."""
+        return int(self._model.config.codebook_size)
+
+    @property
+    def _output_rate(self) -> int:
+        """Rate of the decoded audio, in Hz."""
+        return self.sample_rate
+
     @cached_property
     def _model(self) -> Any:
+        return self._load(self.model_class).eval()
+
+    def _load(self, class_name: str) -> Any:
+        """The part of the checkpoint that a class of transformers reads. Raises ReferenceUnavailable."""
         try:
             import transformers
             from transformers.utils import logging
@@ -99,11 +113,14 @@ class Pretrained(Reference):
             raise ReferenceUnavailable(
                 f"{self.label} needs the package transformers: pip install transformers"
             ) from None
+        if not hasattr(transformers, class_name):
+            raise ReferenceUnavailable(
+                f"{self.label}: transformers {transformers.__version__} has no {class_name}: "
+                "pip install --upgrade transformers"
+            )
         logging.disable_progress_bar()
         try:
-            found = getattr(transformers, self.model_class).from_pretrained(
-                self.weights, local_files_only=True
-            )
+            return getattr(transformers, class_name).from_pretrained(self.weights, local_files_only=True)
         except (OSError, ValueError) as error:
             how = (
                 f"hf download {self.published}, or the option checkpoint with the path of a folder"
@@ -114,7 +131,6 @@ class Pretrained(Reference):
             raise ReferenceUnavailable(
                 f"weights not found: {self.weights} ({reason}). Get them: {how}"
             ) from None
-        return found.eval()
 
 
 @dataclass(frozen=True, kw_only=True)

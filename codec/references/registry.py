@@ -11,6 +11,7 @@ from codec.references.controls import PCM, GroundTruth, Resample
 from codec.references.opus import Opus
 from codec.references.pretrained import DAC, EnCodec, Mimi, XCodec
 from codec.references.released import Q2D2, WavTokenizer
+from codec.references.semantic import NeuCodec, XCodec2
 
 _CLASSES: dict[str, type[Reference]] = {
     "ground-truth": GroundTruth,
@@ -22,6 +23,8 @@ _CLASSES: dict[str, type[Reference]] = {
     "dac": DAC,
     "mimi": Mimi,
     "xcodec": XCodec,
+    "xcodec2": XCodec2,
+    "neucodec": NeuCodec,
     "wavtokenizer": WavTokenizer,
     "q2d2": Q2D2,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from codec import references
 from codec.references.ogg import opus_payload_bits, packet_sizes
@@ -155,6 +156,8 @@ def small_model(name: str) -> Any:
             num_quantizers=9, upsample_groups=16, **sizes, **codebooks, **attention
         )
         return transformers.MimiModel(config)
+    if name in ("xcodec2", "neucodec"):
+        return small_semantic_model(transformers, name)
     strides = {"downsampling_ratios": [8, 5, 4, 2], "upsampling_ratios": [8, 5, 4, 2]}
     acoustic = transformers.DacConfig(
         encoder_hidden_size=4, decoder_hidden_size=64, hidden_size=64, sampling_rate=16_000, **strides
@@ -166,9 +169,37 @@ def small_model(name: str) -> Any:
     return transformers.XcodecModel(config)
 
 
-@pytest.mark.parametrize("name", ["encodec", "dac", "mimi", "xcodec"])
+def small_semantic_model(transformers: Any, name: str) -> Any:
+    """A model that needs a feature extractor beside it in its folder."""
+    layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    semantic = transformers.Wav2Vec2BertConfig(hidden_size=32, conv_depthwise_kernel_size=3, **layers)
+    sizes = {"hidden_size": 64, "head_dim": 32, "num_key_value_heads": 2, "encoder_hidden_size": 4, **layers}
+    prefix = {"xcodec2": "Xcodec2", "neucodec": "NeuCodec"}[name]
+    config = getattr(transformers, f"{prefix}Config")(
+        semantic_model_config=semantic, quantization_dim=96, quantization_levels=[4, 4, 4], **sizes
+    )
+    model = getattr(transformers, f"{prefix}Model")(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # as they are drawn by default every code is the same, and the audio zero
+        for layer in (model.fc_encoder, model.quantizer.project_in, model.quantizer.project_out):
+            for values in layer.parameters():
+                values.copy_(torch.randn(values.shape, generator=generator))
+    return model
+
+
+def save(name: str, folder: Path) -> None:
+    """A small model, with its feature extractor where it has one, as transformers would publish it."""
+    small_model(name).save_pretrained(folder)
+    extractor = {"xcodec2": "Xcodec2FeatureExtractor", "neucodec": "NeuCodecFeatureExtractor"}.get(name)
+    if extractor:
+        import transformers
+
+        getattr(transformers, extractor)().save_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["encodec", "dac", "mimi", "xcodec", "xcodec2", "neucodec"])
 def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tmp_path: Path) -> None:
-    small_model(name).save_pretrained(tmp_path)
+    save(name, tmp_path)
     reference = references.create(name, {"checkpoint": str(tmp_path)})
     decoded = reference.reconstruct(voice, 16_000)
     rates = reference.rates
@@ -179,7 +210,38 @@ def test_transformers_codecs_count_their_tokens(name: str, voice: np.ndarray, tm
     frames = decoded.bits / rates.bits_per_frame
     assert frames == int(frames)
     assert 0 <= frames - math.floor(2 * rates.frame_rate) <= 1
-    assert rates.streams == {"encodec": 8, "dac": 3, "mimi": 8, "xcodec": 2}[name]
+    streams = {"encodec": 8, "dac": 3, "mimi": 8, "xcodec": 2, "xcodec2": 1, "neucodec": 1}
+    assert rates.streams == streams[name]
+
+
+@pytest.mark.parametrize(("name", "output_rate"), [("xcodec2", 16_000), ("neucodec", 24_000)])
+def test_codecs_with_features_state_their_rates_and_cover_the_clip(
+    name: str, output_rate: int, voice: np.ndarray, tmp_path: Path
+) -> None:
+    save(name, tmp_path)
+    reference = references.create(name, {"checkpoint": str(tmp_path)})
+    reference.prepare()
+    assert reference.sample_rate == 16_000
+    assert reference.rates == references.Rates(50, 50, 1, 6)  # 3 factors of 4 levels
+    for samples in (1, 320, 321, 16_010):
+        decoded = reference.reconstruct(voice[:samples], 16_000)
+        assert decoded.audio.shape == (samples,)
+        assert decoded.bits is not None
+        whole = samples % 320 == 0
+        assert decoded.bits / 6 == math.ceil(samples / 320) + (whole and name == "xcodec2")
+    tail = decoded.audio[-8:]
+    assert np.isfinite(decoded.audio).all()
+    assert np.abs(tail).min() > 0  # the last frame, of which there are 10 samples, is decoded, too
+    seconds = reference.reconstruct(voice[:output_rate], output_rate)
+    assert seconds.audio.shape == (output_rate,)
+    assert seconds.bits is not None
+    assert seconds.bits / 6 in (50, 51)
+
+
+def test_a_missing_feature_extractor_is_told_before_any_work(tmp_path: Path) -> None:
+    small_model("xcodec2").save_pretrained(tmp_path)
+    with pytest.raises(references.ReferenceUnavailable, match="weights not found"):
+        references.create("xcodec2", {"checkpoint": str(tmp_path)}).prepare()
 
 
 def test_absent_weights_say_how_to_get_them() -> None:
