@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 AXES = {
     "flips": "codes replaced\n(%)",
     "drops": "frames lost\n(%)",
+    "shuffles": "frames shuffled\n(%)",
     "reencodings": "coded again\n(times)",
     "noise": "input noise\n(SNR, dB)",
     "gain": "input gain\n(dB)",
 }
-_UNDISTURBED_AT_ZERO = ("flips", "drops", "reencodings", "gain")
+_UNDISTURBED_AT_ZERO = ("flips", "drops", "shuffles", "reencodings", "gain")
 _UNDISTURBED = "undisturbed"
 _NAME = re.compile(r"robustness/(?P<kind>\w+)/(?P<severity>-?[\d.]+)/(?P<metric>\w+)")
 _ENDS = ("low", "high")

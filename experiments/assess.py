@@ -77,6 +77,30 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     )
 
 
+@torch.inference_mode()
+def in_bf16(codec: Codec, split: Split, check: Callable[[int, int], None]) -> dict[str, float]:
+    """The round trip with the encoder under bf16 autocast.
+
+    `eval/bf16_round_trip_exact`: share of utterances whose codes alone decode to the very features of the
+    forward pass. `eval/bf16_codes_differ`: share of all codes that are not those of fp32. Empty where the
+    quantizer has no codes.
+    """
+    quantizer = codec.eval().quantizer
+    if not quantizer.streams:
+        return {}
+    device = next(codec.parameters()).device
+    exact = differing = codes = 0
+    for index in range(len(split)):
+        audio = torch.from_numpy(split.clip(index))[None].to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            quantized = quantizer(codec.features(audio))
+        exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
+        differing += int((codec.encode(audio) != quantized.codes).sum())
+        codes += quantized.codes.numel()
+        check(index + 1, len(split))
+    return {"eval/bf16_round_trip_exact": exact / len(split), "eval/bf16_codes_differ": differing / codes}
+
+
 def quality(
     made: Reconstructions, sample_rate: int, metrics: tuple[str, ...], check: Callable[[int, int], None]
 ) -> "tuple[pd.DataFrame, dict[str, float]]":

@@ -12,8 +12,8 @@ from experiments.study import Robustness
 if TYPE_CHECKING:
     from experiments.data import Split
 
-KINDS = ("flips", "drops", "reencodings", "noise", "gain")
-NEED_CODES = ("flips", "drops")
+KINDS = ("flips", "drops", "reencodings", "noise", "gain", "shuffles")  # their order seeds the noise
+NEED_CODES = ("flips", "drops", "shuffles")
 UNDISTURBED = "undisturbed"  # severity 0 of every kind but noise, on the same utterances
 
 
@@ -31,8 +31,9 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     """`clip` [samples] through `codec` under a disturbance; as long, and at the gain of `clip`.
 
     flips: percent of codes replaced by another one, drawn uniformly. drops: percent of frames lost, the last
-    one received standing in for each. reencodings: how many times the result is coded again. noise: white,
-    added to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
+    one received standing in for each. shuffles: percent of frames that change places among themselves, each
+    code used as often as before. reencodings: how many times the result is coded again. noise: white, added
+    to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
     The same `seed` draws the same noise for every codec.
     """
     number = KINDS.index(kind) if kind in KINDS else len(KINDS)
@@ -47,7 +48,7 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     audio = torch.from_numpy(signal)[None].to(device)
     if kind in NEED_CODES:
         codes = codec.encode(audio)
-        hit = flip if kind == "flips" else drop
+        hit = {"flips": flip, "drops": drop, "shuffles": shuffle}[kind]
         out = codec.decode(hit(codes, codec.quantizer.codebook_sizes, severity / 100, random))
     else:
         out = codec.reconstruct(audio)
@@ -74,6 +75,16 @@ def drop(
     kept = random.random(codes.shape[1]) >= share
     kept[0] = True
     source = np.maximum.accumulate(np.where(kept, np.arange(len(kept)), 0))
+    return codes[:, torch.from_numpy(source).to(codes.device)]
+
+
+def shuffle(
+    codes: torch.Tensor, sizes: tuple[int, ...], share: float, random: np.random.Generator
+) -> torch.Tensor:
+    """`codes` with frames chosen with probability `share`, and these put into a random order."""
+    chosen = np.flatnonzero(random.random(codes.shape[1]) < share)
+    source = np.arange(codes.shape[1])
+    source[chosen] = random.permutation(chosen)
     return codes[:, torch.from_numpy(source).to(codes.device)]
 
 

@@ -83,6 +83,10 @@ class Run:
         measured: dict[str, Any] = {"protocol": metrics.PROTOCOL, "metrics": sorted(self.evaluate.metrics)}
         if self.evaluate.robustness is not None:
             measured["robustness"] = self.evaluate.robustness.model_dump(mode="json")
+            if not self.evaluate.robustness.shuffles:  # as it was before there were any
+                del measured["robustness"]["shuffles"]
+        if self.evaluate.bit_exact != "fp32":
+            measured["bit_exact"] = self.evaluate.bit_exact
         return _hash({"training": self.training_identity, "evaluation": measured})
 
     def resolved(self) -> dict[str, Any]:

@@ -138,12 +138,13 @@ TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
 class Robustness(Section):
     """Severities of each disturbance, on `utterances` of the test split; `metrics`: those of the study.
 
-    flips: percent of codes replaced. drops: percent of frames lost. reencodings: times coded again.
-    noise: signal-to-noise ratios in dB. gain: dB.
+    flips: percent of codes replaced. drops: percent of frames lost. shuffles: percent of frames that change
+    places. reencodings: times coded again. noise: signal-to-noise ratios in dB. gain: dB.
     """
 
     flips: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
     drops: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
+    shuffles: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
     reencodings: tuple[Annotated[int, Field(ge=1, le=10)], ...] = ()
     noise: tuple[Annotated[float, Field(ge=-20, le=100)], ...] = ()
     gain: tuple[Annotated[float, Field(ge=-80, le=80)], ...] = ()
@@ -161,11 +162,16 @@ class Robustness(Section):
 
 
 class Evaluate(Section):
-    """metrics: scored on the whole test split. audio_examples: pairs kept in the tracking store."""
+    """metrics: scored on the whole test split. audio_examples: pairs kept in the tracking store.
+
+    bit_exact: codes alone must decode to the forward pass's features in fp32, always; bf16 checks it with
+    the encoder in bf16, too, and counts the codes that differ from those of fp32.
+    """
 
     metrics: tuple[str, ...] = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")
     audio_examples: Annotated[int, Field(ge=0)] = 3
     robustness: Robustness | None = None
+    bit_exact: Literal["fp32", "bf16"] = "fp32"
 
     @field_validator("metrics")
     @classmethod

@@ -248,6 +248,8 @@ class Worker:
         }
         if codec.quantizer.streams:
             values["eval/round_trip_exact"] = made.exact / len(made.audio)
+        if self.run.evaluate.bit_exact == "bf16":
+            values |= assess.in_bf16(codec, shards.split("test"), self._check("coding in bf16"))
         if self.run.evaluate.robustness is not None:
             from experiments import robustness
 

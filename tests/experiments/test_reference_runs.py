@@ -31,7 +31,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, small_study: str) -> Path:
     values["quantizers"] = ["vq", "fsq", "q2d2-rhombic"]
     values["train"] |= {"steps": 4, "checkpoint_every": 4, "warm_start": None}
     values["evaluate"]["metrics"] = ["pesq", "stoi"]
-    values["evaluate"]["robustness"] = {"flips": [5, 50], "noise": [10], "metrics": ["stoi"], "utterances": 1}
+    values["evaluate"]["robustness"] = {
+        "flips": [5, 50],
+        "noise": [10],
+        "shuffles": [100],
+        "metrics": ["stoi"],
+        "utterances": 1,
+    }
+    values["evaluate"]["bit_exact"] = "bf16"
     values["references"] = [*(f"opus:{rate}" for rate in RATES), "ground-truth", "wavtokenizer:/no/such.ckpt"]
     (folder / "small.yaml").write_text(yaml.safe_dump(values))
     done = codecbench(folder, "run", "small.yaml")
@@ -86,10 +93,16 @@ def test_again_scores_only_what_could_not_run(folder: Path) -> None:
 
 def test_robustness_is_logged_for_quantizers_and_drawn(folder: Path) -> None:
     runs = load("small", f"sqlite:///{folder}/mlflow.db").finished.set_index("label")
-    for severity in ("flips/5", "flips/50", "noise/10"):
+    for severity in ("flips/5", "flips/50", "noise/10", "shuffles/100"):
         assert runs[f"robustness/{severity}/stoi"].notna().all()
         assert (runs[f"robustness/{severity}/stoi_asked"] == 1).all()
     assert (folder / "results" / "small" / "figures" / "robustness.png").stat().st_size > 0
+
+
+def test_the_round_trip_in_bf16_is_logged_on_request(folder: Path) -> None:
+    runs = load("small", f"sqlite:///{folder}/mlflow.db").finished
+    assert (runs["eval/bf16_round_trip_exact"] == 1).all()
+    assert runs["eval/bf16_codes_differ"].between(0, 1).all()
 
 
 def test_a_folder_and_a_codec_get_rows_of_the_study(folder: Path, speech: Path) -> None:

@@ -41,8 +41,18 @@ def test_dropped_frames_repeat_the_last_one_received() -> None:
     assert (kept[lost] == kept[np.flatnonzero(lost) - 1]).all()
 
 
+def test_shuffled_frames_are_all_still_there_elsewhere() -> None:
+    codes = torch.arange(20_000).reshape(1, -1, 2)
+    for share, moved in ((0.3, 0.3), (1.0, 1.0)):
+        mixed = robustness.shuffle(codes, (20_000, 20_000), share, np.random.default_rng(0))
+        assert float((mixed != codes).double().mean()) == pytest.approx(moved, abs=0.02)
+        assert torch.equal(mixed[..., 1] - mixed[..., 0], torch.ones(1, 10_000, dtype=torch.int64))
+        assert torch.equal(mixed[0, :, 0].sort().values, codes[0, :, 0])
+
+
 @pytest.mark.parametrize(
-    ("kind", "severity"), [("flips", 5), ("drops", 5), ("reencodings", 2), ("noise", 20), ("gain", -12)]
+    ("kind", "severity"),
+    [("flips", 5), ("drops", 5), ("reencodings", 2), ("noise", 20), ("gain", -12), ("shuffles", 100)],
 )
 def test_the_result_is_as_long_and_the_same_every_time(
     kind: str, severity: float, codec: Codec, clip: np.ndarray
@@ -55,13 +65,13 @@ def test_the_result_is_as_long_and_the_same_every_time(
 
 def test_no_disturbance_is_the_plain_reconstruction(codec: Codec, clip: np.ndarray) -> None:
     plain = codec.reconstruct(torch.from_numpy(clip)[None])[0].numpy()
-    for kind, severity in (("flips", 0.0), ("drops", 0.0), ("reencodings", 0.0), ("undisturbed", 0.0)):
-        np.testing.assert_allclose(robustness.disturbed(codec, clip, kind, severity, 0), plain, atol=1e-6)
+    for kind in ("flips", "drops", "shuffles", "reencodings", "undisturbed"):
+        np.testing.assert_allclose(robustness.disturbed(codec, clip, kind, 0.0, 0), plain, atol=1e-6)
 
 
 def test_without_codes_only_the_signal_is_disturbed() -> None:
-    asked = Robustness(flips=(1,), drops=(1,), reencodings=(1, 2), noise=(20,), gain=(-6, 6))
-    assert len(list(robustness.conditions(asked, coded=True))) == 8
+    asked = Robustness(flips=(1,), drops=(1,), shuffles=(100,), reencodings=(1, 2), noise=(20,), gain=(-6, 6))
+    assert len(list(robustness.conditions(asked, coded=True))) == 9
     uncoded = {kind for kind, _ in robustness.conditions(asked, coded=False)}
     assert uncoded == {"undisturbed", "reencodings", "noise", "gain"}
 

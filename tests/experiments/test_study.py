@@ -96,6 +96,18 @@ def test_other_metrics_are_another_run_of_the_same_training() -> None:
     assert not {run.hash for run in first} & {run.hash for run in second}
 
 
+def test_what_is_measured_on_request_is_part_of_the_identity_only_then() -> None:
+    def first(**evaluate: object) -> str:
+        values = {"name": "x", "quantizers": ["vq"], "bits": 12, "evaluate": evaluate}
+        return runs.expand(study.check(values, "x.yaml"), CORPUS)[0].hash
+
+    assert first(bit_exact="fp32") == first()
+    assert first(bit_exact="bf16") != first()
+    disturbed = {first(robustness={"flips": [5], "shuffles": shuffles}) for shuffles in ([], [50], [100])}
+    assert len(disturbed) == 3
+    assert first(robustness={"flips": [5], "shuffles": []}) == first(robustness={"flips": [5]})
+
+
 def test_warm_start_is_shared_by_all_quantizers_of_a_seed() -> None:
     expanded = runs.expand(study.load("quickstart", ["seeds=[0, 1]"]), CORPUS)
     starts = [start for run in expanded if (start := run.warm_start()) is not None]
