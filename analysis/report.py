@@ -27,7 +27,7 @@ _CAPTIONS = {
     "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set.",
     "rate-distortion": "Quality against bitrate with 95 % intervals.",
     "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard).",
-    "robustness": "Quality under disturbance: codes replaced, frames lost or shuffled, recoding, noise, gain.",
+    "robustness": "Quality under disturbance: codes replaced, lost or shuffled, recoding, noise, gain.",
     "learning-curves": "Training and validation: mean of seeds, band from the least to the greatest.",
     "code-ranks": "Use of each code by its rank; the dashed line is uniform use.",
     "utilisation": "Use of the codebooks against their size.",
