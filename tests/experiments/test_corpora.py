@@ -81,11 +81,11 @@ def test_demo_splits_share_no_sentence_and_every_pseudo_voice_is_tested() -> Non
     assert len({round(u.pace, 3) for u in spoken}) > 50
 
 
-def test_demo_sentences_are_of_five_to_twenty_words_and_unique() -> None:
+def test_demo_sentences_are_of_five_to_twenty_four_words_and_unique() -> None:
     sentences = [text for texts in demo_corpus.sentences().values() for text in texts]
     assert 150 <= len(sentences) <= 220
     assert len(set(sentences)) == len(sentences)
-    assert all(5 <= len(text.split()) <= 20 for text in sentences)
+    assert all(5 <= len(text.split()) <= 24 for text in sentences)
 
 
 def test_demo_is_prepared_once_labelled_synthetic_and_the_same_each_time(

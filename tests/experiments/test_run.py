@@ -16,6 +16,14 @@ from experiments import study
 
 pytestmark = pytest.mark.slow
 
+# A shell starts background jobs with SIGINT ignored, and this test may be in one.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from experiments.cli import main
+if __name__ == "__main__":
+    main()
+"""
 COMMAND = [sys.executable, "-m", "experiments.cli"]
 
 
@@ -129,7 +137,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(small_study: str, tmp_path: Path) ->
     (tmp_path / "small.yaml").write_text(small_study)
     arguments = ["run", "small.yaml", "--set", "train.steps=5000", "--set", "quantizers=[fsq]"]
     with subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         deadline = time.monotonic() + 300
         while not _reached(tmp_path / "runs", "bottleneck"):
