@@ -72,7 +72,8 @@ class Results:
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """Scores, long: run_id, label, seed, utterance, metric, value (NaN where it failed), status."""
+        """Scores, long: run_id, label, seed, utterance, metric, value (NaN where it failed), status, backend
+        (with its version; empty where it was not logged)."""
         return self._scores(self.finished)
 
     @cached_property
@@ -86,8 +87,9 @@ class Results:
             path = self.artifact(run["run_id"], "utterances.parquet")
             if path is not None:
                 frame = pd.read_parquet(path)
+                frame = frame if "backend" in frame else frame.assign(backend="")
                 frames.append(frame.assign(run_id=run["run_id"], label=run["label"], seed=run["seed"]))
-        columns = ["run_id", "label", "seed", "utterance", "metric", "value", "status"]
+        columns = ["run_id", "label", "seed", "utterance", "metric", "value", "status", "backend"]
         if not frames:
             return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
         return pd.concat(frames, ignore_index=True)[columns]

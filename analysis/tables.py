@@ -118,6 +118,7 @@ def comparison(
     sections += _references(results, conditions, chosen, notes)
     notes += _partial_notes(runs, set(finished["label"]))
     notes += _usage_notes(summaries, chosen)
+    notes += _backend_notes(results, chosen)
     return Table(
         title=f"{results.study}: quantizers compared",
         columns=chosen,
@@ -301,6 +302,23 @@ def _partial_notes(runs: pd.DataFrame, finished: set[str]) -> list[str]:
         if label in finished and len(lost):
             which = "; ".join(f"seed {row['seed']} {_status(row)}" for row in records(lost))
             notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
+    return notes
+
+
+def _backend_notes(results: Results, columns: Sequence[Column]) -> list[str]:
+    """Scores of different versions of a backend are not the same measure: say whose are whose."""
+    scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)
+    notes = []
+    for column in columns:
+        mine = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
+        if column.interval and mine["backend"].nunique() > 1:
+            labels = mine.groupby("backend", sort=True)["label"].agg(
+                lambda names: ", ".join(dict.fromkeys(names))
+            )
+            whose = "; ".join(f"{backend}: {names}" for backend, names in labels.items())
+            notes.append(
+                f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
+            )
     return notes
 
 

@@ -35,6 +35,7 @@ class FakeRun:
     histograms: list[np.ndarray] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
     utterances: int = 12
+    backend: str = "backend 1.0"  # that scored
     audio: float | None = None  # level of the noise in the reconstruction
 
 
@@ -93,7 +94,7 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
     if run.status == "finished":
         local = folder / run_id
         local.mkdir()
-        scores(run).to_parquet(local / "utterances.parquet")
+        scores(run).assign(backend=run.backend).to_parquet(local / "utterances.parquet")
         if run.histograms:
             np.savez(local / "histograms.npz", **{f"factor_{i}": h for i, h in enumerate(run.histograms)})
         if run.latents:

@@ -143,6 +143,14 @@ def test_other_corpus_is_set_apart(store: Any) -> None:
     assert "other corpus" in table.sections[-1].title
 
 
+def test_scores_of_different_backends_are_marked(store: Any) -> None:
+    newer = store.Run("rvq", backend="backend 1.1")
+    store.study("backends", [store.Run("vq"), store.Run("fsq"), newer])
+    notes = comparison(load("backends", store.uri)).notes
+    (note,) = [note for note in notes if note.startswith("! PESQ was scored")]
+    assert "backend 1.0: vq, fsq; backend 1.1: rvq" in note
+
+
 def test_nothing_finished(store: Any) -> None:
     store.study(
         "lost", [store.Run("fsq", status="failed", reason="disk full"), store.Run("vq", status="running")]
