@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,11 +103,20 @@ def in_bf16(codec: Codec, split: Split, check: Callable[[int, int], None]) -> di
 
 
 def quality(
-    made: Reconstructions, sample_rate: int, metrics: tuple[str, ...], check: Callable[[int, int], None]
+    made: Reconstructions,
+    sample_rate: int,
+    metrics: tuple[str, ...],
+    check: Callable[[int, int], None],
+    reference_cache: Path | None = None,
 ) -> "tuple[pd.DataFrame, dict[str, float]]":
-    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals."""
+    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals.
+
+    reference_cache: a folder in which the runs of a study share what is computed from references alone.
+    """
     references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
-    scores = score(references, reconstructions, sample_rate, metrics, progress=check)
+    scores = score(
+        references, reconstructions, sample_rate, metrics, progress=check, reference_cache=reference_cache
+    )
     return scores, summarise(scores)
 
 

@@ -236,7 +236,11 @@ class Worker:
         codec, trained, shards = self._train(store, run_id)
         made = assess.reconstruct(codec, shards.split("test"), self._check("reconstructing"))
         scores, values = assess.quality(
-            made, self.run.sample_rate, self.run.evaluate.metrics, self._check("scoring")
+            made,
+            self.run.sample_rate,
+            self.run.evaluate.metrics,
+            self._check("scoring"),
+            self.settings.directory / "references",
         )
         values |= {
             **assess.rates(codec, made.usage),
