@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks
 	$(BIN)/codecbench run quickstart
 
 test: $(VENV)/.installed-test ## all tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 smoke: $(VENV)/.installed ## a study of a minute, in a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,31 +28,64 @@ def bd_rate(
     Bjontegaard (VCEG-M33) with piecewise cubic interpolation of log-rate over quality. NaN where a curve
     has fewer than two points or isn't strictly monotone, or where the curves share no range of quality.
     """
+    for x, y in ((anchor_rates, anchor_quality), (rates, quality)):
+        steps = np.diff(np.asarray(y, dtype=float)[np.argsort(x)])
+        if not ((steps > 0).all() or (steps < 0).all()):
+            return float("nan")
+    found = _mean_difference((anchor_quality, np.log(anchor_rates)), (quality, np.log(rates)))
+    return 100 * float(np.expm1(found))
+
+
+def bd_quality(
+    anchor_rates: np.ndarray, anchor_quality: np.ndarray, rates: np.ndarray, quality: np.ndarray
+) -> float:
+    """Mean difference in quality at equal bitrate, in the metric's unit: the curve less the anchor.
+
+    The same with quality over log-rate. NaN where a curve has fewer than two points, or where the curves
+    share no range of bitrates.
+    """
+    return _mean_difference((np.log(anchor_rates), anchor_quality), (np.log(rates), quality))
+
+
+def _mean_difference(anchor: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean of the second curve less the first over the range of `x` that both `(x, y)` cover."""
     from scipy.interpolate import PchipInterpolator
 
     curves = []
-    for x, y in ((anchor_quality, anchor_rates), (quality, rates)):
-        order = np.argsort(y)
-        x, logs = np.asarray(x, dtype=float)[order], np.log(np.asarray(y, dtype=float)[order])
-        if len(x) > 1 and (np.diff(x) < 0).all():
-            x, logs = x[::-1], logs[::-1]
+    for x, y in (anchor, other):
+        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        order = np.argsort(x)
+        x, y = x[order], y[order]
         if len(x) < 2 or not (np.diff(x) > 0).all():
             return float("nan")
-        curves.append((x, PchipInterpolator(x, logs)))
+        curves.append((x, PchipInterpolator(x, y)))
     low = max(x[0] for x, _ in curves)
     high = min(x[-1] for x, _ in curves)
     if not high > low:
         return float("nan")
     areas = [float(curve.integrate(low, high)) for _, curve in curves]
-    return 100 * float(np.expm1((areas[1] - areas[0]) / (high - low)))
+    return (areas[1] - areas[0]) / (high - low)
 
 
 def bd_rate_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:
-    """BD-rate in percent, with an interval over seeds and utterances.
+    """BD-rate in percent, with an interval over seeds and utterances."""
+    return _interval(bd_rate, anchor, other, confidence)
 
-    A jackknife over seeds and one over at most `GROUPS` groups of utterances, each leaving the same ones
+
+def bd_quality_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:
+    """BD-quality in the metric's unit, with an interval over seeds and utterances."""
+    return _interval(bd_quality, anchor, other, confidence)
+
+
+def _interval(
+    measure: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], float],
+    anchor: Curve,
+    other: Curve,
+    confidence: float,
+) -> Interval:
+    """A jackknife over seeds and one over at most `GROUPS` groups of utterances, each leaving the same ones
     out of both curves, give a standard error each; they are put together with Student's quantiles as in
-    `significance`. NaN limits where leaving something out leaves no BD-rate.
+    `significance`. NaN limits where leaving something out leaves no difference to measure.
     """
     from scipy.stats import t
 
@@ -61,7 +95,7 @@ def bd_rate_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -
 
     def without(axis: int, left_out: np.ndarray) -> float:
         means = [np.delete(scores, left_out, axis=axis).mean(axis=(1, 2)) for scores in (first, second)]
-        return bd_rate(anchor.bitrates, means[0], other.bitrates, means[1])
+        return measure(anchor.bitrates, means[0], other.bitrates, means[1])
 
     nobody = np.array([], dtype=int)
     centre = without(1, nobody) if first.size else float("nan")

@@ -140,6 +140,12 @@ DEFAULT_COLUMNS = (
 )
 
 
+def logged(keys: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Those of `keys` whose metrics some run has logged, by the `names` of all metrics."""
+    there = set(names)
+    return [key for key in keys if COLUMNS[key] is SCORED or COLUMNS[key].source in there]
+
+
 def select(keys: Iterable[str]) -> list[Column]:
     """The named columns; any other logged metric can be named in full (`eval/distillmos`).
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import LEVEL, pairwise, scores_of
+from analysis.comparisons import LEVEL, pairwise
 from analysis.estimates import logged_metrics, quality_column
-from analysis.significance import average_ranks, critical_difference
 from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def difference_figure(
     columns = min(len(metrics), 2)
     rows = -(-len(metrics) // columns)
     most = int(frame.groupby("metric").size().max())
-    height = (rows * (0.62 + 0.17 * most) + 0.25) * scale
+    height = (rows * (0.75 + 0.17 * most) + 0.25) * scale
     width = (DOUBLE_COLUMN if columns == 2 else SINGLE_COLUMN) * scale
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -81,7 +80,7 @@ def difference_figure(
         panel.locator_params(axis="x", nbins=6)
         column = quality_column(metric)
         unit = f" ({column.unit})" if column.unit else ""
-        panel.set_xlabel(f"{column.header} {column.arrow}{unit} less that of {mine['best'].iloc[0]}")
+        panel.set_xlabel(f"{column.header} {column.arrow}{unit}\nless that of {mine['best'].iloc[0]}")
     for empty in panels[len(metrics) :]:
         empty.set_axis_off()
     over = "seeds and utterances" if int(frame["seeds"].min()) > 1 else "utterances only (one seed)"
@@ -91,25 +90,11 @@ def difference_figure(
     return figure
 
 
-def rank_frame(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:
-    """Average rank of each label over utterances (means of seeds): label, metric, rank, critical, blocks."""
-    seeds, scores = scores_of(results, metric, labels)
-    if not seeds or len(labels) < 2:
-        return pd.DataFrame(columns=["label", "metric", "rank", "critical", "blocks"])
-    table = np.stack([scores[label].mean(axis=0) for label in labels], axis=1)
-    table = table[np.isfinite(table).all(axis=1)]
-    if len(table) < 2:
-        return pd.DataFrame(columns=["label", "metric", "rank", "critical", "blocks"])
-    ranks = average_ranks(table, higher_is_better=quality_column(metric).higher_is_better is not False)
-    frame = pd.DataFrame({"label": list(labels), "metric": metric, "rank": ranks})
-    frame = frame.assign(critical=critical_difference(len(labels), len(table)), blocks=len(table))
-    return frame.sort_values("rank", kind="stable", ignore_index=True)
-
-
 def ranking_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Average ranks of `rank_frame`, best at the top; bars join ranks closer than the critical difference."""
+    """Average ranks of `comparisons.ranks_across`, best at the top; bars join ranks closer than the critical
+    difference."""
     from matplotlib.figure import Figure
 
     count, critical = len(frame), float(frame["critical"].iloc[0])
@@ -129,9 +114,11 @@ def ranking_figure(
     panel.set_yticks([-place for place in range(count)], list(frame["label"]))
     panel.set(xlim=(0.8, count + 0.2), ylim=(-count - 0.6 * len(groups), 0.6))
     column = quality_column(str(frame["metric"].iloc[0]))
-    blocks = int(frame["blocks"].iloc[0])
+    numbers = {name: int(frame[name].iloc[0]) for name in ("blocks", "rates", "seeds", "corpora")}
+    over = f"{numbers['blocks']} trainings ({numbers['rates']} rates, {numbers['seeds']} seeds"
+    over += f", {numbers['corpora']} corpora)" if numbers["corpora"] > 1 else ")"
     figure.supxlabel(
-        f"average rank by {column.header} over {blocks} utterances (1 is best)\n"
+        f"average rank by {column.header} over {over} (1 is best)\n"
         f"bars: closer than the critical difference {critical:.2f}",
         fontsize="medium",
     )

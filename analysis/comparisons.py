@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis.bjontegaard import Curve, bd_rate_interval
+from analysis.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
 from analysis.estimates import quality_column, series
 from analysis.results import Results
-from analysis.significance import holm, paired_difference
+from analysis.significance import average_ranks, critical_difference, holm, paired_difference
 
 LEVEL = 0.05
 COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p_value", "p_holm", "improvement"]
@@ -78,9 +78,11 @@ def leaders(results: Results, metric: str, labels: Sequence[str]) -> tuple[str, 
 
 
 def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.DataFrame:
-    """BD-rate of each series against `anchor` (default: the first with several rates).
+    """BD-rate and BD-quality of each series against `anchor` (default: the first with several rates).
 
-    Columns: series, anchor, metric, bd_rate, low, high (percent).
+    Columns: series, anchor, metric, bd_rate, low, high (percent), bd_quality, quality_low, quality_high (the
+    metric's unit; its sign is the metric's, so that less of a distance is better). The 95 % is of the
+    intervals of all series together (Bonferroni), since it is the greatest saving that is looked for.
     """
     finished = results.finished[results.finished["rate/bitrate"] > 0]
     named = finished.assign(series=[series(label) for label in finished["label"]])
@@ -92,9 +94,67 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
             if seeds:
                 curves[str(name)] = Curve(rates.to_numpy(dtype=float), np.stack(list(scores.values())))
     anchor = anchor or next(iter(curves), None)
+    confidence = 1 - LEVEL / max(len(curves) - 1, 1)
     rows = []
     for name, curve in curves.items():
         if anchor in curves and name != anchor:
-            found = bd_rate_interval(curves[anchor], curve)
-            rows.append((name, anchor, metric, found.mean, found.low, found.high))
-    return pd.DataFrame(rows, columns=["series", "anchor", "metric", "bd_rate", "low", "high"])
+            found = bd_rate_interval(curves[anchor], curve, confidence=confidence)
+            gain = bd_quality_interval(curves[anchor], curve, confidence=confidence)
+            ends = (found.mean, found.low, found.high, gain.mean, gain.low, gain.high)
+            rows.append((name, anchor, metric, *ends))
+    measures = ["bd_rate", "low", "high", "bd_quality", "quality_low", "quality_high"]
+    return pd.DataFrame(rows, columns=["series", "anchor", "metric", *measures])
+
+
+def ranks_across(results: Results, metric: str) -> pd.DataFrame:
+    """Average ranks of the series over every corpus, rate and seed that all of them finished.
+
+    One block is one training of each series on one corpus at one rate, ranked by its mean score: a ranking
+    must hold for trainings, and the utterances that they share are not independent of each other.
+    Columns: label (the series), metric, rank, critical (Nemenyi's difference), blocks, corpora, rates, seeds.
+    Empty with fewer than two series or blocks.
+    """
+    from analysis.tables import rate_groups
+
+    columns = ["label", "metric", "rank", "critical", "blocks", "corpora", "rates", "seeds"]
+    finished = results.finished[results.finished["rate/bitrate"] > 0]
+    if f"eval/{metric}" not in finished:
+        return pd.DataFrame(columns=columns)
+    names = [
+        _series_on(label, corpus) for label, corpus in zip(finished["label"], finished["corpus"], strict=True)
+    ]
+    finished = finished.assign(series=names)
+    cells = {}  # (corpus, number of the rate) -> series x seeds
+    for corpus, runs in finished.groupby(["corpus_hash", "protocol"], sort=True):
+        rates = runs.groupby("label", sort=False)["rate/bitrate"].mean()
+        groups = rate_groups({str(label): float(rate) for label, rate in rates.items()})
+        for number, group in enumerate(groups):
+            mine = runs[runs["label"].isin(group)]
+            cells[corpus, number] = mine.pivot_table(index="seed", columns="series", values=f"eval/{metric}")
+    names = list(max(cells.values(), key=lambda cell: cell.shape[1]).columns) if cells else []
+    kept = {key: cell[names].dropna() for key, cell in cells.items() if set(names) <= set(cell.columns)}
+    kept = {key: cell for key, cell in kept.items() if len(cell)}
+    table = np.concatenate([cell.to_numpy() for cell in kept.values()]) if kept else np.empty((0, 0))
+    if len(names) < 2 or len(table) < 2:
+        return pd.DataFrame(columns=columns)
+    ranks = average_ranks(table, higher_is_better=quality_column(metric).higher_is_better is not False)
+    return pd.DataFrame(
+        {
+            "label": names,
+            "metric": metric,
+            "rank": ranks,
+            "critical": critical_difference(len(names), len(table)),
+            "blocks": len(table),
+            "corpora": len({corpus for corpus, _ in kept}),
+            "rates": max(sum(corpus == other for other, _ in kept) for corpus, _ in kept),
+            "seeds": max(len(cell) for cell in kept.values()),
+        }
+    ).sort_values("rank", kind="stable", ignore_index=True)
+
+
+def _series_on(label: str, corpus: str) -> str:
+    """The series of a label without the name of its corpus: what stays the same on every corpus."""
+    name = series(label)
+    if corpus and name.endswith(corpus):
+        name = series(name.removesuffix(corpus).rstrip(" ,;:/@(-"))
+    return name or label

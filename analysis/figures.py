@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.results import Results, records
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from analysis.voronoi import PlanarGrid
 
 
 class Drawn(NamedTuple):
@@ -33,63 +35,146 @@ def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     from analysis.geometry import grids_of, reach_of
     from analysis.voronoi import use_frame, voronoi_figure
 
-    for label, runs in results.finished.groupby("label", sort=False):
-        run = records(runs.sort_values("seed", kind="stable"))[0]
+    for label, run in _first_seeds(results):
         grids = grids_of(run)
         if not grids:
             continue
-        histograms, latents = results.histograms(run["run_id"]), results.latents(run["run_id"])
-        speech = f"{run['corpus']}, synthetic speech" if run["synthetic"] else run["corpus"]
-        title = f"{label}: cells, their use and the latents on the test set ({speech}; seed {run['seed']})"
+        histograms, latents = _histograms(results, run), results.latents(run["run_id"])[: len(grids)]
+        title = f"{label}: cells, their use and the latents on the test set ({_speech(run)})"
         figure = voronoi_figure(
             grids, histograms, latents, title, reach=reach_of(run), displacement=bool(latents), scale=scale
         )
-        yield Drawn(f"voronoi-{file_name(str(label))}", figure, use_frame(grids, histograms))
+        yield Drawn(f"voronoi-{file_name(label)}", figure, use_frame(grids, histograms))
+
+
+def voronoi_slices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The codebooks of each label whose codes are learned, in the plane of their principal components."""
+    from analysis.cell_drawing import Words
+    from analysis.geometry import slices_of
+    from analysis.voronoi import use_frame, voronoi_figure
+
+    words = Words(point="code (its cell is cut)", elsewhere="code (its cell is not)")
+    for label, run in _first_seeds(results):
+        found = slices_of(results.slices(run["run_id"]))
+        if not found:
+            continue
+        grids = [grid for grid, _ in found]
+        histograms = results.histograms(run["run_id"])[: len(grids)]
+        title = (
+            f"{label}: slice of the cells by the plane of the codebook's first two principal components "
+            f"({_speech(run)})"
+        )
+        latents = [latents for _, latents in found]
+        figure = voronoi_figure(grids, histograms, latents, title, words=words, columns=2, scale=scale)
+        frame = use_frame(grids, histograms)
+        frame = frame.assign(offset=np.concatenate([grid.offsets for grid in grids]))
+        yield Drawn(f"voronoi-slice-{file_name(label)}", figure, frame)
+
+
+def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The three tilings at the main rate side by side: the first pair of each."""
+    from analysis.geometry import TILINGS, grids_of, reach_of
+    from analysis.voronoi import use_frame, voronoi_figure
+
+    main = main_labels(results)
+    runs = {str(run["quantizer"]): run for label, run in _first_seeds(results) if label in main}
+    shown = [runs[name] for name in TILINGS if name in runs and grids_of(runs[name])]
+    if len(shown) < 2:
+        return
+    grids = [grids_of(run)[0] for run in shown]
+    histograms = [_histograms(results, run)[:1] for run in shown]
+    latents = [results.latents(run["run_id"])[:1] for run in shown]
+    counts = [first[0] for first in histograms] if all(histograms) else []
+    samples = [first[0] for first in latents] if all(latents) else []
+    rate = float(np.mean([run["rate/bitrate"] for run in shown])) / 1e3
+    figure = voronoi_figure(
+        grids,
+        counts,
+        samples,
+        f"The first pair of each tiling at {rate:.2f} kbit/s ({_speech(shown[0])})",
+        reach=[reach_of(run)[0] for run in shown],
+        displacement=bool(samples),
+        scale=scale,
+    )
+    frame = use_frame(grids, counts)
+    names = frame["pair"].map(dict(enumerate(str(run["label"]) for run in shown)))
+    yield Drawn("voronoi-tilings", figure, frame.assign(pair=0).assign(label=names))
+
+
+def voronoi_training(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The first pair of each grid at the main rate before, early in and after training."""
+    from analysis.latent_motion import before_and_after_figure, movement_frame
+
+    for label, grid, reach, snapshots in _motions(results):
+        title = f"{label}: cells of the first pair, their use and the latents of fixed crops"
+        figure = before_and_after_figure(grid, snapshots, reach=reach, title=title, scale=scale)
+        yield Drawn(f"voronoi-training-{file_name(label)}", figure, movement_frame(snapshots))
+
+
+def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """A cell, or a slice of cells, of each lattice that the study has."""
+    from analysis.geometry import parameter
+    from analysis.lattice_cells import drawable, lattice_figure, lattice_frame
+
+    made = results.finished[results.finished["quantizer"] == "lattice"]
+    names = [parameter(run, "lattice") for run in records(made)]
+    for name in dict.fromkeys(names):
+        if name in drawable():
+            yield Drawn(f"lattice-{file_name(name)}", lattice_figure(name, scale), lattice_frame(name))
 
 
 def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Quality against bitrate, where some quantizer was measured at several rates."""
+    """Quality against bitrate, where some quantizer was measured at several rates; with references, whose
+    rates and scores are often far off, in a figure of its own."""
     from analysis.comparisons import bd_rates
     from analysis.estimates import summary
     from analysis.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
 
-    frame = summary(results, references=True)
+    frame = summary(results)
     if has_curves(frame):
         metrics = dict.fromkeys(frame["metric"])
         gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)
         first = gains[gains["metric"] == next(iter(metrics))]
         legend = {str(gain["series"]): bd_text(gain) for gain in records(first)}
         yield Drawn("rate-distortion", rate_distortion_figure(frame, legend=legend, scale=scale), frame)
+        if len(results.finished_references):
+            frame = summary(results, references=True)
+            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale=scale), frame)
         if gains["bd_rate"].notna().any():
             yield Drawn("bd-rates", bd_figure(gains, scale), gains)
 
 
 def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Quality against the severity of disturbances."""
+    """Quality against the severity of disturbances, at the main rate."""
     from analysis.robustness import robustness_figure, robustness_frame
 
     frame = robustness_frame(results)
+    frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
     if len(frame):
         yield Drawn("robustness", robustness_figure(frame, scale), frame)
 
 
 def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Losses and validation metrics against steps."""
+    """Losses and validation metrics against steps, at the main rate; runs that did not finish, too."""
     from analysis.learning import curves, learning_figure
 
-    if len(results.histories):
-        frame = curves(results.histories)
+    histories = results.histories
+    histories = histories[histories["label"].isin([*main_labels(results), *_unfinished(results)])]
+    if len(histories):
+        frame = curves(histories)
         yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
 
 
 def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """How evenly each factor's codes are used, at the main rate."""
-    from analysis.utilisation import rank_figure, ranks
+    """How evenly each factor's codes are used, at the main rate, and how many are used how much."""
+    from analysis.utilisation import histogram_figure, rank_figure, ranks, use_histogram
 
     usage = results.usage[results.usage["label"].isin(coded_labels(results))]
     if len(usage):
         frame = ranks(usage)
         yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame)
+        frame = use_histogram(usage)
+        yield Drawn("code-histograms", histogram_figure(frame, _quantizers(results), scale), frame)
 
 
 def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -135,21 +220,25 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Paired differences to the best quantizer of the main rate, one panel a metric."""
+    """Paired differences to the best quantizer at each rate, one panel a metric; the main rate first."""
     from analysis.comparison_figures import difference_figure, differences_to_best
 
-    frame = differences_to_best(results, coded_labels(results))
-    if len(frame):
-        yield Drawn("differences", difference_figure(frame, _quantizers(results), scale), frame)
+    means = results.finished.groupby("label")["rate/bitrate"].mean()
+    for number, labels in enumerate(_rates(results)[1]):
+        frame = differences_to_best(results, labels)
+        if len(frame):
+            at = f"-at-{means[labels].mean() / 1e3:.2f}-kbit" if number else ""
+            yield Drawn(f"differences{at}", difference_figure(frame, _quantizers(results), scale), frame)
 
 
 def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Average ranks over utterances with Nemenyi's critical difference."""
-    from analysis.comparison_figures import rank_frame, ranking_figure
+    """Average ranks of trainings over rates, seeds and corpora, with the critical difference."""
+    from analysis.comparison_figures import ranking_figure
+    from analysis.comparisons import ranks_across
     from analysis.estimates import logged_metrics
 
     for metric in logged_metrics(results)[:1]:
-        frame = rank_frame(results, metric, coded_labels(results))
+        frame = ranks_across(results, metric)
         if len(frame) > 2:
             yield Drawn(f"ranks-{metric}", ranking_figure(frame, _quantizers(results), scale), frame)
 
@@ -165,29 +254,89 @@ def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         yield Drawn("spectrograms", figure, long_term(clips, rate))
 
 
+def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    """File name and pictures of the latents of each grid at the main rate while it was trained."""
+    from analysis.latent_motion import pictures
+
+    for label, grid, reach, snapshots in _motions(results):
+        name = f"voronoi-training-{file_name(label)}"
+        yield name, pictures(grid, snapshots, reach=reach, title=label, scale=scale)
+
+
 def main_labels(results: Results) -> list[str]:
-    """The unquantized systems, and the quantizers of the rate that most of them share."""
-    from analysis.tables import rate_groups
+    """The unquantized systems, and the quantizers of the rate that most of them share, or all of them where
+    the study allows unequal rates."""
+    ceiling, groups = _rates(results)
+    return ceiling + (groups[0] if groups else [])
+
+
+def coded_labels(results: Results) -> list[str]:
+    """`main_labels` without the unquantized systems."""
+    _, groups = _rates(results)
+    return groups[0] if groups else []
+
+
+def _rates(results: Results) -> tuple[list[str], list[list[str]]]:
+    """The labels of unquantized systems, and those of each rate, the rate that most share first."""
+    from analysis.tables import mismatch_allowed, rate_groups
 
     means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
     rates = {str(label): float(rate) for label, rate in zip(means.index, means.to_numpy(), strict=True)}
     coded = {label: rate for label, rate in rates.items() if rate > 0}
     ceiling = [label for label in rates if label not in coded]
-    return ceiling + (rate_groups(coded)[0] if coded else [])
+    if mismatch_allowed(results):
+        return ceiling, [list(coded)]
+    return ceiling, rate_groups(coded)
 
 
-def coded_labels(results: Results) -> list[str]:
-    """`main_labels` without the unquantized systems."""
-    rates = results.finished.groupby("label")["rate/bitrate"].mean()
-    return [label for label in main_labels(results) if rates[label] > 0]
+def _unfinished(results: Results) -> list[str]:
+    finished = set(results.finished["label"])
+    return [label for label in dict.fromkeys(results.runs["label"]) if label not in finished]
+
+
+def _first_seeds(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each label with the run of its first finished seed."""
+    for label, runs in results.finished.groupby("label", sort=False):
+        yield str(label), records(runs.sort_values("seed", kind="stable").head(1))[0]
+
+
+def _histograms(results: Results, run: Mapping[str, Any]) -> list[np.ndarray]:
+    """Counts of the points of each grid of a run."""
+    from analysis.geometry import is_scalar
+
+    if is_scalar(str(run["quantizer"])):
+        return results.pair_histograms(run["run_id"])
+    return results.histograms(run["run_id"])
+
+
+def _speech(run: Mapping[str, Any]) -> str:
+    return f"{run['corpus']}{', synthetic speech' if run['synthetic'] else ''}; seed {run['seed']}"
+
+
+def _motions(
+    results: Results,
+) -> Iterator[tuple[str, PlanarGrid, tuple[float, float], dict[str, np.ndarray]]]:
+    """Label, first grid, its reach, and snapshots of each label of the main rate that has two or more."""
+    from analysis.geometry import grids_of, reach_of
+
+    main = main_labels(results)
+    for label, run in _first_seeds(results):
+        grids = grids_of(run) if label in main else ()
+        snapshots = results.snapshots(run["run_id"]) if grids else {}
+        if len(snapshots.get("steps", ())) > 1:
+            yield label, grids[0], reach_of(run)[0], snapshots
 
 
 def _quantizers(results: Results) -> dict[str, str]:
-    return {str(run["label"]): str(run["quantizer"]) for run in records(results.runs)}
+    return dict(zip(results.runs["label"].astype(str), results.runs["quantizer"].astype(str), strict=True))
 
 
 FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
+    voronoi_tilings,
     voronoi,
+    voronoi_slices,
+    voronoi_training,
+    lattices,
     rate_distortion,
     robustness,
     learning,
@@ -199,29 +348,3 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     critical_differences,
     spectrograms,
 )
-
-
-def write_all(
-    results: Results,
-    output: Path,
-    *,
-    style_name: str = "paper",
-    formats: Sequence[str] = ("pdf", "svg", "png"),
-    data: bool = True,
-    only: Iterable[str] | None = None,
-) -> list[Path]:
-    """Draw and write all figures (or `only` the named ones) that the study has the data for.
-
-    Raises:
-        StyleError: unknown style.
-    """
-    from analysis.style import save, style
-
-    wanted = None if only is None else set(only)
-    written = []
-    with style(style_name) as scale:
-        for make in FIGURES:
-            if wanted is None or make.__name__ in wanted:
-                for drawn in make(results, scale):
-                    written += save(drawn.figure, output / drawn.name, formats, drawn.data if data else None)
-    return written

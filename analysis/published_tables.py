@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import html
 import io
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.columns import COLUMNS
+from analysis.renderers import frame_latex, frame_web
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -78,6 +80,32 @@ def markdown(published: Published) -> str:
     ]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     return "\n".join([*lines, "", *(f"*{line}*  " for line in _legend(published))]) + "\n"
+
+
+def latex(published: Published) -> str:
+    """A table of its own, to stand below a comparison table."""
+    about = [f"Published: {published.about['title']}.", *_legend(published)]
+    return frame_latex(published.wide(), f"published-{published.name}", " ".join(about))
+
+
+def web(published: Published) -> str:
+    """The same as HTML."""
+    lines = [f"<p>Published: {html.escape(published.about['title'])}</p>", frame_web(published.wide())]
+    lines += [f"<p>{html.escape(line)}</p>" for line in _legend(published)]
+    return '<div class="published">' + "\n".join(lines) + "</div>\n"
+
+
+def render(published: Published, kind: str) -> str:
+    """As `markdown`, `latex` or `html`.
+
+    Raises:
+        PublishedError: another format; in CSV a published number would look like a measured one.
+    """
+    makers = {"markdown": markdown, "latex": latex, "html": web}
+    if kind not in makers:
+        known = ", ".join(makers)
+        raise PublishedError(f"published numbers are never mixed into {kind}; use console, {known}")
+    return makers[kind](published)
 
 
 def console(published: Published) -> Group:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LOGARITHMIC_FROM = 4.0  # greatest over least bitrate from which the axis is logarithmic
@@ -28,7 +29,8 @@ def has_curves(frame: pd.DataFrame) -> bool:
 def rate_distortion_figure(
     frame: pd.DataFrame, *, legend: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line.
+    """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line, or a note at the edge
+    where a line would press the curves together.
 
     Quantizers are in colour, references in grey. Curves are moved sideways by about a percent of the axis
     so that their bars can be told apart.
@@ -42,7 +44,7 @@ def rate_distortion_figure(
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     metrics = list(dict.fromkeys(frame["metric"]))
-    columns = min(len(metrics), 2)
+    columns = len(metrics) if len(metrics) <= 3 else 2
     rows = -(-len(metrics) // columns)
     width = DOUBLE_COLUMN * scale * (0.55 if columns == 1 else 1)
     figure = Figure(figsize=(width, (2.3 * rows + 0.4) * scale), layout="constrained")
@@ -71,13 +73,18 @@ def rate_distortion_figure(
             axes[place].xaxis.set_minor_formatter(NullFormatter())
         else:
             axes[place].locator_params(axis="x", nbins=6)
+        beyond = []
         for ceiling in mine[~(mine["bitrate"] > 0)].itertuples():
             name, colour, dashes = "unquantized", "black", "--"
             if ceiling.reference:
                 turn = _turn(frame, str(ceiling.series))
                 name, colour, dashes = str(ceiling.label), GREYS[turn % len(GREYS)], "-."
+            if _far(float(ceiling.mean), coded):
+                beyond.append((float(ceiling.mean), name, colour))
+                continue
             line = axes[place].axhline(ceiling.mean, color=colour, linestyle=dashes, linewidth=0.8, zorder=1)
             handles[name] = line
+        _name_beyond(axes[place], beyond, quality_column(metric).digits)
         column = quality_column(metric)
         unit = f" ({column.unit})" if column.unit else ""
         axes[place].set(xlabel="bitrate (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
@@ -87,9 +94,37 @@ def rate_distortion_figure(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=min(len(handles), 5 if columns == 2 else 3),
+        ncols=min(len(handles), 4 if columns > 1 else 2),
     )
     return figure
+
+
+def _far(value: float, coded: pd.DataFrame) -> bool:
+    """Whether a line at `value` would press the curves together: it is farther off than they are high."""
+    ends = coded[["mean", "low", "high"]].to_numpy(dtype=float)
+    if not np.isfinite(ends).any():
+        return False
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    return not 2 * low - high <= value <= 2 * high - low
+
+
+def _name_beyond(axes: Axes, lines: Sequence[tuple[float, str, str]], digits: int) -> None:
+    """Say at the edge what lies far above or below the curves."""
+    middle = float(np.mean(axes.get_ylim()))
+    for above in (True, False):
+        mine = sorted(line for line in lines if (line[0] > middle) is above)
+        for number, (value, name, colour) in enumerate(mine):
+            turn = len(mine) - 1 - number if above else number
+            axes.annotate(
+                f"{name} {value:.{digits}f} {'↑' if above else '↓'}",
+                (0.02, 1.0 if above else 0.0),
+                xytext=(0, -1.3 * turn if above else 1.3 * turn),
+                xycoords="axes fraction",
+                textcoords="offset fontsize",
+                va="top" if above else "bottom",
+                fontsize="small",
+                color=colour,
+            )
 
 
 def _spread(coded: pd.DataFrame) -> float:
@@ -130,11 +165,11 @@ def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
 
 
 def bd_text(gain: Mapping[str, Any]) -> str:
-    """`, BD-rate -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`."""
+    """`BD-rate by PESQ -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`."""
     if not np.isfinite(gain["bd_rate"]):
         return ""
     ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else ""
-    return f"\nBD-rate {gain['bd_rate']:+.0f} %{ends}"
+    return f"\nBD-rate by {quality_column(gain['metric']).header} {gain['bd_rate']:+.0f} %{ends}"
 
 
 def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
@@ -143,7 +178,7 @@ def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
 
     known = frame[np.isfinite(frame["bd_rate"])].iloc[::-1]
     figure = Figure(
-        figsize=(SINGLE_COLUMN * scale, (0.6 + 0.17 * max(len(known), 3)) * scale), layout="constrained"
+        figsize=(SINGLE_COLUMN * scale, (0.72 + 0.17 * max(len(known), 3)) * scale), layout="constrained"
     )
     panel = figure.subplots()
     for place, (name, value, low, high) in enumerate(
@@ -156,5 +191,5 @@ def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     headers = [quality_column(metric).header for metric in known["metric"]]
     names = [f"{name}, {header}" for name, header in zip(known["series"], headers, strict=True)]
     panel.set_yticks(range(len(known)), names)
-    panel.set_xlabel(f"BD-rate against {frame['anchor'].iloc[0]} (%); less is better")
+    panel.set_xlabel(f"BD-rate against {frame['anchor'].iloc[0]} (%)\nless is better")
     return figure

@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import html
 import io
+import math
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from analysis.columns import Column
 from analysis.tables import Cell, Row, Table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
 MISSING = "—"
+# No wider than the page, and never blown up to it.
+_FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}"
 GROUP_TITLES = {"rate": "Rate", "use": "Codebook use", "quality": "Quality", "cost": "Cost"}
 
 
@@ -35,11 +40,18 @@ def cell_text(cell: Cell, column: Column) -> str:
     return ("~" if cell.mark == "tied" else "") + number(cell.value, column.digits)
 
 
-def interval_text(cell: Cell, column: Column) -> str:
-    """The interval as `[low, high]`, or nothing."""
+def interval_text(cell: Cell, column: Column, intervals: str) -> str:
+    """The interval as `± half-width` or, for `range`, as `[low, high]`; nothing without one.
+
+    A half-width that the column's digits would show as zero gets as many as it needs.
+    """
     if cell.low is None or cell.high is None:
         return ""
-    return f"[{number(cell.low, column.digits)}, {number(cell.high, column.digits)}]"
+    if intervals == "range":
+        return f"[{number(cell.low, column.digits)}, {number(cell.high, column.digits)}]"
+    half = (cell.high - cell.low) / 2
+    needed = -math.floor(math.log10(half)) if half > 0 else 0
+    return f"± {half:.{max(column.digits, min(needed, 6))}f}"
 
 
 def header_text(column: Column) -> str:
@@ -76,7 +88,7 @@ def _column_width(table: Table, place: int) -> int:
     lines = [*_console_header(table.columns[place]).split("\n")]
     for row in table.rows:
         if not row.message:
-            lines += _console_cell(row.cells[place], table.columns[place]).split("\n")
+            lines += _console_cell(row.cells[place], table.columns[place], table.intervals).split("\n")
     return max(len(line) for line in lines)
 
 
@@ -113,7 +125,9 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
         if shown:
             view = grid(header=False)
             for row in shown:
-                cells = [_console_cell(row.cells[place], table.columns[place]) for place in places]
+                cells = [
+                    _console_cell(row.cells[place], table.columns[place], table.intervals) for place in places
+                ]
                 marks = ["bold" if row.cells[place].mark else "" for place in places]
                 view.add_row(
                     Text(row.label),
@@ -129,9 +143,11 @@ def _console_header(column: Column) -> str:
     return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"
 
 
-def _console_cell(cell: Cell, column: Column) -> str:
-    interval = interval_text(cell, column)
-    return cell_text(cell, column) + (f"\n{interval}" if interval else "")
+def _console_cell(cell: Cell, column: Column, intervals: str) -> str:
+    interval = interval_text(cell, column, intervals)
+    if not interval:
+        return cell_text(cell, column)
+    return cell_text(cell, column) + ("\n" if intervals == "range" else " ") + interval
 
 
 def markdown(table: Table) -> str:
@@ -158,7 +174,7 @@ def _flat(row: Row, table: Table) -> list[str]:
         return [row.message, *["" for _ in table.columns[1:]]]
     texts = []
     for cell, column in zip(row.cells, table.columns, strict=True):
-        interval = interval_text(cell, column)
+        interval = interval_text(cell, column, table.intervals)
         texts.append(cell_text(cell, column) + (f" {interval}" if interval else ""))
     return texts
 
@@ -194,47 +210,72 @@ def latex(table: Table) -> str:
     width = len(table.columns) + 1
     lines = [
         "% Needs \\usepackage{booktabs,graphicx}",
-        "\\begin{table*}[t]",
+        "\\begin{table*}[tp]",
         "\\centering",
-        "\\caption{" + " ".join(_tex(line) for line in [table.title + ".", *table.caption]) + "}",
-        "\\label{tab:comparison}",
+        "\\caption{" + " ".join(tex(line) for line in [table.title + ".", *table.caption]) + "}",
+        f"\\label{{tab:{table.name}}}",
         "\\vspace{4pt}",
-        "\\resizebox{\\textwidth}{!}{%",
+        f"{_FIT}{{%",
         "\\begin{tabular}{l" + "r" * len(table.columns) + "}",
         "\\toprule",
     ]
     spans, start = [], 2
     titles = [""]
-    for group in dict.fromkeys(column.group for column in table.columns):
-        count = sum(column.group == group for column in table.columns)
+    for group, columns in groupby(table.columns, key=lambda column: column.group):
+        count = len(list(columns))
         titles.append(f"\\multicolumn{{{count}}}{{c}}{{{GROUP_TITLES[group]}}}")
         spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
-    heads = [_tex(f"{column.header} {column.arrow}".strip()) for column in table.columns]
-    units = [_tex(f"({column.unit})") if column.unit else "" for column in table.columns]
+    heads = [tex(f"{column.header} {column.arrow}".strip()) for column in table.columns]
+    units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
     lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
     for section in table.sections:
         lines.append("\\midrule")
-        lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_tex(section.title)}}}}} \\\\")
+        lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{tex(section.title)}}}}} \\\\")
         for row in section.rows:
             if row.message:
-                body = f"\\multicolumn{{{width - 1}}}{{l}}{{{_tex(row.message)}}}"
+                body = f"\\multicolumn{{{width - 1}}}{{l}}{{{tex(row.message)}}}"
             else:
                 body = " & ".join(
-                    _tex_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)
+                    _tex_cell(cell, column, table.intervals)
+                    for cell, column in zip(row.cells, table.columns, strict=True)
                 )
-            lines.append(f"{_tex(row.label)} & {body} \\\\")
+            lines.append(f"{tex(row.label)} & {body} \\\\")
     lines += ["\\bottomrule", "\\end{tabular}}"]
     if table.notes:
-        lines.append("\\\\[2pt] {\\footnotesize " + " ".join(_tex(note) + "." for note in table.notes) + "}")
+        lines.append("\\\\[2pt] {\\footnotesize " + " ".join(tex(note) + "." for note in table.notes) + "}")
     lines.append("\\end{table*}")
     return "\n".join(lines) + "\n"
 
 
-def _tex_cell(cell: Cell, column: Column) -> str:
-    value, interval = cell_text(cell, column), interval_text(cell, column)
-    value = "---" if value == MISSING else _tex(value)
+def frame_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
+    """A frame of texts as a `table`; a value of the first column that repeats the one above is left out."""
+    lines = [
+        "% Needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table}[tp]",
+        "\\centering",
+        f"\\caption{{{tex(caption)}}}",
+        f"\\label{{tab:{name}}}",
+        "\\vspace{4pt}",
+        f"{_FIT}{{%",
+        "\\begin{tabular}{" + "l" * len(frame.columns) + "}",
+        "\\toprule",
+        " & ".join(tex(str(column)) for column in frame.columns) + " \\\\",
+    ]
+    above = None
+    for row in frame.itertuples(index=False):
+        first, *rest = [tex(str(value)) for value in row]
+        if first != above:
+            lines.append("\\midrule")
+        lines.append(" & ".join(["" if first == above else first, *rest]) + " \\\\")
+        above = first
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table}"]) + "\n"
+
+
+def _tex_cell(cell: Cell, column: Column, intervals: str) -> str:
+    value, interval = cell_text(cell, column), interval_text(cell, column, intervals).replace("±", "$\\pm$")
+    value = "---" if value == MISSING else tex(value)
     value = f"\\textbf{{{value}}}" if cell.mark else value
     return f"{value} {{\\scriptsize {interval}}}" if interval else value
 
@@ -250,6 +291,7 @@ _TEX = {
     "}": "\\}",
     "~": "$\\sim$",
     "^": "\\textasciicircum{}",
+    "|": "\\textbar{}",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
     "[": "{[}",  # a bracket at the start of a row would be read as an argument of \\
@@ -259,10 +301,12 @@ _TEX = {
     "—": "---",
     "–": "--",
     "±": "$\\pm$",
+    "−": "$-$",
 }
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """`text` with everything that LaTeX would read as a command made plain."""
     return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
 
 
@@ -286,7 +330,9 @@ def web(table: Table) -> str:
             if row.message:
                 cells.append(f'<td colspan="{span - 1}">{html.escape(row.message)}</td>')
             else:
-                cells += [_html_cell(c, k) for c, k in zip(row.cells, table.columns, strict=True)]
+                cells += [
+                    _html_cell(c, k, table.intervals) for c, k in zip(row.cells, table.columns, strict=True)
+                ]
             lines.append("<tr>" + "".join(cells) + "</tr>")
         lines.append("</tbody>")
     lines.append("</table>")
@@ -295,9 +341,19 @@ def web(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _html_cell(cell: Cell, column: Column) -> str:
+def frame_web(frame: pd.DataFrame) -> str:
+    """A frame of texts as a `<table>`; every text is escaped."""
+    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in frame.columns)
+    rows = [
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in frame.itertuples(index=False)
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _html_cell(cell: Cell, column: Column, intervals: str) -> str:
     data = "" if cell.value is None else f' data-value="{cell.value!r}"'
-    interval = interval_text(cell, column)
+    interval = interval_text(cell, column, intervals)
     small = f" <small>{html.escape(interval)}</small>" if interval else ""
     value = html.escape(cell_text(cell, column))
     return f"<td{data}>{f'<strong>{value}</strong>' if cell.mark else value}{small}</td>"

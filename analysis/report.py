@@ -2,70 +2,105 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import shutil
-from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from analysis.answer import answer
-from analysis.columns import DEFAULT_COLUMNS
-from analysis.figures import FIGURES, Drawn, coded_labels, file_name, main_labels
-from analysis.renderers import FORMATS, SUFFIXES, render
+from analysis.captions import caption
+from analysis.columns import DEFAULT_COLUMNS, logged
+from analysis.drawing import Target, begun
+from analysis.figures import coded_labels, main_labels
+from analysis.listening import write_clips
+from analysis.renderers import FORMATS, SUFFIXES, frame_web, render
 from analysis.results import Results
-from analysis.style import save, style
 from analysis.tables import Table, comparison
 
 # Quality first: on a narrow screen the rest is a scroll away.
-_FIRST = ("bits_per_frame", "bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+_FIRST = ("bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
 COLUMNS = (*_FIRST, *(name for name in DEFAULT_COLUMNS if name not in _FIRST))
-MOST_CLIPS = 6  # utterances to listen to
-_CAPTIONS = {
-    "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set.",
-    "rate-distortion": "Quality against bitrate with 95 % intervals.",
-    "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard).",
-    "robustness": "Quality under disturbance: codes replaced, lost or shuffled, recoding, noise, gain.",
-    "learning-curves": "Training and validation: mean of seeds, band from the least to the greatest.",
-    "code-ranks": "Use of each code by its rank; the dashed line is uniform use.",
-    "utilisation": "Use of the codebooks against their size.",
-    "cost": "Quality against cost; the line joins the systems that no other beats in both.",
-    "utterances": "The two best quantizers, utterance by utterance.",
-    "differences": "Paired differences to the best quantizer.",
-    "ranks": "Average ranks over utterances.",
-    "spectrograms": "One utterance through every system.",
-}
+COLOURS = 128  # of a figure
 
 
-def write_report(results: Results, output: Path) -> Path:
-    """Write `output/index.html` with `tables/`, `figures/` and `audio/` beside it; returns the page.
+def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
+    """Write `output/index.html` with `tables/`, `figures/`, `audio/` and `spectrograms/` beside it.
 
-    The same results give the same bytes. What an earlier report left in these places is replaced.
+    Returns the page. It runs its own script only and asks nothing of any server.
+
+    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier report left in
+    these places is replaced.
     """
-    for name in ("tables", "figures", "audio"):
+    for name in ("tables", "figures", "audio", "spectrograms"):
         shutil.rmtree(output / name, ignore_errors=True)
         (output / name).mkdir(parents=True)
-    table = comparison(results, COLUMNS)
-    _write_tables(table, output / "tables")
-    labels = coded_labels(results)
-    clips = _copy_audio(results, main_labels(results), output / "audio")
-    page = Template((files("analysis") / "report.html").read_text(encoding="utf-8"))
-    text = page.substitute(
+    pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
+    with begun(results, pictures, processes=processes) as finish:
+        table = comparison(results, logged(COLUMNS, results.runs.columns))
+        _write_tables(table, output / "tables")
+        labels = coded_labels(results)
+        references = list(dict.fromkeys(results.finished_references.get("label", [])))
+        clips = write_clips(results, [*main_labels(results), *references], labels, output)
+        sentences = answer(results, labels)
+        figures = finish()
+    script, sheet = (_beside(f"report.{suffix}") for suffix in ("js", "css"))
+    text = Template(_beside("report.html")).substitute(
+        policy=_policy(script, sheet),
+        script=script,
+        style=sheet,
         study=html.escape(results.study),
         question=html.escape(results.settings.get("question") or "Which quantizer makes the better codec?"),
-        answer=" ".join(html.escape(sentence) for sentence in answer(results, labels)),
+        answer=_answer(sentences),
         table=render(table, "html"),
         downloads=_downloads(),
-        figures="\n".join(_figure(results, drawn) for drawn in _draw(results, output / "figures")),
+        figures="\n".join(_figure(figure.name) for figure in figures),
         clips=_json(clips),
         listening="" if clips else "hidden",
+        heard=_heard(clips),
+        nyquist=f"{clips[0]['sample_rate'] / 2000:g}" if clips else "",
         provenance=_provenance(results),
     )
     path = output / "index.html"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _beside(name: str) -> str:
+    return (files("analysis") / name).read_text(encoding="utf-8")
+
+
+def _policy(script: str, sheet: str) -> str:
+    """A content security policy: this very script and style, local pictures and audio, nothing else."""
+    hashes = [
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in (script, sheet)
+    ]
+    rules = {
+        "default-src": "'none'",
+        "script-src": hashes[0],
+        "style-src": hashes[1],
+        "img-src": "'self' file: data:",
+        "media-src": "'self' file:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _answer(sentences: list[str]) -> str:
+    first, *rest = [html.escape(sentence) for sentence in sentences] or [""]
+    more = "".join(f"<li>{sentence}</li>" for sentence in rest)
+    return f"<p>{first}</p>" + (f"<ul>{more}</ul>" if more else "")
+
+
+def _heard(clips: list[dict[str, Any]]) -> str:
+    count = max((len(clip["systems"]) for clip in clips), default=1) - 1
+    return f"The reference and {count} systems, each by its first seed."
 
 
 def _write_tables(table: Table, folder: Path) -> None:
@@ -79,46 +114,13 @@ def _downloads() -> str:
     return " · ".join(f'<a href="tables/{name}">{name}</a>' for name in names)
 
 
-def _draw(results: Results, folder: Path) -> list[Drawn]:
-    drawn: list[Drawn] = []
-    with style("web") as scale:
-        for make in FIGURES:
-            for item in make(results, scale):
-                save(item.figure, folder / item.name, ["png"], item.data)
-                drawn.append(item)
-    return drawn
-
-
-def _figure(results: Results, drawn: Drawn) -> str:
-    name = html.escape(drawn.name, quote=True)
-    key = next((key for key in _CAPTIONS if drawn.name.startswith(key)), "")
-    caption = html.escape(_CAPTIONS.get(key, ""))
+def _figure(figure: str) -> str:
+    name = html.escape(figure, quote=True)
+    text = html.escape(caption(figure), quote=True)
     return (
-        f'<figure><img src="figures/{name}.png" alt="{caption}" loading="lazy">'
-        f'<figcaption>{caption} <a href="figures/{name}.csv">CSV</a></figcaption></figure>'
+        f'<figure><a href="figures/{name}.png"><img src="figures/{name}.png" alt="{text}" loading="lazy"></a>'
+        f'<figcaption>{text} <a href="figures/{name}.csv">CSV</a></figcaption></figure>'
     )
-
-
-def _copy_audio(results: Results, labels: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    """Copy the first finished seed's pairs: `[{"name": utterance, "systems": [{"label", "source"}]}]`."""
-    logged: dict[str, Mapping[str, Mapping[str, Path]]] = {}
-    for label in labels:
-        runs = results.finished[results.finished["label"] == label]
-        logged[label] = results.audio(runs.sort_values("seed", kind="stable")["run_id"].iloc[0])
-    common = sorted(set.intersection(*(set(pairs) for pairs in logged.values()))) if logged else []
-    clips = []
-    for utterance in common[:MOST_CLIPS]:
-        place = folder / file_name(utterance)
-        place.mkdir()
-        sources = {"reference": logged[labels[0]][utterance]["reference"]}
-        sources |= {label: logged[label][utterance]["reconstruction"] for label in labels}
-        systems: list[dict[str, str]] = []
-        for label, source in sources.items():
-            target = place / f"{len(systems):02d}-{file_name(label)}{source.suffix}"
-            shutil.copyfile(source, target)
-            systems.append({"label": label, "source": f"audio/{place.name}/{target.name}"})
-        clips.append({"name": utterance, "systems": systems})
-    return clips
 
 
 def _json(value: object) -> str:
@@ -128,9 +130,4 @@ def _json(value: object) -> str:
 
 def _provenance(results: Results) -> str:
     names = ["label", "seed", "status", "run_hash", "protocol", "git_commit", "git_dirty", "run_id"]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    rows = [
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
-        for row in results.runs[names].itertuples(index=False)
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return frame_web(results.runs[names])

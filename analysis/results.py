@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shutil
 import tempfile
 import weakref
@@ -16,13 +17,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments.tracking import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, quiet_mlflow, store_uri
+from experiments.tracking import (
+    FINISHED,
+    KIND_RUN,
+    KIND_STUDY,
+    PARENT_TAG,
+    TAG,
+    quiet_mlflow,
+    rows_of,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 _PAGE = 1000
+_HASH = f"{TAG}run_hash"
 _NEEDED = ("rate/bits_per_frame", "rate/bitrate", "rate/streams")  # not logged where nothing is coded
 
 RUN_COLUMNS = {
@@ -30,7 +42,7 @@ RUN_COLUMNS = {
     "label": "row label, unique in a study",
     "quantizer": "registered name",
     "seed": "seed of initialisation and data order",
-    "status": "running, finished, failed or diverged",
+    "status": "running, finished, failed, diverged or pruned",
     "reason": "why a run failed or diverged",
     "run_hash": "hash of everything that decides the result",
     "protocol": "version of the evaluation protocol",
@@ -40,6 +52,8 @@ RUN_COLUMNS = {
     "reference": "whether it is a codec from outside, or a control",
     "git_commit": "commit of the code that trained the run",
     "git_dirty": "whether the working tree had changes",
+    "version": "version of codecbench that trained the run",
+    "torch": "version of torch that trained the run",
 }
 
 
@@ -68,7 +82,18 @@ class Results:
     _client: MlflowClient = field(repr=False, compare=False)
     _downloads: Path = field(repr=False, compare=False)
     references: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    parent_id: str | None = None  # the study's MLflow run
+    _places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)  # artifacts, by run
     _copies: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
+    _listed: dict[tuple[str, str], set[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_client"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process, with a connection and a folder for downloads of its own."""
+        own = state["_downloads"] / f"process-{os.getpid()}"
+        self.__dict__.update(state, _client=_connect(state["tracking_uri"]), _downloads=own)
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
@@ -99,8 +124,7 @@ class Results:
         """Metrics logged while training, long: run_id, label, seed, metric, step, value."""
         rows = []
         for run in records(self.runs):
-            logged = self._client.get_run(run["run_id"]).data.metrics
-            for name in sorted(logged):
+            for name in sorted(name for name, value in run.items() if pd.notna(value)):
                 if name.startswith(("train/", "validation/")):
                     points = self._client.get_metric_history(run["run_id"], name)
                     rows += [
@@ -158,41 +182,68 @@ class Results:
         """Counts of each factor's codes on the test set, `[codes]` each; empty when none were logged."""
         return self._arrays(run_id, "histograms.npz", "factor_")
 
+    def pair_histograms(self, run_id: str) -> list[np.ndarray]:
+        """Counts of the joint codes of two channels each, `[x * y]`, where every channel has its own code."""
+        return self._arrays(run_id, "histograms.npz", "pair_")
+
+    def slices(self, run_id: str) -> dict[str, np.ndarray]:
+        """Learned codebooks in their principal planes, `<field>_<group>` of `quantizers.slices.Slice`."""
+        return self._archive(run_id, "slices.npz")
+
+    def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
+        """Latents of fixed crops while training: `steps` [n], `pair_0` and so on [n, points, 2]."""
+        return self._archive(run_id, "snapshots.npz")
+
     def latents(self, run_id: str) -> list[np.ndarray]:
         """Pre-quantization coordinates of each pair in grid units, `[points, 2]` each; empty when none."""
         return self._arrays(run_id, "latents.npz", "pair_")
 
     def artifact(self, run_id: str, path: str) -> Path | None:
         """A local copy of one artifact, or None when the run has none of that name."""
-        folder = str(Path(path).parent)
-        listed = self._client.list_artifacts(run_id, None if folder == "." else folder)
-        if path not in {entry.path for entry in listed}:
+        if path not in self.files(run_id, str(Path(path).parent)):
             return None
         if (run_id, path) not in self._copies:
             target = self._downloads / run_id / Path(path).parent
             target.mkdir(parents=True, exist_ok=True)
-            self._copies[run_id, path] = Path(self._client.download_artifacts(run_id, path, str(target)))
+            self._copies[run_id, path] = Path(self._repository(run_id).download_artifacts(path, str(target)))
         return self._copies[run_id, path]
 
     def audio(self, run_id: str) -> dict[str, dict[str, Path]]:
         """Logged audio by utterance: `{"utt": {"reference": path, "reconstruction": path}}`."""
         pairs: dict[str, dict[str, Path]] = {}
-        for entry in self._client.list_artifacts(run_id, "audio"):
-            utterance, kind = Path(entry.path).stem.rsplit(".", 1)
-            path = self.artifact(run_id, entry.path)
+        listed = self.artifact(run_id, "audio/utterances.json")
+        names = json.loads(listed.read_text(encoding="utf-8")) if listed else {}
+        for file in sorted(self.files(run_id, "audio")):
+            stem, _, kind = Path(file).stem.rpartition(".")
+            path = self.artifact(run_id, file) if stem else None
             if path is not None:
-                pairs.setdefault(utterance, {})[kind] = path
+                pairs.setdefault(names.get(stem, stem), {})[kind] = path
         return pairs
 
+    def files(self, run_id: str, folder: str = ".") -> set[str]:
+        """Paths of what is in a folder of a run's artifacts; "." is the topmost."""
+        if (run_id, folder) not in self._listed:
+            entries = self._repository(run_id).list_artifacts(None if folder == "." else folder)
+            self._listed[run_id, folder] = {str(entry.path) for entry in entries}
+        return self._listed[run_id, folder]
+
+    def _repository(self, run_id: str) -> ArtifactRepository:
+        """By its place, which is known: the client would read the whole run again for every file."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(self._places[run_id], tracking_uri=self.tracking_uri)
+
     def _arrays(self, run_id: str, name: str, prefix: str) -> list[np.ndarray]:
+        arrays = self._archive(run_id, name)
+        keys = sorted((key for key in arrays if key.startswith(prefix)), key=lambda k: int(k[len(prefix) :]))
+        return [arrays[key] for key in keys]
+
+    def _archive(self, run_id: str, name: str) -> dict[str, np.ndarray]:
         path = self.artifact(run_id, name)
         if path is None:
-            return []
+            return {}
         with np.load(path) as archive:
-            keys = sorted(
-                (key for key in archive.files if key.startswith(prefix)), key=lambda k: int(k[len(prefix) :])
-            )
-            return [archive[key] for key in keys]
+            return {key: archive[key] for key in archive.files}
 
 
 def load(
@@ -205,7 +256,8 @@ def load(
     """Read a study.
 
     A study that was run again with other settings has several parent runs; the one worked on last counts
-    unless `parent` names another. `run_hashes` selects runs by identity instead.
+    unless `parent` names another. `run_hashes` selects runs by identity instead. What the study shares with
+    other studies of the store is found there, and bears this study's label.
 
     Raises:
         ResultsError: no store at that address, no such study, or nothing in it.
@@ -215,14 +267,16 @@ def load(
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
         raise ResultsError(_unknown_study(study, uri, client))
-    found = _search(client, experiment.experiment_id)
+    found = _search(client, [experiment.experiment_id])
     children = [run for run in found if run.data.tags.get(f"{TAG}kind") == KIND_RUN]
     chosen = _parent(found, parent)
-    wanted = set(run_hashes or _hashes(chosen))
+    listed = rows_of(chosen) if chosen else {}  # label by identity
+    wanted = set(run_hashes or listed)
     own = chosen.info.run_id if chosen else None
     added = [run for run in children if _added(run) and run.data.tags.get(PARENT_TAG) == own]
     if wanted:
-        children = [run for run in children if run.data.tags.get(f"{TAG}run_hash") in wanted]
+        children = [run for run in children if run.data.tags.get(_HASH) in wanted]
+        children += _of_other_studies(client, experiment.experiment_id, wanted, children)
     else:
         children = [run for run in children if run.data.tags.get(PARENT_TAG) == own and not _added(run)]
     if all(_is_reference(run) for run in children):
@@ -230,8 +284,10 @@ def load(
             f"study {study!r} in {uri} has no runs yet; start it with `codecbench run {study}`"
         )
     settings = dict(chosen.data.params) if chosen else {}
-    rows = [_row(run) for run in _latest_of_each([*children, *added])]
-    place = {label: number for number, label in enumerate(_labels(settings))}
+    shown = _latest_of_each([*children, *added])
+    rows = [_row(run, listed) for run in shown]
+    order = dict.fromkeys(listed.values()) or _labels(settings)
+    place = {label: number for number, label in enumerate(order)}
     rows.sort(key=lambda row: (place.get(row["label"], len(place)), row["seed"] if place else 0))
     downloads = Path(tempfile.mkdtemp(prefix="codecbench-"))
     results = Results(
@@ -242,6 +298,8 @@ def load(
         _client=client,
         _downloads=downloads,
         references=_frame([row for row in rows if row["reference"]]),
+        parent_id=own,
+        _places={run.info.run_id: run.info.artifact_uri for run in shown},
     )
     weakref.finalize(results, shutil.rmtree, downloads, ignore_errors=True)
     return results
@@ -284,12 +342,13 @@ def _unknown_study(study: str, uri: str, client: MlflowClient) -> str:
     return f"no study {study!r} in {uri}; {hint}studies there: {', '.join(names) or 'none'}"
 
 
-def _search(client: MlflowClient, experiment_id: str) -> list[Run]:
+def _search(client: MlflowClient, experiment_ids: list[str], condition: str = "") -> list[Run]:
     runs: list[Run] = []
     token: str | None = None
     while True:
         page = client.search_runs(
-            [experiment_id],
+            experiment_ids,
+            condition,
             max_results=_PAGE,
             order_by=["attributes.start_time ASC"],
             page_token=token,
@@ -309,9 +368,17 @@ def _parent(runs: list[Run], wanted: str | None) -> Run | None:
     return max(parents, key=lambda run: (run.info.end_time is None, run.info.end_time or 0), default=None)
 
 
-def _hashes(parent: Run | None) -> list[str]:
-    """The runs that a study needs, where its parent lists them: a reused run has another parent."""
-    return (parent.data.tags.get(f"{TAG}run_hashes", "") if parent else "").split()
+def _of_other_studies(
+    client: MlflowClient, experiment_id: str, wanted: Collection[str], own: Sequence[Run]
+) -> list[Run]:
+    """What of `wanted` has not finished in this study: runs of others, from the first started on."""
+    finished = {run.data.tags[_HASH] for run in own if run.data.tags.get(f"{TAG}status") == FINISHED}
+    others = [one.experiment_id for one in client.search_experiments() if one.experiment_id != experiment_id]
+    kind = f"tags.`{TAG}kind` = '{KIND_RUN}'"
+    found: list[Run] = []
+    for run_hash in sorted(set(wanted) - finished) if others else ():
+        found += _search(client, others, f"{kind} and tags.`{_HASH}` = '{run_hash}'")
+    return found
 
 
 def _labels(settings: Mapping[str, str]) -> list[str]:
@@ -328,7 +395,7 @@ def _latest_of_each(runs: list[Run]) -> list[Run]:
     best: dict[str, Run] = {}
     for run in runs:
         tags: Mapping[str, str] = run.data.tags
-        key = tags.get(f"{TAG}run_hash", run.info.run_id)
+        key = tags.get(_HASH, run.info.run_id)
         previous = best.get(key)
         keep_old = (
             previous is not None
@@ -340,11 +407,11 @@ def _latest_of_each(runs: list[Run]) -> list[Run]:
     return list(best.values())
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run, labels: Mapping[str, str]) -> dict[str, Any]:
     tags: Mapping[str, str] = run.data.tags
     row: dict[str, Any] = {name: tags.get(f"{TAG}{name}", "") for name in RUN_COLUMNS}
     row["run_id"] = run.info.run_id
-    row["label"] = row["label"] or row["quantizer"] or run.info.run_name
+    row["label"] = labels.get(row["run_hash"]) or row["label"] or row["quantizer"] or run.info.run_name
     row["seed"] = int(row["seed"] or 0)
     row["synthetic"] = row["synthetic"].lower() == "true"
     row["reference"] = row["reference"].lower() == "true"

@@ -81,22 +81,30 @@ def spread(scores: np.ndarray) -> Spread:
     if seeds == 1:
         error = scores[..., 0, :].var(axis=-1, ddof=1) / utterances
         return Spread(mean, np.zeros_like(mean), error, seeds, utterances)
-    by_seed, by_utterance = scores.mean(axis=-1), scores.mean(axis=-2)
-    rest = scores - by_seed[..., :, None] - by_utterance[..., None, :] + mean[..., None, None]
-    of_rest = (rest**2).sum(axis=(-2, -1)) / ((seeds - 1) * (utterances - 1))
-    of_seeds = utterances * by_seed.var(axis=-1, ddof=1)
-    of_utterances = seeds * by_utterance.var(axis=-1, ddof=1)
+    of_seeds, of_utterances, of_rest = mean_squares(scores)
     cells = seeds * utterances
     return Spread(mean, of_seeds / cells, np.maximum(of_utterances - of_rest, 0) / cells, seeds, utterances)
 
 
+def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean squares of seeds, of utterances and of the rest of `scores [..., seeds, utterances]`, two each."""
+    seeds, utterances = scores.shape[-2:]
+    by_seed, by_utterance = scores.mean(axis=-1), scores.mean(axis=-2)
+    mean = scores.mean(axis=(-2, -1))
+    rest = scores - by_seed[..., :, None] - by_utterance[..., None, :] + mean[..., None, None]
+    of_rest = (rest**2).sum(axis=(-2, -1)) / ((seeds - 1) * (utterances - 1))
+    of_seeds = utterances * by_seed.var(axis=-1, ddof=1)
+    of_utterances = seeds * by_utterance.var(axis=-1, ddof=1)
+    return of_seeds, of_utterances, of_rest
+
+
 def mean_interval(scores: np.ndarray, confidence: float = 0.95) -> Interval:
     """The mean of `scores [seeds, utterances]` with its interval; utterances with a NaN are left out."""
-    complete = _complete(scores)
-    if complete.shape[1] < 2:
-        mean = float(complete.mean()) if complete.size else float("nan")
+    kept = complete(scores)
+    if kept.shape[1] < 2:
+        mean = float(kept.mean()) if kept.size else float("nan")
         return Interval(mean, float("nan"), float("nan"))
-    found = spread(complete)
+    found = spread(kept)
     half = float(found.half_width(1 - confidence))
     return Interval(float(found.mean), float(found.mean) - half, float(found.mean) + half)
 
@@ -172,24 +180,6 @@ def critical_difference(systems: int, blocks: int, level: float = 0.05) -> float
     return quantile * float(np.sqrt(systems * (systems + 1) / (6 * blocks)))
 
 
-def needed_utterances(
-    first: np.ndarray, second: np.ndarray, effect: float, *, power: float = 0.8, level: float = 0.05
-) -> float:
-    """How many utterances would show a difference of `effect` between two systems with these seeds.
-
-    From the components of variance in `[seeds, utterances]` scores; infinite where the seeds alone hide it.
-    """
-    from scipy.stats import norm, t
-
-    found = spread(_complete(second - first))
-    seeds = found.seeds
-    reach = effect / (float(norm.isf(level / 2)) + float(norm.ppf(power)))
-    factor = (float(t.isf(level / 2, seeds - 1)) / float(norm.isf(level / 2))) ** 2 if seeds > 1 else 1.0
-    left = reach**2 - factor * float(found.by_seed)
-    if left <= 0:
-        return float("inf")
-    return float(np.ceil(max(2.0, float(found.by_utterance) * found.utterances / left)))
-
-
-def _complete(scores: np.ndarray) -> np.ndarray:
+def complete(scores: np.ndarray) -> np.ndarray:
+    """`scores [seeds, utterances]` without the utterances that failed anywhere."""
     return scores[:, np.isfinite(scores).all(axis=0)]

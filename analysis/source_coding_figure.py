@@ -1,4 +1,4 @@
-"""Curves of signal-to-noise ratio against bits for known sources, with Shannon's bound."""
+"""Curves of signal-to-noise ratio against bits for known sources and recorded frames, with a bound."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from analysis import style
-from quantizers.source_coding import Point, high_rate_snr, shannon_snr
+from quantizers.source_coding import RECORDED, Point, high_rate_snr, shannon_snr
 
 
 def draw(points: Sequence[Point], path: Path, dim: int) -> None:
-    """Write one panel a source to `path`: decibels below Shannon's bound against bits a value (lower is
-    better). Names in the legend are in the order of the curves at their highest rate, worst first."""
+    """Write one panel a source to `path`: decibels below the bound against bits a value (lower is better).
+    Names in the legend are in the order of the curves at their highest rate, worst first."""
     from matplotlib.figure import Figure
 
     sources = list(dict.fromkeys(point.source for point in points))
@@ -27,13 +27,16 @@ def draw(points: Sequence[Point], path: Path, dim: int) -> None:
                 colour, marker = style.appearance(name)
                 rate, gap, error = zip(*curve, strict=True)
                 axis.errorbar(rate, gap, error, color=colour, marker=marker, label=name)
+            axis.axhline(0, color="black", lw=1)
+            axis.set(title=source, xlabel="bits a value")
+            if source == RECORDED:
+                axis.set_title("features of the unquantized codec\n0: bound of a Gaussian source like them")
+                continue
             rates = np.linspace(min(p.bits for p in here), max(p.bits for p in here), 30)
             cubic = [shannon_snr(source, rate, dim) - high_rate_snr(source, rate, dim) for rate in rates]
             axis.plot(rates, cubic, color="0.4", ls="--", label="cubic lattice, entropy\ncoded, high rate")
-            axis.axhline(0, color="black", lw=1)
-            axis.set(title=source, xlabel="bits a value")
-        axes[0].set_ylabel("decibels below Shannon's bound")
-        axes[0].set_ylim(bottom=-0.3)
+        axes[0].set_ylabel("decibels below the bound")
+        axes[0].set_ylim(bottom=min(-0.3, *(point.gap - 0.1 for point in points)))
         handles = dict(zip(*axes[0].get_legend_handles_labels()[::-1], strict=True))
         figure.legend(
             [handles[name] for name in _worst_first(points, list(handles))],

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.estimates import series
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -24,12 +26,14 @@ _KNOWN = {
     "q2d2-hex": ("#D55E00", "h"),
     "q2d2-rect": ("#0072B2", "o"),
     "q2d2-rhombic": ("#CC79A7", "d"),
+    "q2d2-hex-released": ("#7A3300", "H"),  # as the ideal grids, in another shade
+    "q2d2-rect-released": ("#56B4E9", "8"),
+    "q2d2-rhombic-released": ("#5D3A9B", "D"),
 }
 _OTHERS = ("#56B4E9", "#7F7F7F", "#5D3A9B", "#994F00", "#40B0A6", "#1A85FF", "#4B0092", "#B2A100")
 _MARKERS = ("v", "<", ">", "P", "X", "p", "8", "H")
 
 _BASE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -92,17 +96,24 @@ def style(name: str = "paper") -> Iterator[float]:
 
     if name not in STYLES:
         raise StyleError(f"unknown figure style {name!r}; known: {', '.join(STYLES)}")
-    settings: Any = {**_BASE, **STYLES[name]}
+    from analysis import fonts
+
+    families = fonts.families()
+    letters = {"font.family": families, "mathtext.fontset": "custom", "mathtext.fallback": "stixsans"}
+    letters |= {f"mathtext.{kind}": families[0] for kind in ("rm", "it", "bf", "sf", "tt", "cal")}
+    settings: Any = {**_BASE, **letters, **STYLES[name]}
     with matplotlib.rc_context(settings):
         yield _SCALE[name]
 
 
 def appearance(label: str, quantizer: str = "") -> tuple[str, str]:
-    """The colour and marker of a system: that of its quantizer, or one that depends on its name alone."""
-    for name in (label, quantizer):
-        if name in _KNOWN:
-            return _KNOWN[name]
-    number = sum(place * ord(letter) for place, letter in enumerate(label, 1))
+    """The colour and marker of a system, at every rate: those of its quantizer, or some that depend on its
+    name alone."""
+    name = series(label)
+    for known in (name, quantizer):
+        if known in _KNOWN:
+            return _KNOWN[known]
+    number = sum(place * ord(letter) for place, letter in enumerate(name, 1))
     return _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
 
 
@@ -117,15 +128,32 @@ def save(
     written = []
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
-        undated: dict[str, dict[str, None]] = {
-            "svg": {"Date": None},
-            "pdf": {"CreationDate": None},
-            "png": {"Software": None},
-        }
-        figure.savefig(path, metadata=undated.get(kind))
+        _print(figure, path, kind)
         written.append(path)
     if data is not None:
         path = stem.with_name(f"{stem.name}.csv")
         data.to_csv(path, index=False, lineterminator="\n")
         written.append(path)
     return written
+
+
+def _print(figure: Figure, path: Path, kind: str) -> None:
+    """As `figure.savefig` prints, without the drawing that it does before every format for the layout."""
+    from matplotlib import rcParams
+
+    dpi = figure.dpi if rcParams["savefig.dpi"] == "figure" else float(rcParams["savefig.dpi"])
+    figure.set_dpi(dpi)
+    if kind == "pdf":
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    elif kind == "svg":
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    elif kind == "png":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    else:
+        raise StyleError(f"unknown format {kind!r}; known: {', '.join(DEFAULT_FORMATS)}")

@@ -14,6 +14,16 @@ from analysis.estimates import estimate
 from analysis.results import Results, records
 
 RATE_TOLERANCE = 0.02
+INTERVALS = ("plus-minus", "range")
+_TERMS = {  # by what a column shows
+    "usage/": "Codebook use: each factor's codes on the test set, averaged over factors (a pair, a channel, "
+    "a stage).",
+    "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
+}
+
+
+class TableError(ValueError):
+    """A table can't be made as asked; the message says what to ask for."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be rendered."""
+    """A table ready to be rendered. `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by."""
 
     title: str
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
     caption: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    intervals: str = "plus-minus"
+    name: str = "comparison"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -69,19 +81,23 @@ def comparison(
     *,
     bitrate: float | None = None,
     allow_rate_mismatch: bool = False,
+    intervals: str = "plus-minus",
 ) -> Table:
     """Put the systems of a study side by side, at equal bitrates only.
 
     Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's common one
     (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own, unless the study
-    itself allows it; unquantized,
-    failed and unfinished systems too.
+    itself allows it, which the caption then says; unquantized, failed and unfinished systems too. `intervals`
+    shows 95 % intervals as `± half-width` or as `[low, high]` (`range`).
 
     Raises:
         ColumnError: an unknown column.
+        TableError: unknown `intervals`.
     """
+    if intervals not in INTERVALS:
+        raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
     chosen = tuple(select(columns))
-    allow_rate_mismatch |= results.settings.get("allow_rate_mismatch") == "true"
+    allow_rate_mismatch |= mismatch_allowed(results)
     runs = results.runs
     finished = results.finished
     conditions = _main_conditions(finished if len(finished) else runs)
@@ -123,8 +139,12 @@ def comparison(
         title=f"{results.study}: quantizers compared",
         columns=chosen,
         sections=tuple(sections),
-        caption=tuple(_caption(results, finished[same.loc[finished.index]], conditions)),
+        caption=(
+            *_caption(results, finished[same.loc[finished.index]], conditions, intervals, chosen),
+            *(_mismatch_caption(coded) if allow_rate_mismatch else ()),
+        ),
         notes=tuple(dict.fromkeys(notes)),
+        intervals=intervals,
     )
 
 
@@ -153,6 +173,11 @@ def _references(
     return sections
 
 
+def mismatch_allowed(results: Results) -> bool:
+    """Whether the study compares quantizers of different bitrates on purpose."""
+    return results.settings.get("allow_rate_mismatch") == "true"
+
+
 def rate_groups(rates: dict[str, float], tolerance: float = RATE_TOLERANCE) -> list[list[str]]:
     """Group labels by bitrate: each group's members are within `tolerance` of its central rate.
 
@@ -179,9 +204,8 @@ def _rate_groups(
     """Title, labels, and whether they may be compared, of each section."""
     if not rates:
         return []
-    if allow_mismatch:
-        low, high = min(rates.values()) / 1e3, max(rates.values()) / 1e3
-        return [(f"bitrates differ, as the study allows: {low:.2f} to {high:.2f} kbit/s", list(rates), False)]
+    if allow_mismatch and len(rate_groups(rates)) > 1:
+        return [(f"bitrates differ, as allowed: {_span(rates)}", list(rates), True)]
     main = [label for label in rates if bitrate and abs(rates[label] / bitrate - 1) <= RATE_TOLERANCE]
     groups = rate_groups({label: rate for label, rate in rates.items() if label not in main})
     several = [group for group in groups if len(group) > 1]
@@ -202,6 +226,19 @@ def _rate_groups(
             (f"more than 2 % off {main_rate / 1e3:.2f} kbit/s, not comparable ({off})", single, False)
         )
     return sections
+
+
+def _span(rates: Mapping[str, float]) -> str:
+    return f"{min(rates.values()) / 1e3:.2f} to {max(rates.values()) / 1e3:.2f} kbit/s"
+
+
+def _mismatch_caption(rates: dict[str, float]) -> list[str]:
+    if len(rate_groups(rates)) < 2:
+        return []
+    return [
+        f"Rows of different bitrates ({_span(rates)}) are compared with each other, since the study "
+        "allows it (allow_rate_mismatch): a better score may be bought with bits alone."
+    ]
 
 
 def _marked(section: Section, columns: Sequence[Column], results: Results) -> Section:
@@ -337,7 +374,13 @@ def _usage_notes(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) 
     return notes
 
 
-def _caption(results: Results, runs: pd.DataFrame, conditions: dict[str, str]) -> list[str]:
+def _caption(
+    results: Results,
+    runs: pd.DataFrame,
+    conditions: dict[str, str],
+    intervals: str,
+    columns: Sequence[Column],
+) -> list[str]:
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]
     first = runs.iloc[0]
@@ -349,20 +392,20 @@ def _caption(results: Results, runs: pd.DataFrame, conditions: dict[str, str]) -
         f"corpus {first['corpus']} ({kind}, hash {str(conditions['corpus_hash'])[:12] or 'unknown'}); "
         f"{_utterances(runs)} test utterances; {listed}."
     ]
+    sign = "[ ]" if intervals == "range" else "±"
+    half = "" if intervals == "range" else "half of the "
     if len(seeds) == 1:
         lines.append(
-            "[ ] 95 % interval over utterances; with one seed, differences between trainings are not covered "
-            "and nothing is marked as best."
+            f"{sign} {half}95 % interval over utterances; with one seed, differences between trainings are "
+            "not covered and nothing is marked as best."
         )
     else:
         lines.append(
-            "Means of seeds, [ ] 95 % interval over seeds and utterances. Bold: best at its rate, ~ what "
-            "can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
+            f"Means of seeds, {sign} {half}95 % interval over seeds and utterances. Bold: best at its rate, "
+            "~ what can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
         )
-    lines.append(
-        "Codebook use: each factor's codes on the test set, averaged over factors (a pair, a channel, "
-        "a stage). RTF: seconds of computing a second of audio."
-    )
+    terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
+    lines += [" ".join(terms)] if terms else []
     lines += _warm_start(runs)
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ COSTS = {
     "cost/train_seconds": "training time (s)",
 }
 NAMED = 3  # outliers with their names
+NAME_LENGTH = 22  # letters
 
 
 def cost_frame(results: Results, metric: str) -> pd.DataFrame:
@@ -93,6 +95,12 @@ def utterance_frame(results: Results, metric: str, first: str, second: str) -> p
     return wide.assign(difference=wide[second] - wide[first]).reset_index()
 
 
+def _short(utterance: str) -> str:
+    """A name that fits beside a point: without folder and suffix, and without its middle where it is long."""
+    name = PurePosixPath(utterance).stem
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH // 2]}…{name[-NAME_LENGTH // 2 + 1 :]}"
+
+
 def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scale: float = 1.0) -> Figure:
     """Each utterance of `utterance_frame` as a point, the largest differences named."""
     from matplotlib.figure import Figure
@@ -111,7 +119,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
         above = y[place] > x[place]  # away from the diagonal and its crowd
         edge = above and x[place] < low + 0.2 * (high - low)
         panel.annotate(
-            str(frame["utterance"][place]),
+            _short(str(frame["utterance"][place])),
             (x[place], y[place]),
             xytext=(0, 4) if edge else (-4, 2) if above else (4, -2),
             textcoords="offset points",

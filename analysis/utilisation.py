@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 SHOWN = 1000  # points of a rank curve
+USE_BINS = tuple(range(-4, 5))  # powers of two from which the bins of a histogram begin
 
 
 def ranks(usage: pd.DataFrame) -> pd.DataFrame:
@@ -77,6 +78,72 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
             panel.tick_params(labelbottom=True)
         if place % columns == 0:
             panel.set_ylabel("use / uniform use")
+    return figure
+
+
+def use_histogram(usage: pd.DataFrame) -> pd.DataFrame:
+    """How many codes are used how much, over all factors of a label: label, use, codes, share.
+
+    use: of a code, over uniform use; the least of its bin, which reaches to twice that; 0 where unused. The
+    outer bins take what lies beyond. share: of all the label's codes. A label's first seed is taken.
+    """
+    import pandas as pd
+
+    first = usage.groupby("label", sort=False)["seed"].transform("min")
+    mine = usage[usage["seed"] == first]
+    groups = mine.groupby(["label", "factor"], sort=False)["count"]
+    use = mine["count"] * groups.transform("size") / groups.transform("sum").clip(lower=1)
+    least, most = USE_BINS[0], USE_BINS[-1]
+    exponents = np.floor(np.log2(use.clip(lower=2.0**least))).clip(least, most)
+    bins = np.where(use > 0, 2.0**exponents, 0.0)
+    rows = []
+    for label, codes in pd.Series(bins).groupby(mine["label"].to_numpy(), sort=False):
+        for start in (0.0, *(2.0**exponent for exponent in USE_BINS)):
+            number = int((codes == start).sum())
+            rows.append((label, start, number, number / len(codes)))
+    return pd.DataFrame(rows, columns=["label", "use", "codes", "share"])
+
+
+def histogram_figure(
+    frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
+) -> Figure:
+    """Histograms of `use_histogram`, one panel a label; the hatched bar is of codes that were never used."""
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(frame["label"]))
+    columns = min(len(labels), _COLUMNS)
+    rows = -(-len(labels) // columns)
+    width = DOUBLE_COLUMN * scale * columns / _COLUMNS
+    figure = Figure(figsize=(width, (1.35 * rows + 0.35) * scale), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    places = np.array([USE_BINS[0] - 1.5, *(exponent + 0.5 for exponent in USE_BINS)])
+    ticks = [exponent for exponent in USE_BINS if exponent % 2 == 0 and exponent > USE_BINS[0]]
+    for place, label in enumerate(labels):
+        colour, _ = appearance(label, (quantizers or {}).get(label, ""))
+        share = 100 * frame[frame["label"] == label]["share"].to_numpy()
+        axes[place].bar(places[1:], share[1:], width=0.9, color=colour)
+        axes[place].bar(
+            places[:1],
+            share[:1],
+            width=0.9,
+            facecolor="white",
+            edgecolor=colour,
+            hatch="//////",
+            linewidth=0.6,
+        )
+        axes[place].axvline(0, color="black", linestyle="--", linewidth=0.7)
+        axes[place].set_title(label)
+        axes[place].grid(visible=False, axis="x")
+    for place, panel in enumerate(axes):
+        if place >= len(labels):
+            panel.set_axis_off()
+        if place + columns >= len(labels):
+            names = ["unused", *(f"{2.0**exponent:g}" for exponent in ticks)]
+            panel.set_xticks([places[0], *ticks], names)
+            panel.set_xlabel("use / uniform use")
+            panel.tick_params(labelbottom=True)
+        if place % columns == 0:
+            panel.set_ylabel("codes (%)")
     return figure
 
 

@@ -6,7 +6,7 @@ CHECKOUT is a clone of github.com/jishengpeng/WavTokenizer (it imports einops an
 built at the same sizes with random weights, each in a process of its own, and take turns. CPU seconds are
 those of all threads, and less disturbed by other processes than wall-clock seconds. `floor` is the number of
 floating-point operations (but for the LSTM's, a twentieth of inference) over the rate of a large float32
-matrix product, in CPU seconds.
+matrix product, in CPU seconds. Memory is the most that a process held which did nothing else.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +52,14 @@ def ours(rate: str, audio: Tensor) -> dict[str, Work]:
                 state.fill_(True)  # no k-means within the timing
         return built
 
-    tested, halved = inference.prepare(codec(0)), fold_weight_norm(codec(0)).eval()
+    @cache
+    def prepared() -> model.Codec:
+        return inference.prepare(codec(0))
+
+    @cache
+    def folded() -> model.Codec:
+        return fold_weight_norm(codec(0)).eval()
+
     trained: list[Any] = []
 
     def bfloat16() -> torch.autocast:
@@ -59,15 +67,15 @@ def ours(rate: str, audio: Tensor) -> dict[str, Work]:
 
     def infer() -> None:
         with torch.inference_mode():
-            tested(audio)
+            prepared()(audio)
 
     def infer_unpacked() -> None:
         with torch.inference_mode():
-            halved(audio)
+            folded()(audio)
 
     def infer_bfloat16() -> None:
         with torch.inference_mode(), bfloat16():
-            halved(audio)
+            folded()(audio)
 
     def step(precision: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         if not trained:
@@ -207,6 +215,7 @@ def answer(options: argparse.Namespace) -> None:
         if name.startswith("count "):
             from torch.utils.flop_counter import FlopCounterMode
 
+            works[name]()  # a model can't be built below a counter
             counter = FlopCounterMode(display=False)
             with counter:
                 works[name]()
@@ -223,12 +232,12 @@ def answer(options: argparse.Namespace) -> None:
 class Worker:
     """A process that runs `answer`."""
 
-    def __init__(self, name: str, python: str, path: list[Path], options: argparse.Namespace) -> None:
+    def __init__(self, name: str, python: str, path: Path, options: argparse.Namespace) -> None:
         arguments = ["--worker", name, "--rate", options.rate]
         for key in ("seconds", "batch", "threads"):
             arguments += [f"--{key}", str(getattr(options, key))]
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(str(folder.resolve()) for folder in path),
+            "PYTHONPATH": str(path.resolve()),
             "OMP_NUM_THREADS": str(options.threads),
             "PYTHONWARNINGS": "ignore",
         }
@@ -271,12 +280,12 @@ def main() -> None:
     from rich.table import Table
 
     root = Path(__file__).parents[1]
-    workers = {"ours": Worker("ours", sys.executable, [root], options)}
+    sides = {"ours": (sys.executable, root)}
     if options.peer:
-        workers["peer"] = Worker("peer", options.peer_python, [options.peer], options)
+        sides["peer"] = (options.peer_python, options.peer)
     table = Table(
         "what",
-        *(f"{name}, {unit}" for unit in ("wall s", "CPU s") for name in workers),
+        *(f"{name}, {unit}" for unit in ("wall s", "CPU s", "GiB") for name in sides),
         "ours / peer (CPU)",
         "floor, CPU s",
         title=f"{options.rate} Hz, batch {options.batch} x {options.seconds:g} s, {options.threads} threads",
@@ -284,27 +293,30 @@ def main() -> None:
     for what in WORKS:
         if options.only and what not in options.only:
             continue
+        workers = {name: Worker(name, python, path, options) for name, (python, path) in sides.items()}
+        # The peer runs in float32 alone.
+        tasks = {"ours": what, "peer": what.removesuffix(", bfloat16")}
         times: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
         for repeat in range(options.repeats + 1):
             for name, worker in workers.items():
-                # The peer runs in float32 alone.
-                result = worker.ask(what if name == "ours" else what.removesuffix(", bfloat16"))
+                result = worker.ask(tasks[name])
                 if repeat:
                     times[name].append(result)
-        figures = {
-            (name, unit): median(result[unit] for result in times[name])
-            for unit in ("wall", "cpu")
-            for name in workers
-        }
-        ratio = f"{figures['ours', 'cpu'] / figures['peer', 'cpu']:.2f}" if options.peer else "—"
-        memory = [f"{worker.ask('memory')['bytes'] / 2**30:.2f} GiB" for worker in workers.values()]
+        figures = [median(taken[unit] for taken in times[name]) for unit in ("wall", "cpu") for name in sides]
+        ratio = f"{figures[2] / figures[3]:.2f}" if options.peer else "—"
+        memory = [worker.ask("memory")["bytes"] / 2**30 for worker in workers.values()]
         counted = workers["ours"].ask("count " + what.removesuffix(", bfloat16"))
         floor = f"{counted['operations'] / counted['rate']:.3f}"
-        table.add_row(what, *(f"{value:.3f}" for value in figures.values()), ratio, floor)
-    table.add_row("peak memory", *memory)
-    Console(width=140).print(table)
-    for worker in workers.values():
-        worker.process.terminate()
+        table.add_row(
+            what,
+            *(f"{value:.3f}" for value in figures),
+            *(f"{value:.2f}" for value in memory),
+            ratio,
+            floor,
+        )
+        for worker in workers.values():
+            worker.process.terminate()
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

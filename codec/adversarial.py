@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from codec.discriminators import DACDiscriminators, Discriminators, multi_period, multi_resolution
+from codec.discriminators import Discriminators, dac, multi_period, multi_resolution
 
 MINIMUM_SAMPLES = 1025  # the longest window, 2048 samples, is reflected at the ends
 
@@ -40,9 +40,10 @@ LEAST_SQUARES = Criterion(
 
 
 class Family(NamedTuple):
-    """match_scores: whether feature matching counts the scores among the features."""
+    """build: takes the width. match_scores: whether feature matching counts the scores among the
+    features."""
 
-    build: Callable[[], Discriminators]
+    build: Callable[[float], Discriminators]
     criterion: Criterion
     match_scores: bool
 
@@ -50,7 +51,7 @@ class Family(NamedTuple):
 FAMILIES: Mapping[str, Family] = {
     "multi_period": Family(multi_period, HINGE, True),
     "multi_resolution": Family(multi_resolution, HINGE, True),
-    "dac": Family(DACDiscriminators, LEAST_SQUARES, False),
+    "dac": Family(dac, LEAST_SQUARES, False),
 }
 
 
@@ -68,9 +69,12 @@ class Adversary(nn.Module):
 
     weights: of each family's adversarial loss, by its name in `FAMILIES`. features: of feature matching.
     A family of which both are zero is not built. All losses are averages over a family's discriminators.
+    width: channels of the discriminators over those of the released ones.
     """
 
-    def __init__(self, weights: Mapping[str, float], features: Mapping[str, float]) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], features: Mapping[str, float], width: float = 1.0
+    ) -> None:
         super().__init__()
         for name in (*weights, *features):
             if name not in FAMILIES:
@@ -78,7 +82,7 @@ class Adversary(nn.Module):
         names = [name for name in FAMILIES if weights.get(name, 0) or features.get(name, 0)]
         self.weights = {name: weights.get(name, 0.0) for name in names}
         self.features = {name: features.get(name, 0.0) for name in names}
-        self.families = nn.ModuleDict({name: FAMILIES[name].build() for name in names})
+        self.families = nn.ModuleDict({name: FAMILIES[name].build(width) for name in names})
 
     def forward(self, reference: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
         """What the discriminators minimise, weighted, by family, for audio [batch, samples]. No gradient

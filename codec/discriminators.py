@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from codec.time_convolution import TimeConvolution, convolutions
 from codec.weight_norm import weight_norm
 
 PERIODS = (2, 3, 5, 7, 11)  # primes, so that they overlap little
@@ -22,58 +23,58 @@ class PeriodDiscriminator(nn.Module):
 
     first_map: whether the first layer's output counts as a feature map, as in DAC and not in Vocos.
     always_pad: DAC appends `period` reflected samples even where the period divides the length.
+    width: channels over those of HiFi-GAN.
     """
 
-    CHANNELS = (1, 32, 128, 512, 1024, 1024)
+    CHANNELS = (32, 128, 512, 1024, 1024)
 
-    def __init__(self, period: int, *, first_map: bool = False, always_pad: bool = False) -> None:
+    def __init__(
+        self, period: int, *, first_map: bool = False, always_pad: bool = False, width: float = 1.0
+    ) -> None:
         super().__init__()
         self.period, self.first_map, self.always_pad = period, first_map, always_pad
+        channels = [1, *(_scaled(number, width) for number in self.CHANNELS)]
         self.layers = nn.ModuleList(
-            _convolution(inputs, outputs, (5, 1), (stride, 1))
-            for inputs, outputs, stride in zip(
-                self.CHANNELS[:-1], self.CHANNELS[1:], (3, 3, 3, 3, 1), strict=True
-            )
+            weight_norm(TimeConvolution(inputs, outputs, 5, stride))
+            for inputs, outputs, stride in zip(channels[:-1], channels[1:], (3, 3, 3, 3, 1), strict=True)
         )
-        self.score = _convolution(self.CHANNELS[-1], 1, (3, 1))
+        self.score = weight_norm(TimeConvolution(channels[-1], 1, 3))
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         missing = -audio.shape[-1] % self.period
         if self.always_pad and not missing:
             missing = self.period
         audio = functional.pad(audio, (0, missing), mode="reflect")
-        signal = audio.unflatten(1, (-1, self.period)).unsqueeze(1)  # [batch, 1, steps, period]
-        maps = []
-        for layer in self.layers:
-            signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
-            maps.append(signal)
-        maps.append(self.score(signal))
-        return maps if self.first_map else maps[1:]
+        columns = audio.unflatten(1, (-1, self.period)).mT  # [batch, period, steps]
+        outputs = convolutions([*self.layers, self.score], columns.flatten(0, 1).unsqueeze(-1), SLOPE)
+        maps = [output.unflatten(0, columns.shape[:2]).permute(0, 3, 2, 1) for output in outputs]
+        return maps if self.first_map else maps[1:]  # each [batch, channels, steps, period]
 
 
 class SpectrogramDiscriminator(nn.Module):
     """Convolutions over the magnitudes of a short-time Fourier transform without window, as in Vocos.
 
-    window, hop: samples.
+    window, hop: samples. width: channels over those of Vocos.
     """
 
     CHANNELS = 64
 
-    def __init__(self, window: int, hop: int) -> None:
+    def __init__(self, window: int, hop: int, width: float = 1.0) -> None:
         super().__init__()
         self.window, self.hop = window, hop
+        channels = _scaled(self.CHANNELS, width)
         shapes = (((7, 5), (2, 2)), ((5, 3), (2, 1)), ((5, 3), (2, 2)), ((3, 3), (2, 1)), ((3, 3), (2, 2)))
         self.layers = nn.ModuleList(
-            _convolution(self.CHANNELS if index else 1, self.CHANNELS, kernel, stride)
+            _convolution(channels if index else 1, channels, kernel, stride)
             for index, (kernel, stride) in enumerate(shapes)
         )
-        self.score = _convolution(self.CHANNELS, 1, (3, 3))
+        self.score = _convolution(channels, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         signal = _spectrum(audio, self.window, self.hop).abs().unsqueeze(1)
         maps = []
         for layer in self.layers:
-            signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
+            signal = functional.leaky_relu(_convolve(layer, signal), SLOPE, inplace=True)
             maps.append(signal)
         return [*maps, self.score(signal)]
 
@@ -82,25 +83,26 @@ class BandDiscriminator(nn.Module):
     """Convolutions over the complex short-time Fourier transform, separately for each of five bands, as in
     DAC.
 
-    window: samples; the hop is a quarter of it.
+    window: samples; the hop is a quarter of it. width: channels over those of DAC.
     """
 
     CHANNELS = 32
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, width: float = 1.0) -> None:
         super().__init__()
         self.window = window
+        channels = _scaled(self.CHANNELS, width)
         bins = window // 2 + 1
         self.bands = [(int(low * bins), int(high * bins)) for low, high in BANDS]
         shapes = (((3, 9), (1, 1)), *(((3, 9), (1, 2)),) * 3, ((3, 3), (1, 1)))
         self.stacks = nn.ModuleList(
             nn.ModuleList(
-                _convolution(self.CHANNELS if index else 2, self.CHANNELS, kernel, stride)
+                _convolution(channels if index else 2, channels, kernel, stride)
                 for index, (kernel, stride) in enumerate(shapes)
             )
             for _ in self.bands
         )
-        self.score = _convolution(self.CHANNELS, 1, (3, 3))
+        self.score = _convolution(channels, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         spectrum = torch.view_as_real(_spectrum(audio, self.window, self.window // 4).mT)
@@ -110,7 +112,7 @@ class BandDiscriminator(nn.Module):
             signal = spectrum[..., low:high]
             assert isinstance(stack, nn.ModuleList)
             for layer in stack:
-                signal = functional.leaky_relu(layer(signal), SLOPE, inplace=True)
+                signal = functional.leaky_relu(_convolve(layer, signal), SLOPE, inplace=True)
                 maps.append(signal)
             outputs.append(signal)
         return [*maps, self.score(torch.cat(outputs, dim=-1))]
@@ -126,10 +128,15 @@ class Discriminators(nn.ModuleList):
 class DACDiscriminators(Discriminators):
     """The discriminators of DAC, without its multi-scale one, as WavTokenizer declares them."""
 
-    def __init__(self, periods: Sequence[int] = PERIODS, windows: Sequence[int] = (2048, 1024, 512)) -> None:
+    def __init__(
+        self,
+        periods: Sequence[int] = PERIODS,
+        windows: Sequence[int] = (2048, 1024, 512),
+        width: float = 1.0,
+    ) -> None:
         super().__init__(
-            [PeriodDiscriminator(period, first_map=True, always_pad=True) for period in periods]
-            + [BandDiscriminator(window) for window in windows]
+            [PeriodDiscriminator(period, first_map=True, always_pad=True, width=width) for period in periods]
+            + [BandDiscriminator(window, width) for window in windows]
         )
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
@@ -137,14 +144,25 @@ class DACDiscriminators(Discriminators):
         return super().forward(0.8 * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9))
 
 
-def multi_period() -> Discriminators:
+def multi_period(width: float = 1.0) -> Discriminators:
     """The multi-period discriminators of HiFi-GAN, as in Vocos and WavTokenizer."""
-    return Discriminators(PeriodDiscriminator(period) for period in PERIODS)
+    return Discriminators(PeriodDiscriminator(period, width=width) for period in PERIODS)
 
 
-def multi_resolution() -> Discriminators:
+def multi_resolution(width: float = 1.0) -> Discriminators:
     """The multi-resolution discriminators of Vocos, as in WavTokenizer."""
-    return Discriminators(SpectrogramDiscriminator(window, window // 4) for window in (1024, 2048, 512))
+    return Discriminators(
+        SpectrogramDiscriminator(window, window // 4, width) for window in (1024, 2048, 512)
+    )
+
+
+def dac(width: float = 1.0) -> Discriminators:
+    """The discriminators of DAC."""
+    return DACDiscriminators(width=width)
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(width * channels))
 
 
 def _convolution(
@@ -152,6 +170,22 @@ def _convolution(
 ) -> nn.Conv2d:
     padding = kernel[0] // 2, kernel[1] // 2
     return weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
+
+
+def _convolve(layer: nn.Module, signal: Tensor) -> Tensor:
+    """`layer` of `signal` [batch, channels, rows, columns]; on a CPU with the channels innermost in memory,
+    which takes torch two thirds of the time."""
+    if signal.device.type != "cpu":
+        return layer(signal)
+    if signal.shape[1] > 1:
+        return layer(signal.contiguous(memory_format=torch.channels_last))
+    # One channel: a small matrix product, which torch's convolution takes five times as long for.
+    assert isinstance(layer, nn.Conv2d)
+    padding = [size // 2 for size in layer.kernel_size]  # as of every layer here
+    windows = functional.unfold(signal, layer.kernel_size, padding=tuple(padding), stride=layer.stride)
+    result = functional.linear(windows.mT, layer.weight.flatten(1), layer.bias)
+    rows = (signal.shape[2] + 2 * padding[0] - layer.kernel_size[0]) // layer.stride[0] + 1
+    return result.unflatten(1, (rows, -1)).permute(0, 3, 1, 2)
 
 
 def _spectrum(audio: Tensor, window: int, hop: int) -> Tensor:

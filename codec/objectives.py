@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from codec.adversarial import FAMILIES, Adversary
@@ -23,15 +24,17 @@ class ObjectiveError(ValueError):
 class Objective:
     """Weights; a term of weight 0 is not computed.
 
-    spectral: of `losses.SpectralLoss` (multi-scale mel and complex spectrum), which has weights of its own.
+    mel, complex: of the two terms of `losses.SpectralLoss`, multi-scale mel and complex spectrum.
     log_mel: of `LogMelLoss` at `log_mel_scales`, each a window, a hop (samples) and a number of bands.
     quantizer: of the quantizer's own loss.
     multi_period, multi_resolution, dac: of the adversarial losses. Each is an average over a family's
     discriminators, and so are the feature matching losses beside it, *_features.
     discriminator_start: step from which the adversarial terms count and the discriminators train.
+    discriminator_width: channels of the discriminators over those of the released ones.
     """
 
-    spectral: float = 0.0
+    mel: float = 0.0
+    complex: float = 0.0
     log_mel: float = 0.0
     log_mel_scales: tuple[Scale, ...] = (Scale(1024, 256, 100),)
     quantizer: float = 1.0
@@ -42,6 +45,7 @@ class Objective:
     dac: float = 0.0
     dac_features: float = 0.0
     discriminator_start: int = 0
+    discriminator_width: float = 1.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -52,6 +56,8 @@ class Objective:
             raise ObjectiveError(
                 f"discriminator_start must be a step from 0, not {self.discriminator_start!r}"
             )
+        if not self.discriminator_width:
+            raise ObjectiveError("discriminator_width must be above 0")
         try:
             scales = tuple(Scale(*scale) for scale in self.log_mel_scales)
             valid = bool(scales) and all(type(n) is int and n > 0 for scale in scales for n in scale)
@@ -62,9 +68,9 @@ class Objective:
                 f"log_mel_scales must be triples of window, hop and bands, not {self.log_mel_scales!r}"
             )
         object.__setattr__(self, "log_mel_scales", scales)
-        if not (self.spectral or self.log_mel):
+        if not (self.mel or self.complex or self.log_mel):
             raise ObjectiveError(
-                "give spectral or log_mel a weight: nothing else looks at the reconstruction"
+                "give mel, complex or log_mel a weight: nothing else looks at the reconstruction"
             )
 
     @property
@@ -81,7 +87,7 @@ def _is_weight(value: object) -> bool:
 
 PRESETS: Mapping[str, Objective] = {
     # No adversary: fast studies.
-    "spectral": Objective(spectral=1.0),
+    "spectral": Objective(mel=1.0, complex=2.0),
     # Siuzdak 2023 (arXiv 2306.00814), its EnCodec variant.
     "vocos": Objective(
         log_mel=45.0,
@@ -122,7 +128,10 @@ class Losses(nn.Module):
     def __init__(self, objective: Objective, sample_rate: int) -> None:
         super().__init__()
         self.objective = objective
-        self.spectral = SpectralLoss(SpectralLossConfig(), sample_rate) if objective.spectral else None
+        self.spectral: SpectralLoss | None = None
+        if objective.mel or objective.complex:
+            weights = SpectralLossConfig(mel_weight=objective.mel, complex_weight=objective.complex)
+            self.spectral = SpectralLoss(weights, sample_rate)
         scales = objective.log_mel_scales
         self.log_mel = LogMelLoss(sample_rate, scales) if objective.log_mel else None
         self.adversary: Adversary | None = None
@@ -130,27 +139,38 @@ class Losses(nn.Module):
             self.adversary = Adversary(
                 {name: getattr(objective, name) for name in FAMILIES},
                 {name: getattr(objective, f"{name}_features") for name in FAMILIES},
+                objective.discriminator_width,
             )
+
+    def adversary_at(self, step: int) -> Adversary | None:
+        """The discriminators, once they take part."""
+        return self.adversary if step >= self.objective.discriminator_start else None
+
+    def reconstruction(self, audio: Tensor, reference: Tensor) -> dict[str, Tensor]:
+        """Weighted terms, by name, that compare audio [batch, samples] with its reference. In float32
+        whatever autocast says."""
+        terms: dict[str, Tensor] = {}
+        with torch.autocast(device_type=audio.device.type, enabled=False):
+            audio = audio.float()
+            if self.spectral is not None:
+                terms |= self.spectral(audio, reference)
+            if self.log_mel is not None:
+                terms["log_mel"] = self.objective.log_mel * self.log_mel(audio, reference)
+        return terms
 
     def generator(self, output: CodecOutput, reference: Tensor, step: int) -> dict[str, Tensor]:
         """Weighted terms, by name, whose sum the codec minimises at `step`; reference [batch, samples]."""
-        terms = {}
-        if self.spectral is not None:
-            for name, value in self.spectral(output.audio, reference).items():
-                terms[name] = self.objective.spectral * value
-        if self.log_mel is not None:
-            terms["log_mel"] = self.objective.log_mel * self.log_mel(output.audio, reference)
+        terms = self.reconstruction(output.audio, reference)
         if self.objective.quantizer:
             terms["quantizer"] = self.objective.quantizer * output.quantized.loss
-        if self.adversary is not None and step >= self.objective.discriminator_start:
-            terms |= self.adversary.generator_losses(reference, output.audio)
+        if (adversary := self.adversary_at(step)) is not None:
+            terms |= adversary.generator_losses(reference, output.audio)
         return terms
 
     def discriminator(self, audio: Tensor, reference: Tensor, step: int) -> dict[str, Tensor]:
         """Weighted terms whose sum the discriminators minimise at `step`; empty before they start."""
-        if self.adversary is None or step < self.objective.discriminator_start:
-            return {}
-        return self.adversary(reference, audio)
+        adversary = self.adversary_at(step)
+        return {} if adversary is None else adversary(reference, audio)
 
 
 def _hint(given: str, known: list[str]) -> str:

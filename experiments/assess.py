@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ import torch
 from codec.model import Codec
 from experiments.data import Split
 from experiments.evaluate import aggregate, score
+from quantizers.slices import principal_slice
 from quantizers.usage import UsageCounter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LATENT_POINTS = 20_000  # kept of each pair of channels, for figures
+PAIR_CODES = 2**14  # most joint codes of two channels that are counted, for figures
 
 MEANS = ("used_fraction", "dead_fraction", "perplexity", "entropy_bits", "entropy_fraction")
 
@@ -27,9 +29,11 @@ class Reconstructions:
     """The test split through a codec.
 
     audio: utterance to (reference, reconstruction), float32 [samples]. usage: `UsageCounter.report()`.
-    histograms: counts of each factor's codes. latents: `pair_0` and so on, [points, 2] in grid units, empty
-    where the quantizer has no plane. seconds of compute and of audio. exact: utterances whose codes alone
-    decode to the very features of the forward pass.
+    histograms: counts of each factor's codes; where every channel is a factor, also `pair_0` and so on,
+    [x * y], of each pair of channels. latents: `pair_0` and so on, [points, 2] in grid units, empty where
+    the quantizer has no plane. slices: `<field>_<group>` of the `Slice` of each learned codebook. seconds of
+    compute and of audio. exact: utterances whose codes alone decode to the very features of the forward
+    pass.
     """
 
     audio: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -39,6 +43,7 @@ class Reconstructions:
     compute_seconds: float
     audio_seconds: float
     exact: int
+    slices: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -50,6 +55,8 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
     audio: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     coordinates: list[np.ndarray] = []
+    vectors: list[torch.Tensor] = []
+    pairs = _Pairs(quantizer.factor_sizes)
     compute = seconds = 0.0
     exact = 0
     for index in range(len(split)):
@@ -61,17 +68,23 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
         seconds += len(reference) / codec.sample_rate
         quantized = output.quantized
         if quantizer.streams:
-            counter.update(quantized.codes, quantizer.factors(quantized.codes))
+            factors = quantizer.factors(quantized.codes)
+            counter.update(quantized.codes, factors)
             exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
             if "coordinates" in quantized.diagnostics:
                 coordinates.append(quantized.diagnostics["coordinates"][0].cpu().numpy())
+                if coordinates[-1].shape[-1] == factors.shape[-1]:
+                    pairs.add(factors[0].cpu().numpy())
+            if "vectors" in quantized.diagnostics:
+                vectors.append(_spaced(quantized.diagnostics["vectors"][0].cpu(), len(split)))
         audio[split.names[index]] = (reference, reconstruction)
         check(index + 1, len(split))
     return Reconstructions(
         audio=audio,
         usage=counter.report(),
-        histograms=counter.histograms(),
+        histograms=counter.histograms() | pairs.counts,
         latents=_pairs(coordinates),
+        slices=_slices(quantizer.codebook_vectors, vectors),
         compute_seconds=compute,
         audio_seconds=seconds,
         exact=exact,
@@ -187,3 +200,37 @@ def _pairs(coordinates: list[np.ndarray]) -> dict[str, np.ndarray]:
     every = np.concatenate(coordinates)
     kept = every[np.linspace(0, len(every) - 1, min(len(every), LATENT_POINTS)).astype(int)]
     return {f"pair_{i}": kept[:, 2 * i : 2 * i + 2] for i in range(kept.shape[1] // 2)}
+
+
+class _Pairs:
+    """Counts of the joint codes of channels 1 and 2, 3 and 4, and so on, where each channel has its code."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self._sizes = sizes
+        self.counts: dict[str, np.ndarray] = {}
+
+    def add(self, factors: np.ndarray) -> None:
+        """Count `factors` [frames, channels]."""
+        for pair in range(len(self._sizes) // 2):
+            x, y = self._sizes[2 * pair : 2 * pair + 2]
+            if x * y > PAIR_CODES:
+                continue
+            joint = np.bincount(factors[:, 2 * pair] * y + factors[:, 2 * pair + 1], minlength=x * y)
+            self.counts[f"pair_{pair}"] = self.counts.get(f"pair_{pair}", 0) + joint
+
+
+def _spaced(vectors: torch.Tensor, clips: int) -> torch.Tensor:
+    """This clip's share of `LATENT_POINTS`: evenly spaced frames of `vectors` [frames, groups, dim]."""
+    wanted = min(len(vectors), -(-LATENT_POINTS // clips))
+    return vectors[torch.linspace(0, len(vectors) - 1, wanted).long()]
+
+
+def _slices(codebooks: torch.Tensor | None, vectors: list[torch.Tensor]) -> dict[str, np.ndarray]:
+    if codebooks is None or codebooks.shape[-1] < 2:
+        return {}
+    seen = torch.cat(vectors)
+    found: dict[str, np.ndarray] = {}
+    for group, codes in enumerate(codebooks.cpu()):
+        for name, values in principal_slice(codes, seen[:, group])._asdict().items():
+            found[f"{name}_{group}"] = values.numpy()
+    return found

@@ -1,5 +1,6 @@
 """One audio signal: resampling, level, and reading a file into 16-bit clips. Knows nothing of corpora."""
 
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -95,6 +96,22 @@ def level_gains(level: Float64, peak: Float64, clip_level: Float64, target_dbfs:
     return np.minimum(gain, PEAK_LIMIT / np.maximum(peak, 1e-9))
 
 
+def at_level(
+    pcm: Int16, lengths: NDArray[np.int64], clip_levels: Float64, target_dbfs: float = TARGET_DBFS
+) -> Float32:
+    """Crops `pcm` [batch, samples], brought to `target_dbfs` RMS by `level_gains`; float32 in [-1, 1].
+
+    lengths [batch]: samples of each that are no padding. clip_levels [batch]: RMS of the clips.
+    """
+    audio = pcm.astype(np.float32)
+    squares = np.einsum("bs,bs->b", audio, audio, dtype=np.float64)
+    level = np.sqrt(squares / lengths) / FULL_SCALE
+    peak = np.maximum(audio.max(axis=1), -audio.min(axis=1)).astype(np.float64) / FULL_SCALE
+    gains = level_gains(level, peak, clip_levels, target_dbfs) / FULL_SCALE
+    audio *= gains.astype(np.float32)[:, None]
+    return audio
+
+
 @dataclass(frozen=True)
 class Piece:
     """A clip read from a file, or the reason why there is none (`audio is None`)."""
@@ -106,15 +123,32 @@ class Piece:
 
 def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
     """The clips of one audio file as mono int16 at `sample_rate` Hz. Never raises for a bad file."""
+    try:
+        with path.open("rb") as probe:
+            empty = not probe.read(1)
+    except OSError as error:
+        yield _unreadable(error)
+        return
+    if empty:
+        yield Piece("", None, "empty file")
+        return
+    # libsndfile takes names as bytes: not every one on disk is UTF-8
+    yield from _read(path if os.name == "nt" else os.fsencode(path), sample_rate)
+
+
+def read_bytes(data: bytes, sample_rate: int) -> Iterator[Piece]:
+    """The same of the contents of an audio file."""
+    if data:
+        yield from _read(io.BytesIO(data), sample_rate)
+    else:
+        yield Piece("", None, "empty file")
+
+
+def _read(source: Path | bytes | io.BytesIO, sample_rate: int) -> Iterator[Piece]:
     import soundfile
 
     try:
-        with path.open("rb") as probe:
-            if not probe.read(1):
-                yield Piece("", None, "empty file")
-                return
-        # libsndfile takes names as bytes: not every one on disk is UTF-8
-        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
+        with soundfile.SoundFile(source) as file:
             rate, channels, frames = file.samplerate, file.channels, file.frames
             long = frames > LONGEST_SECONDS * rate
             notes = [] if channels == 1 else [f"{channels} channels mixed to mono"]
@@ -134,8 +168,12 @@ def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
                 if not long or len(samples) < block:
                     return
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        yield Piece("", None, f"not readable as audio: {reason}")
+        yield _unreadable(error)
+
+
+def _unreadable(error: Exception) -> Piece:
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return Piece("", None, f"not readable as audio: {reason}")
 
 
 def _piece(suffix: str, signal: Float64, rate: int, sample_rate: int, notes: list[str]) -> Piece:

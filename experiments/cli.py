@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from experiments.commands import analysis, evaluate, quantizers, run
+from experiments.commands import analysis, archive, evaluate, plan, quantizers, run, search, train
 
 app = typer.Typer(
     name="codecbench",
@@ -17,10 +17,17 @@ app = typer.Typer(
 listing = typer.Typer(help="List what there is.", no_args_is_help=True)
 
 app.command()(run.run)
+app.command()(plan.plan)
+app.command()(train.train)
+app.command()(search.search)
 app.command()(analysis.table)
 app.command()(analysis.figures)
 app.command()(analysis.voronoi)
 app.command()(analysis.report)
+app.command()(analysis.paper)
+app.command()(analysis.power)
+app.command()(archive.export)
+app.command("import")(archive.import_)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.check_metrics)
 quantizers.register(app)

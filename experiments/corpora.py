@@ -8,7 +8,7 @@ from typing import Protocol
 
 from experiments.audio import Int16
 
-KINDS = ("demo", "folder", "manifest", "filelist", "librispeech", "libritts")
+KINDS = ("demo", "folder", "manifest", "filelist", "librispeech", "libritts", "webdataset")
 USAGE = (
     "demo",
     "folder:PATH",
@@ -16,6 +16,7 @@ USAGE = (
     "filelist:PATH",
     "librispeech[:SUBSET,...]",
     "libritts[:SUBSET,...]",
+    "webdataset:PATTERN",
 )
 
 Progress = Callable[[str, int, int], None]
@@ -111,6 +112,10 @@ def parse(spec: str) -> Corpus:
         from experiments import openslr
 
         return openslr.parse(kind, rest)
+    if kind == "webdataset":
+        from experiments import tar_corpus
+
+        return tar_corpus.parse(rest)
     if not rest:
         raise DataError(f"corpus {spec!r} lacks its path: write {USAGE[KINDS.index(kind)]}")
     if kind == "demo":

@@ -1,8 +1,9 @@
 """Prepared audio: `prepare` makes a corpus into memory-mapped shards once, `Split` and `Crops` read them."""
 
 import contextlib
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,33 @@ from rich.markup import escape
 from rich.progress import TaskID
 
 from experiments import corpora, shards
-from experiments.audio import FULL_SCALE, TARGET_DBFS, Float32, Int16, level_gains, resample, to_int16
+from experiments.audio import (
+    FULL_SCALE,
+    TARGET_DBFS,
+    Float32,
+    Int16,
+    at_level,
+    level_gains,
+    resample,
+    to_int16,
+)
 from experiments.corpora import Clip, Corpus, DataError, Progress
 from experiments.shards import SPLITS, CacheError, Columns, Index, cache_directory
+from experiments.tar_corpus import TarCorpus
+from experiments.tar_stream import TarSplit, joined
 
-__all__ = ["Crops", "DataError", "Progress", "Shards", "Split", "cache_directory", "prepare", "progress_bar"]
+__all__ = [
+    "Crops",
+    "DataError",
+    "Progress",
+    "Shards",
+    "Split",
+    "TarSplit",
+    "cache_directory",
+    "joined",
+    "prepare",
+    "progress_bar",
+]
 
 _log = logging.getLogger("codecbench.data")
 
@@ -62,6 +85,14 @@ class Split:
         stop = int(self.samples[index]) if stop is None else stop
         return self._audio[self._shards[index]][first + start : first + stop]
 
+    def crops(
+        self, *, samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> "Crops":
+        """Training batches of crops of `samples` samples."""
+        return Crops(
+            self, samples=samples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        )
+
     def clip(self, index: int, normalise: bool = True) -> Float32:
         """Clip `index`, float32 [samples] in [-1, 1], at `TARGET_DBFS` unless `normalise` is false."""
         audio = self.pcm(index).astype(np.float32) / np.float32(FULL_SCALE)
@@ -78,7 +109,7 @@ class Shards:
     `report` lists (file, "noted" or "skipped", why) for every file that was changed or left out.
     """
 
-    def __init__(self, path: Path, index: Index):
+    def __init__(self, path: Path, index: Index, stream: TarCorpus | None = None):
         self.path = path
         self.name = index.name
         self.sample_rate = index.sample_rate
@@ -87,13 +118,24 @@ class Shards:
         self.notes = index.notes
         self.report = index.report
         self.content_hash = index.content_hash()
-        self._index = index
+        self._index, self._stream = index, stream
+        if stream is not None:
+            both = f"{self.content_hash} {stream.training_fingerprint}"
+            self.content_hash = hashlib.sha256(both.encode()).hexdigest()
+
+    def training(self) -> "Split | TarSplit":
+        """The clips to train on, or the shards from which they are streamed."""
+        if self._stream is None:
+            return self.split("train")
+        return TarSplit(self._stream.shards["train"], self.sample_rate)
 
     def split(self, name: str) -> Split:
         """The clips of "train", "validation" or "test". Raises `DataError` if there are none."""
         if name not in SPLITS:
             raise DataError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
         columns = self._index.splits[name]
+        if name == "train" and self._stream is not None:
+            raise DataError(f"the training clips of {self.name!r} are streamed: use training()")
         if not columns.names:
             raise DataError(
                 f"corpus {self.name!r} has no usable {name} clips; add files, or name splits in a manifest"
@@ -110,6 +152,9 @@ class Shards:
         """One line: name, rate, minutes and clips a split, files skipped."""
         parts = []
         for split, columns in self._index.splits.items():
+            if split == "train" and self._stream is not None:
+                parts.append(f"train streamed from {len(self._stream.shards['train'])} shards")
+                continue
             minutes = sum(columns.samples) / self.sample_rate / 60
             parts.append(f"{split} {minutes:.1f} min in {len(columns.names)} clips")
         kind = "synthetic speech, " if self.synthetic else ""
@@ -130,14 +175,14 @@ def prepare(
         raise DataError(f"sample rate {sample_rate} Hz is outside 4000 to 192000 Hz")
     corpus = corpora.parse(spec)
     root = cache or cache_directory()
-    kind = spec.partition(":")[0]
-    target = root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
+    stream = _stream(corpus)
+    target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
-            return Shards(target, index)
+            return Shards(target, index, stream)
         with shards.locked(target) as alone:
             if index := _open(target):  # made by another process while this one waited
-                return Shards(target, index)
+                return Shards(target, index, stream)
             if corpus.native_rate and corpus.native_rate != sample_rate:
                 base = prepare(spec, sample_rate=corpus.native_rate, cache=root, progress=progress)
                 clips = _resampled(base, sample_rate)
@@ -150,7 +195,24 @@ def prepare(
             f"cannot use the cache {root}: {error.strerror or error}. "
             "Remedy: make room there, or set CODECBENCH_CACHE to another directory."
         ) from error
-    return Shards(target, index)
+    return Shards(target, index, stream)
+
+
+def prepared(spec: str, *, sample_rate: int) -> Shards | None:
+    """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
+    corpus = corpora.parse(spec)
+    target = _target(cache_directory(), spec, sample_rate, corpus)
+    index = _open(target)
+    return Shards(target, index, _stream(corpus)) if index else None
+
+
+def _stream(corpus: Corpus) -> TarCorpus | None:
+    return corpus if isinstance(corpus, TarCorpus) else None
+
+
+def _target(root: Path, spec: str, sample_rate: int, corpus: Corpus) -> Path:
+    kind = spec.partition(":")[0]
+    return root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
 
 
 @contextlib.contextmanager
@@ -272,6 +334,19 @@ class Crops:
         starts = (when * (np.abs(slack) + 1)).astype(np.int64) * np.sign(slack)
         return clips, starts
 
+    def describe(self, step: int) -> str:
+        """The clips and starts of the global batch at `step`."""
+        rate, names = self.split.sample_rate, self.split.names
+        placed = zip(*self.positions(step), strict=True)
+        return ", ".join(f"{names[clip]} from {start / rate:.3f} s" for clip, start in placed)
+
+    def cursor(self) -> dict[str, Any]:
+        """Nothing: the step alone says where to go on."""
+        return {}
+
+    def seek(self, cursor: Mapping[str, Any]) -> None:
+        """Nothing to do, see `cursor`."""
+
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""
         clips, starts = (column[self.rank :: self.world_size] for column in self.positions(step))
@@ -280,10 +355,4 @@ class Crops:
         for row, (clip, start, length) in enumerate(zip(clips, starts, lengths, strict=True)):
             into, start = max(0, -start), max(0, start)
             pcm[row, into : into + length] = self.split.pcm(clip, start, start + length)
-        audio = pcm.astype(np.float32)
-        squares = np.einsum("bs,bs->b", audio, audio, dtype=np.float64)
-        level = np.sqrt(squares / lengths) / FULL_SCALE
-        peak = np.maximum(audio.max(axis=1), -audio.min(axis=1)).astype(np.float64) / FULL_SCALE
-        gains = level_gains(level, peak, self.split.levels[clips], self.target_dbfs) / FULL_SCALE
-        audio *= gains.astype(np.float32)[:, None]
-        return audio
+        return at_level(pcm, lengths, self.split.levels[clips], self.target_dbfs)

@@ -4,22 +4,23 @@ import hashlib
 import json
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import Queue
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from experiments.runs import CorpusIdentity, sample_rate
-from experiments.study import Evaluate, Study
+from experiments.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
+from experiments.sections import Evaluate
+from experiments.study import Study
 
 if TYPE_CHECKING:
     from codec.references import Reference
     from experiments.assess import Reconstructions
     from experiments.data import Split
+    from experiments.leases import Lease
     from experiments.tracking import Store
-    from experiments.worker import Outcome, Settings, Update
+    from experiments.worker import Link, Outcome, Settings
 
 REVISION = 1  # raise when a change of the code changes results, so that old runs are not taken for new ones
 
@@ -59,9 +60,9 @@ class ReferenceRun:
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def warm_start(self) -> None:
+    def warm_start(self) -> Run | None:
         """Nothing is trained."""
-        return
+        return None
 
     def codec(self) -> "Reference":
         """The codec, nothing of it loaded yet."""
@@ -81,50 +82,62 @@ class ReferenceRun:
         }
 
 
-def expand(study: Study, corpus: CorpusIdentity) -> list[ReferenceRun]:
-    """Every reference run of `study`."""
+def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]:
+    """Every reference run of `study`: each codec once for each corpus and sample rate.
+
+    corpus: the one corpus of the study, or all of `runs.corpora`.
+    """
+    found = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
+    several_corpora = len({spec for spec, _ in found}) > 1
+    several_rates = len({rate for _, rate in found}) > 1
     return [
         ReferenceRun(
             study=study.name,
-            label=choice.row,
+            label=choice.row
+            + (f" data={spec}" if several_corpora else "")
+            + (f" {rate} Hz" if several_rates else ""),
             name=choice.name,
             options=dict(choice.options),
-            sample_rate=sample_rate(study),
-            corpus=corpus,
+            sample_rate=rate,
+            corpus=identity,
             evaluate=study.evaluate,
         )
+        for (spec, rate), identity in found.items()
         for choice in study.references
     ]
 
 
-def perform(run: ReferenceRun, updates: "Queue[Update]", stop: Event, settings: "Settings") -> "Outcome":
-    """Score one reference in a worker process: it ends as `finished`, `failed` or `stopped`."""
-    from experiments.tracking import FAILED, FINISHED, Store, TrackingError
+def perform(
+    run: ReferenceRun, settings: "Settings", link: "Link", store: "Store", lease: "Lease"
+) -> "Outcome":
+    """Score one reference in a worker process: it ends as `finished`, `failed` or `stopped`, or `elsewhere`
+    when the lease was lost. Raises TrackingError."""
+    from experiments.tracking import FAILED, FINISHED, TrackingError
     from experiments.train import Interrupted
-    from experiments.worker import STOPPED, Outcome, Update, open_run
+    from experiments.worker import ELSEWHERE, STOPPED, Job, Outcome, Update, open_run
 
     def tell(stage: str, done: int, total: int) -> None:
-        if stop.is_set():
+        if link.stopping() or lease.lost:
             raise Interrupted(stage)
-        updates.put(Update(key=run.hash, stage=stage, done=done, total=total))
+        link.tell(Update(key=run.hash, stage=stage, done=done, total=total))
 
-    store: Store | None = None
     run_id = ""
     try:
-        store = Store(settings.store_uri, settings.study)
-        run_id = open_run(store, run, settings.parent_id)
+        run_id = open_run(store, Job(run=run), settings.parent_id)
         _assess(run, store, run_id, tell)
         store.set_status(run_id, FINISHED)
         return Outcome(FINISHED)
     except Interrupted as error:
-        if store and run_id:
+        if lease.lost:  # the run is another's now
+            return Outcome(ELSEWHERE, "taken over while this machine was cut off")
+        with suppress(TrackingError):  # it is away; the run goes on all the same
             store.pause(run_id)
         return Outcome(STOPPED, str(error))
-    except TrackingError as error:  # the machine's trouble, not the run's
-        return Outcome(STOPPED, str(error))
+    except TrackingError:
+        raise
     except Exception as error:
-        updates.put(Update(key=run.hash, stage=f"{FAILED}: {error}"))
-        if store and run_id:
+        link.tell(Update(key=run.hash, stage=f"{FAILED}: {error}"))
+        if run_id and not lease.lost:
             store.set_status(run_id, FAILED, str(error)[:500])
         return Outcome(FAILED, str(error))
 
@@ -183,6 +196,7 @@ def reconstruct(
         usage=nothing,
         histograms=nothing,
         latents=nothing,
+        slices=nothing,
         compute_seconds=compute,
         audio_seconds=seconds,
         exact=0,

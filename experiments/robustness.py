@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from codec.model import Codec
-from experiments.study import Robustness
+from experiments.sections import Robustness
 
 if TYPE_CHECKING:
     from experiments.data import Split

@@ -1,32 +1,29 @@
-"""Running a study: what is finished is skipped, the rest is shared out to worker processes."""
+"""Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
 
-import contextlib
-import multiprocessing
-import os
-import queue
+import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from experiments import reference_runs, tracking, worker
+from experiments import leases, reference_runs, scheduling, stored_weights, tracking, worker
+from experiments.executors import Executor
+from experiments.leases import Leases
 from experiments.reference_runs import ReferenceRun
-from experiments.runs import CorpusIdentity, Run, expand, study_hash
+from experiments.runs import Corpora, CorpusIdentity, Run, expand, study_hash
 from experiments.study import Study
-from experiments.tracking import FINISHED, Store
-from experiments.worker import STOPPED, Job, Outcome, Settings, Update
+from experiments.tracking import DIVERGED, FAILED, FINISHED, KIND_RUN, KIND_WARM_START, Store
+from experiments.worker import ELSEWHERE, LOST, STOPPED, Job, Outcome, Settings, Update
 
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
-WORKER_MEMORY = 2 * 2**30  # bytes; torch, the tracking client and the metrics' models take 1.5 GB
-LOST = "lost"  # the outcome of a run whose process was killed
+BROKEN = (FAILED, DIVERGED)
 
 
 @dataclass
 class Summary:
-    """What came of a study: outcome by run hash, where a run was needed; `reused` were finished before."""
+    """What came of a study: outcome by run hash, where a run was needed; `reused` were finished before, or
+    by another runner meanwhile."""
 
     runs: list[Run]
     parent_id: str
@@ -45,80 +42,115 @@ class Summary:
 
     @property
     def stopped(self) -> bool:
-        return bool({STOPPED, LOST} & set(self.outcomes.values()))
+        return bool({STOPPED, LOST, ELSEWHERE} & set(self.outcomes.values()))
+
+    def counts(self) -> dict[str, int]:
+        """Number of runs by what came of them, the references left out; the sum is that of all runs."""
+        mine = [run.hash for run in self.runs]
+        came = ["reused" if key in self.reused else self.outcomes.get(key, STOPPED) for key in mine]
+        return {name: came.count(name) for name in dict.fromkeys(sorted(came, key=_ORDER.index))}
 
 
-def default_workers() -> int:
-    """One worker for each core that this process may use, as far as the memory goes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not said on this system
-        return cores
-    return max(1, min(cores, memory // WORKER_MEMORY))
+_ORDER = [FINISHED, "reused", FAILED, DIVERGED, STOPPED, LOST, ELSEWHERE]
 
 
 def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> tuple[Store, str]:
     """The store of a study, and the id of the parent run of these very runs."""
     store = Store(uri, study.name, study.question)
-    parent = store.start(
-        study.name,
-        {
-            f"{tracking.TAG}status": tracking.RUNNING,
-            f"{tracking.TAG}run_hashes": " ".join(run.hash for run in runs),
-            **tracking.provenance(),
-        },
-        match={"kind": tracking.KIND_STUDY, "study_hash": study_hash(runs)},
-    )
-    store.log_params(parent, study.model_dump(mode="json"))
+    identity = study_hash(runs)
+    with Leases(store, leases.seconds()).waiting(f"study-{identity}"):
+        parent = store.start(
+            study.name,
+            {
+                f"{tracking.TAG}status": tracking.RUNNING,
+                **tracking.rows({run.hash: run.label for run in runs}),
+                **tracking.provenance(),
+            },
+            match={"kind": tracking.KIND_STUDY, "study_hash": identity},
+        )
+        store.log_params(parent, study.model_dump(mode="json"))
     return store, parent
 
 
 def pending(
     runs: Sequence[AnyRun], store: Store, retry: bool
 ) -> tuple[list[AnyRun], set[str], dict[str, tuple[str, str]]]:
-    """Runs to do, hashes of finished ones, and those that failed or diverged before with their reasons."""
-    known = store.statuses()
-    done = {run.hash for run in runs if known.get(run.hash, ("", ""))[0] == FINISHED}
-    broken = {
-        run.hash: known[run.hash]
-        for run in runs
-        if known.get(run.hash, ("", ""))[0] in (tracking.FAILED, tracking.DIVERGED) and not retry
-    }
-    return [run for run in runs if run.hash not in done and run.hash not in broken], done, broken
+    """Runs to do, hashes of finished ones, and those that failed or diverged before with their reasons.
+
+    retry: broken ones are to do as well, and the warm starts that broke them.
+    """
+    current = store.current([run.hash for run in runs])
+    known = {key: tracking.status_of(run) for key, run in current.items()}
+    done = {key for key, (status, _) in known.items() if status == FINISHED}
+    broken = {key: known[key] for key in known if known[key][0] in BROKEN}
+    if retry:
+        _take_up(runs, store)
+        broken = {}
+    todo = {run.hash: run for run in runs if run.hash not in done and run.hash not in broken}
+    return list(todo.values()), done, broken
+
+
+def _take_up(runs: "Sequence[Run | ReferenceRun]", store: Store) -> None:
+    """Show broken runs, and the warm starts that broke them, as running."""
+    warm = [start.training_hash for start in (run.warm_start() for run in runs) if start]
+    for kind, hashes in ((KIND_RUN, [run.hash for run in runs]), (KIND_WARM_START, warm)):
+        for logged in store.current(hashes, kind).values():
+            if tracking.status_of(logged)[0] in BROKEN:
+                store.set_status(str(logged.info.run_id), tracking.RUNNING)
 
 
 def execute(
     runs: Sequence[Run],
     settings: Settings,
+    executor: Executor,
     *,
     references: Sequence[ReferenceRun] = (),
-    workers: int,
     show: Callable[[Update], None],
-) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
-    """Do `runs` in worker processes, warm starts first and references last.
+) -> dict[str, Outcome]:
+    """Do `runs` and `references`, each after its warm start; outcome by run hash.
 
-    Returns two outcomes by run hash: of the runs that were begun, and of those whose warm start did not
-    finish, that is the warm start's. On KeyboardInterrupt workers save their state, and their runs count as
-    stopped.
+    `show` is told of progress, and by an update with an `outcome` of every run that ended. A run that another
+    runner works on is waited for, and one that has finished in the store counts as done. A run whose warm
+    start fails or diverges has that outcome. On KeyboardInterrupt the states of the runs under way are saved,
+    and they count as stopped.
     """
-    warm = {run.training_hash: run for run in (r.warm_start() for r in runs) if run is not None}
-    needed = [
-        Job(run=run, warm_start=True)
-        for name, run in warm.items()
-        if not (settings.directory / name / "trained.json").exists()
+    store = Store(settings.store_uri, settings.study)
+    warm = {start.training_hash: start for start in (run.warm_start() for run in runs) if start}
+    trained = store.statuses(list(warm), KIND_WARM_START)
+    jobs = [
+        Job(run=start, warm_start=True)
+        for key, start in warm.items()
+        if not stored_weights.complete(settings.directory / key) and trained.get(key, ("",))[0] != FINISHED
     ]
-    outcomes = _work(needed, settings, workers, show)
-    ready, kept_back = [], {}
-    for run in runs:
-        start = run.warm_start()
-        outcome = outcomes.get(start.training_hash) if start else None
-        if outcome is None or outcome.status == FINISHED:
-            ready.append(Job(run=run))
-        else:
-            kept_back[run.hash] = outcome
-    ready += [Job(run=reference) for reference in references]
-    return _work(ready, settings, workers, show), kept_back
+    jobs += [Job(run=run) for run in runs]
+    jobs += [Job(run=reference) for reference in references]
+    with executor.open(settings) as pool:
+        outcomes = scheduling.work(jobs, pool, Leases(store, settings.lease_seconds), show)
+    for job in jobs:
+        outcome = outcomes[job.key]
+        if outcome.kept_back and outcome.status in BROKEN:
+            run_id = worker.open_run(store, job, settings.parent_id)
+            store.set_status(run_id, outcome.status, outcome.reason[:500])
+    return {key: outcome for key, outcome in outcomes.items() if key not in warm}
+
+
+def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Path) -> None:
+    """Put what there is of `runs` and their warm starts aside, so that all is done again.
+
+    Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted. What another runner
+    works on is left to it.
+    """
+    known = Leases(store, leases.seconds())
+    starts = [start for start in (run.warm_start() for run in runs) if start]
+    jobs = [*(Job(run=run) for run in runs), *(Job(run=start, warm_start=True) for start in starts)]
+    for kind in (KIND_RUN, KIND_WARM_START):
+        mine = {job.key: job for job in jobs if job.kind == kind}
+        for key, run in store.current(list(mine), kind).items():
+            if (lease := known.acquire(mine[key].lease)) is None:
+                continue
+            with lease:
+                store.set_tags(str(run.info.run_id), {f"{tracking.TAG}superseded": "true"})
+                shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 
 def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
@@ -133,23 +165,27 @@ def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], No
 
 def run_study(
     study: Study,
-    corpus: CorpusIdentity,
+    corpus: CorpusIdentity | Corpora,
     *,
     uri: str,
     directory: Path,
-    workers: int,
+    executor: Executor,
     device: str = "cpu",
     retry: bool = False,
+    force: bool = False,
     announce: Callable[[Sequence[Run | ReferenceRun], set[str], dict[str, tuple[str, str]]], None],
     show: Callable[[Update], None],
 ) -> tuple[Summary, Store]:
     """Run what is missing of `study`. A reference that could not run before is tried again.
 
+    retry: runs that failed or diverged, too. force: all of them.
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
+    if force:
+        supersede([*runs, *references], store, directory)
     todo, reused, broken = pending(runs, store, retry)
     references_todo, _, _ = pending(references, store, retry=True)
     announce([*todo, *references_todo], reused, broken)
@@ -159,73 +195,13 @@ def run_study(
         settings = Settings(
             store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
         )
-        begun, kept_back = execute(todo, settings, references=references_todo, workers=workers, show=show)
-        for run in todo:
-            outcome = kept_back.get(run.hash)
-            if outcome and outcome.status in (tracking.FAILED, tracking.DIVERGED):
-                run_id = worker.open_run(store, run, parent)
-                store.set_status(run_id, outcome.status, f"in the warm start: {outcome.reason}"[:500])
-        summary.outcomes |= {key: outcome.status for key, outcome in {**begun, **kept_back}.items()}
+        outcomes = execute(todo, settings, executor, references=references_todo, show=show)
+        summary.outcomes |= {key: outcome.status for key, outcome in outcomes.items()}
+        summary.reused |= {
+            key for key, (status, _, by_other, _) in outcomes.items() if by_other and status == FINISHED
+        }
     if summary.stopped:
         store.pause(parent)
     else:
-        store.set_status(parent, FINISHED if summary.complete else tracking.FAILED)
+        store.set_status(parent, FINISHED if summary.complete else FAILED)
     return summary, store
-
-
-def _work(
-    jobs: Sequence[Job],
-    settings: Settings,
-    workers: int,
-    show: Callable[[Update], None],
-) -> dict[str, Outcome]:
-    """Do all `jobs` in worker processes; outcome by key."""
-    if not jobs:
-        return {}
-    context = multiprocessing.get_context("spawn")
-    updates: multiprocessing.Queue[Update] = context.Queue()
-    stop = context.Event()
-    outcomes: dict[str, Outcome] = {}
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=context,
-        initializer=worker.initialise,
-        initargs=(updates, stop, settings),
-    )
-    futures = {pool.submit(worker.perform, job): job.key for job in jobs}
-    waiting = set(futures)
-    while waiting:
-        try:
-            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            _drain(updates, show)
-            for future in done:
-                key = futures[future]
-                outcomes[key] = _outcome(future)
-                if outcomes[key].status == LOST:
-                    show(Update(key=key, stage=f"failed: {outcomes[key].reason}"))
-                show(Update(key=key, outcome=outcomes[key].status))
-        except KeyboardInterrupt:
-            if stop.is_set():
-                raise  # a second Ctrl-C does not wait
-            stop.set()
-            for future in waiting:
-                future.cancel()
-            show(Update(key="", stage="stopping: saving the runs under way (Ctrl-C again: don't wait)"))
-    pool.shutdown()
-    _drain(updates, show)
-    return outcomes
-
-
-def _outcome(future: "Future[Outcome]") -> Outcome:
-    if future.cancelled():
-        return Outcome(STOPPED)
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(LOST, "its process was killed, perhaps for lack of memory; try --workers 1")
-
-
-def _drain(updates: "multiprocessing.Queue[Update]", show: Callable[[Update], None]) -> None:
-    with contextlib.suppress(queue.Empty):
-        while True:
-            show(updates.get_nowait())

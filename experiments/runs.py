@@ -3,19 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from experiments.study import (
-    RATE_TOLERANCE,
-    TRAIN_BOOKKEEPING,
-    Evaluate,
-    QuantizerChoice,
-    Study,
-    Train,
-    bits_per_frame,
-)
+from experiments.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
+from experiments.study import RATE_TOLERANCE, Study, StudyError, bits_per_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
     from codec.model import Codec
     from experiments.reference_runs import ReferenceRun
 
-REVISION = 1  # raise when a change of the code changes results, so that old runs are not taken for new ones
+REVISION = 2  # raise when a change of the code changes results, so that old runs are not taken for new ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +55,10 @@ class Run:
         from quantizers import registry
 
         backbone = backbones.get(self.backbone, self.backbone_options)
+        entry = registry.entry(self.quantizer)
         return {
             "revision": REVISION,
-            "quantizer": {"class": registry.entry(self.quantizer).cls.__name__, **self.quantizer_options},
+            "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
             "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
             "corpus": self.corpus.content_hash,
             "train": self.train.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING)),
@@ -129,35 +124,63 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Nominal rate of a quantizer in a study."""
+    """Nominal rate of a row. bitrate: bit/s. token_rate: tokens a second, of all streams. asked: the bit/s
+    that the study asks for there, if any."""
 
     label: str
     bits_per_frame: float
     bitrate: float
+    token_rate: float
+    asked: float | None = None
 
 
-def expand(study: Study, corpus: CorpusIdentity) -> list[Run]:
-    """Every run of `study`: quantizers by seeds, seeds outermost so that a first full row comes early."""
-    from codec import backbones
+Corpora = Mapping[tuple[str, int], CorpusIdentity]  # by what `corpora` names
 
-    backbone = backbones.get(study.backbone.name, study.backbone.options)
-    return [
+
+def corpora(study: Study) -> list[tuple[str, int]]:
+    """The corpora that `study` needs, each with its sample rate in Hz."""
+    return list(dict.fromkeys((cell.data.corpus, sample_rate(cell)) for cell in study.cells()))
+
+
+def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity:
+    """The corpus of one cell of a study, where there may be several."""
+    if isinstance(prepared, CorpusIdentity):
+        return prepared
+    return prepared[cell.data.corpus, sample_rate(cell)]
+
+
+def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
+    """Every run of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
+
+    corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
+    """
+    found = [
         Run(
             study=study.name,
-            label=choice.label or choice.name,
+            label=choice.row,
             seed=seed,
             quantizer=choice.name,
-            quantizer_options=resolved_options(study, choice),
-            backbone=study.backbone.name,
-            backbone_options=dict(study.backbone.options),
-            sample_rate=backbone.sample_rate,
-            corpus=corpus,
-            train=study.train,
-            evaluate=study.evaluate,
+            quantizer_options=resolved_options(cell, choice),
+            backbone=cell.backbone.name,
+            backbone_options=dict(cell.backbone.options),
+            sample_rate=sample_rate(cell),
+            corpus=corpus_of(cell, corpus),
+            train=cell.train,
+            evaluate=cell.evaluate,
         )
         for seed in study.seeds
-        for choice in study.quantizers
+        for cell in study.cells()
+        for choice in cell.quantizers
     ]
+    labels: dict[str, str] = {}
+    for run in found:
+        other = labels.setdefault(run.hash, run.label)
+        if other != run.label:
+            raise StudyError(
+                f"{study.name}: {other!r} and {run.label!r} come to one configuration, {run.quantizer} with "
+                f"{run.quantizer_options}; leave one of them out"
+            )
+    return found
 
 
 def sample_rate(study: Study) -> int:
@@ -179,33 +202,53 @@ def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
 
 
 def rates(study: Study) -> list[Rate]:
-    """The rate of each quantizer, from live modules. `none` spends no bits and is left out."""
+    """The rate of each row, from live modules. `none` spends no bits and is left out."""
     import quantizers
     from codec import backbones
 
-    backbone = backbones.get(study.backbone.name, study.backbone.options)
     found = []
-    for choice in study.quantizers:
-        options = resolved_options(study, choice)
-        quantizer = quantizers.create(choice.name, dim=backbone.dim, **options)
-        if quantizer.streams:
+    for cell in study.cells():
+        backbone = backbones.get(cell.backbone.name, cell.backbone.options)
+        for choice in cell.quantizers:
+            options = resolved_options(cell, choice)
+            quantizer = quantizers.create(choice.name, dim=backbone.dim, **options)
+            if not quantizer.streams:
+                continue
             bits = quantizer.bits_per_frame
+            asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
             found.append(
                 Rate(
-                    label=choice.label or choice.name,
+                    label=choice.row,
                     bits_per_frame=bits,
                     bitrate=bits * backbone.frame_rate,
+                    token_rate=backbone.frame_rate * quantizer.streams,
+                    asked=asked or None,
                 )
             )
     return found
 
 
-def mismatched(found: list[Rate]) -> list[Rate]:
-    """The rates that are more than 2 % off the median one."""
-    if not found:
-        return []
-    middle = sorted(rate.bitrate for rate in found)[len(found) // 2]
-    return [rate for rate in found if abs(rate.bitrate / middle - 1) > RATE_TOLERANCE]
+def middles(found: "Sequence[Rate]") -> dict[str, float]:
+    """By label, the bit/s that a rate is held against: the median of those that are asked to be equal.
+
+    One that is alone with what it asks is held against the largest group.
+    """
+    groups: dict[float | None, list[float]] = {}
+    for rate in found:
+        groups.setdefault(rate.asked, []).append(rate.bitrate)
+    largest = max(groups.values(), key=len, default=[])
+    middle = {}
+    for rate in found:
+        mine = groups[rate.asked]
+        beside = sorted(largest if len(mine) == 1 < len(largest) else mine)
+        middle[rate.label] = beside[len(beside) // 2]
+    return middle
+
+
+def mismatched(found: "Sequence[Rate]") -> list[Rate]:
+    """The rates that are more than 2 % off the others (`middles`)."""
+    middle = middles(found)
+    return [rate for rate in found if abs(rate.bitrate / middle[rate.label] - 1) > RATE_TOLERANCE]
 
 
 def study_hash(found: "Sequence[Run | ReferenceRun]") -> str:

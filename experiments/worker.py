@@ -1,40 +1,53 @@
 """One run from start to finish, in a process of its own: train, assess, log."""
 
 import json
-import os
-import shutil
 import tempfile
+import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from multiprocessing import Queue
-from multiprocessing.synchronize import Event
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from experiments import leases
 from experiments.runs import Run
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from codec.model import Codec
     from experiments.assess import Reconstructions
     from experiments.data import Shards
+    from experiments.leases import Lease
+    from experiments.metrics_journal import MetricsJournal
     from experiments.reference_runs import ReferenceRun
-    from experiments.tracking import MetricsJournal, Store
+    from experiments.system_metrics import SystemMetrics
+    from experiments.tracking import Store
     from experiments.train import Trained
 
-STOPPED = "stopped"  # the outcome of a run that goes on later; others are the statuses of `tracking`
+VALIDATION_LOSS = "validation/loss"
+
+# Outcomes of a job that is not at its end; others are the statuses of `tracking`.
+STOPPED = "stopped"  # goes on later
+LOST = "lost"  # its process was killed
+ELSEWHERE = "elsewhere"  # another runner works on it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where and how runs are worked on; nothing here decides a result."""
+    """Where and how runs are worked on; nothing here decides a result.
+
+    device: as torch names it, or auto. lease_seconds: see `leases`. stop_above: by run hash, the validation
+    loss at each step above which a search gives the run up.
+    """
 
     store_uri: str
     study: str
     parent_id: str
     directory: Path
     device: str = "cpu"
+    lease_seconds: float = field(default_factory=leases.seconds)
+    stop_above: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +59,36 @@ class Job:
 
     @property
     def key(self) -> str:
+        """The identity of what is to be done."""
         return self.run.training_hash if self.warm_start and isinstance(self.run, Run) else self.run.hash
+
+    @property
+    def lease(self) -> str:
+        """What only one process at a time may work on: runs of one training share its folder."""
+        return self.run.training_hash if isinstance(self.run, Run) else self.run.hash
+
+    @property
+    def needs(self) -> str | None:
+        """Key of the warm start that has to be done before."""
+        start = None if self.warm_start else self.run.warm_start()
+        return start.training_hash if start else None
+
+    @property
+    def kind(self) -> str:
+        """Kind of its run in the tracking store."""
+        from experiments.tracking import KIND_RUN, KIND_WARM_START
+
+        return KIND_WARM_START if self.warm_start else KIND_RUN
 
 
 class Outcome(NamedTuple):
-    """How a job ended: a status of `tracking`, or `stopped`; and why, unless it finished."""
+    """How a job ended: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
+    finished. reused: another runner did it. kept_back: its warm start ended so, and it was not begun."""
 
     status: str
     reason: str = ""
+    reused: bool = False
+    kept_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,92 +103,105 @@ class Update:
     outcome: str = ""
 
 
-@dataclass(frozen=True)
-class _Process:
-    """What a worker process was started with."""
+class Link(Protocol):
+    """What joins a worker to the runner that gave it a job."""
 
-    updates: "Queue[Update]"
-    stop: Event
-    settings: Settings
+    def tell(self, update: Update) -> None:
+        """Send an update."""
 
-
-_process: _Process | None = None
+    def stopping(self) -> bool:
+        """Whether the work is to be saved and stopped."""
 
 
-def initialise(updates: "Queue[Update]", stop: Event, settings: Settings) -> None:
-    """Prepare a worker process. It ends at once when the process that started it is gone."""
-    import multiprocessing
-    import signal
-    import threading
+def perform(
+    job: Job,
+    settings: Settings,
+    link: Link,
+    *,
+    fabric: "Fabric | None" = None,
+    begin: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Do `job` in this process, unless another runner works on it or has done it.
 
-    import torch
+    fabric: the processes of its training, of which this is the first; None: this one alone. begin: called
+    when the others are to take part.
+    """
+    from experiments.leases import Leases
+    from experiments.tracking import DIVERGED, FAILED, FINISHED, Store, TrackingError
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    parent = multiprocessing.parent_process()
+    try:
+        link.tell(Update(key=job.key, stage="starting"))
+        store = Store(settings.store_uri, settings.study, wait=True, give_up=link.stopping)
+        known = Leases(store, settings.lease_seconds)
+        lease = known.acquire(job.lease)
+        if lease is None:
+            return Outcome(ELSEWHERE, known.holders().get(job.lease, ""))
+        with lease:
+            status, reason = store.statuses([job.key], job.kind).get(job.key, ("", ""))
+            if status in (FINISHED, FAILED, DIVERGED):  # another runner was first
+                return Outcome(status, reason, reused=True)
+            if isinstance(job.run, Run):
+                work = Worker(job, job.run, settings, link, store, lease)
+                work.fabric, work.begin = fabric, begin
+                return work.perform()
+            from experiments import reference_runs
 
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)  # the states on disk are what the next start goes on from
-
-    threading.Thread(target=follow, daemon=True).start()
-    torch.set_num_threads(1)  # so that a result does not depend on the number of cores
-    global _process
-    _process = _Process(updates, stop, settings)
-
-
-def perform(job: Job) -> "Outcome":
-    """Do `job` in this worker process."""
-    if _process is None:
-        raise RuntimeError("not a worker process")
-    if isinstance(job.run, Run):
-        return Worker(job, job.run, _process.updates, _process.stop, _process.settings).perform()
-    from experiments import reference_runs
-
-    return reference_runs.perform(job.run, _process.updates, _process.stop, _process.settings)
+            return reference_runs.perform(job.run, settings, link, store, lease)
+    except TrackingError as error:  # the machine's trouble, not the run's
+        link.tell(Update(key=job.key, stage=f"stopped: {error}"))
+        return Outcome(STOPPED, str(error))
 
 
 class Worker:
     """Carries one job out. Also the observer of its training."""
 
-    def __init__(self, job: Job, run: Run, updates: "Queue[Update]", stop: Event, settings: Settings) -> None:
+    def __init__(
+        self, job: Job, run: Run, settings: Settings, link: Link, store: "Store", lease: "Lease"
+    ) -> None:
         self.job, self.run, self.settings = job, run, settings
-        self._updates, self._stop = updates, stop
+        self._link, self._store, self._lease = link, store, lease
         self._journal: MetricsJournal | None = None
+        self._system: SystemMetrics | None = None
+        self._pruned = ""
+        self._stop_above = {} if job.warm_start else settings.stop_above.get(run.hash, {})
+        self.fabric: Fabric | None = None
+        self.begin: Callable[[], None] = lambda: None
         self.directory = settings.directory / self.run.training_hash
 
     def perform(self) -> Outcome:
-        """Do the job: it ends as `finished`, `failed`, `diverged` or `stopped`."""
-        from experiments.tracking import DIVERGED, FAILED, FINISHED, Store, TrackingError
+        """Do the job: it ends as `finished`, `failed`, `diverged`, `stopped`, or `elsewhere` when the lease
+        was lost."""
+        from experiments.tracking import DIVERGED, FAILED, FINISHED, TrackingError
         from experiments.train import Diverged, Interrupted
         from experiments.training_state import CheckpointError
 
-        store: Store | None = None
-        run_id = ""
+        store, run_id = self._store, ""
         try:
-            self._tell("starting", 0, 0)
-            store = Store(self.settings.store_uri, self.settings.study)
-            with locked(self.directory):
-                if self.job.warm_start:
-                    self._train(store, self.settings.parent_id, f"warm_start/seed_{self.run.seed}/")
-                    return Outcome(FINISHED)
-                run_id = open_run(store, self.run, self.settings.parent_id)
+            run_id = open_run(store, self.job, self.settings.parent_id)
+            self._fetch()
+            if self.job.warm_start:
+                _, trained, _ = self._train(store, run_id)
+                self._log_weights(run_id, trained.steps)
+            else:
                 self._train_and_assess(store, run_id)
+            if self._lease.lost:
+                raise Interrupted("logging")
             store.set_status(run_id, FINISHED)
             return Outcome(FINISHED)
         except Interrupted as error:
-            if store and run_id:
-                store.pause(run_id)
-            return Outcome(STOPPED, str(error))
+            return self._interrupted(run_id, str(error))
         except (TrackingError, CheckpointError) as error:  # the machine's trouble, not the run's
             self._tell(f"stopped: {error}", 0, 0)
             return Outcome(STOPPED, str(error))
         except Exception as error:
             status = DIVERGED if isinstance(error, Diverged) else FAILED
             self._tell(f"{status}: {error}", 0, 0)
-            if store and run_id:
+            if run_id and not self._lease.lost:
                 self._log_failure(store, run_id, status, error)
             return Outcome(status, str(error))
+        finally:
+            if self._journal:
+                self._journal.close()
 
     # What a training tells (train.Observer).
 
@@ -163,7 +211,16 @@ class Worker:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         if self._journal:
-            self._journal.add(step, values)
+            sampled = self._system.sample() if self._system else {}
+            self._journal.add(step, {**values, **sampled})
+        loss, most = values.get(VALIDATION_LOSS), self._stop_above.get(step)
+        if loss is not None and most is not None and not loss <= most:
+            self._pruned = f"validation loss {loss:.4g} at step {step} is above {most:.4g}"
+
+    def warning(self, step: int, name: str, text: str) -> None:
+        self._tell(f"warning: step {step}: {text}", 0, 0)
+        if self._journal:
+            self._journal.warn(step, name, text)
 
     def saving(self, step: int) -> None:
         if self._journal:
@@ -173,67 +230,55 @@ class Worker:
         self._tell("training", step, steps, text)
 
     def should_stop(self) -> bool:
-        return self._stop.is_set()
+        return self._link.stopping() or self._lease.lost or bool(self._pruned)
 
     # The steps of a run.
 
-    def _train(self, store: "Store", run_id: str, prefix: str = "") -> "tuple[Codec, Trained, Shards]":
+    def _train(self, store: "Store", run_id: str) -> "tuple[Codec, Trained, Shards]":
         """The trained codec: from disk if it is there, else trained now or trained on."""
         import torch
 
-        from experiments import data, training_state
-        from experiments.tracking import MetricsJournal
-        from experiments.train import Trained, train
+        from experiments import processes, weights
+        from experiments.metrics_journal import MetricsJournal
+        from experiments.system_metrics import SystemMetrics
 
-        shards = data.prepare(self.run.corpus.spec, sample_rate=self.run.sample_rate)
-        if shards.content_hash != self.run.corpus.content_hash:
-            raise RuntimeError(f"the corpus {self.run.corpus.spec} changed while the study ran")
-        codec = self.run.codec()
-        device = torch.device(self.settings.device)
-        weights, summary = self.directory / "codec.safetensors", self.directory / "trained.json"
-        journal = self.directory / "metrics.jsonl"
-        self._journal = MetricsJournal(journal, store, run_id, prefix)
-        if weights.exists() and summary.exists():
-            tensors, _ = training_state.read_safetensors(weights)
-            codec.load_state_dict(tensors)
-            trained = Trained(**json.loads(summary.read_text(encoding="utf-8")))
-            self._journal.begin(trained.steps)
-        else:
-            self._load_warm_start(codec)
-            trained = train(
-                codec,
-                self.run.train,
-                train_split=shards.split("train"),
-                validation_split=shards.split("validation"),
-                seed=self.run.seed,
-                identity=self.run.training_hash,
-                state_path=self.directory / "state.safetensors",
-                observer=self,
-                device=device,
-            )
-            config = {"config": json.dumps(self.run.resolved())}
-            training_state.write_safetensors(weights, codec.state_dict(), config)
-            summary.write_text(json.dumps(asdict(trained)), encoding="utf-8")
-            (self.directory / "state.safetensors").unlink(missing_ok=True)
+        self._journal = MetricsJournal(self.directory / "metrics.jsonl", store, run_id)
+        if not self.job.warm_start:
+            self._system = SystemMetrics()
+        fabric = self.fabric or processes.single(torch.device(self.settings.device))
+        self.begin()
+        found = weights.obtain(self.run, self.settings.directory, fabric=fabric, observer=self, run_id=run_id)
         self._journal.finish()
-        return codec.to(device), trained, shards
+        return found
 
-    def _load_warm_start(self, codec: "Codec") -> None:
-        from experiments.training_state import read_safetensors
+    def _fetch(self) -> None:
+        """See that what the store has of the weights of this training and of its warm start is on disk."""
+        from experiments import stored_weights
+        from experiments.training_state import CheckpointError
 
-        warm = self.run.warm_start()
-        if warm is None:
+        folder = self.settings.directory
+        start = self.run.warm_start()
+        if stored_weights.fetch(self._store, self.run.training_hash, self.directory) or start is None:
             return
-        tensors, _ = read_safetensors(self.settings.directory / warm.training_hash / "codec.safetensors")
-        for part in ("encoder", "decoder"):
-            prefix = f"{part}."
-            mine = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-            codec.get_submodule(part).load_state_dict(mine)
+        if not stored_weights.fetch(self._store, start.training_hash, folder / start.training_hash):
+            raise CheckpointError(
+                f"the weights of the warm start {start.training_hash} are neither in {folder} nor in the "
+                "tracking store; train them again with --force"
+            )
+
+    def _log_weights(self, run_id: str, steps: int) -> str:
+        """Log what was trained, for people and for other machines; the id of the model."""
+        from experiments import stored_weights
+
+        name = f"{self.run.label} seed {self.run.seed}"
+        return stored_weights.log(self._store, run_id, name, self.directory, self.run.resolved(), steps)
 
     def _train_and_assess(self, store: "Store", run_id: str) -> None:
         from experiments import assess
 
         codec, trained, shards = self._train(store, run_id)
+        model_id = self._log_weights(run_id, trained.steps)
+        started = time.monotonic()
         made = assess.reconstruct(codec, shards.split("test"), self._check("reconstructing"))
         scores, values = assess.quality(
             made,
@@ -264,13 +309,14 @@ class Worker:
                 self.run.evaluate.metrics,
                 self._check("disturbing"),
             )
+        values["cost/evaluate_seconds"] = time.monotonic() - started
         self._tell("logging", 0, 0)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             scores.to_parquet(folder / "utterances.parquet", index=False)
             self._write_artifacts(folder, made)
             store.log_files(run_id, folder)
-        store.log_values(run_id, values, trained.steps)
+        store.log_values(run_id, values, trained.steps, model_id)
 
     def _write_artifacts(self, folder: Path, made: "Reconstructions") -> None:
         import numpy as np
@@ -283,16 +329,33 @@ class Worker:
         np.savez_compressed(folder / "histograms.npz", **made.histograms)  # type: ignore[arg-type]
         if made.latents:
             np.savez_compressed(folder / "latents.npz", **made.latents)  # type: ignore[arg-type]
-        (folder / "checkpoint").mkdir()
-        shutil.copyfile(self.directory / "codec.safetensors", folder / "checkpoint" / "codec.safetensors")
+        if made.slices:
+            np.savez_compressed(folder / "slices.npz", **made.slices)  # type: ignore[arg-type]
         write_audio(folder, made.audio, self.run.evaluate.audio_examples, self.run.sample_rate)
+
+    def _interrupted(self, run_id: str, reason: str) -> Outcome:
+        """Leave a run that others asked to stop or took over, or that a search gives up."""
+        from experiments.tracking import PRUNED, TrackingError
+
+        if self._lease.lost:  # the run is another's now
+            return Outcome(ELSEWHERE, "taken over while this machine was cut off")
+        try:
+            if self._pruned and not self._link.stopping() and self._journal:
+                self._journal.finish()
+                self._store.set_status(run_id, PRUNED, self._pruned)
+                return Outcome(PRUNED, self._pruned)
+            if run_id:
+                self._store.pause(run_id)
+        except TrackingError:  # it is away; the run goes on all the same
+            pass
+        return Outcome(STOPPED, reason)
 
     def _log_failure(self, store: "Store", run_id: str, status: str, error: Exception) -> None:
         from experiments.tracking import TrackingError
 
         try:
             if self._journal:
-                self._journal.write()
+                self._journal.finish()
             with tempfile.TemporaryDirectory() as temporary:
                 (Path(temporary) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
                 store.log_files(run_id, Path(temporary))
@@ -311,14 +374,15 @@ class Worker:
         return check
 
     def _tell(self, stage: str, done: int, total: int, text: str = "") -> None:
-        self._updates.put(Update(key=self.job.key, stage=stage, done=done, total=total, text=text))
+        self._link.tell(Update(key=self.job.key, stage=stage, done=done, total=total, text=text))
 
 
-def open_run(store: "Store", run: "Run | ReferenceRun", parent_id: str) -> str:
-    """The MLflow run of `run`: the one it had, or a new one below `parent_id`."""
+def open_run(store: "Store", job: Job, parent_id: str) -> str:
+    """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
     from experiments import metrics
-    from experiments.tracking import KIND_RUN, PARENT_TAG, RUNNING, TAG, provenance
+    from experiments.tracking import PARENT_TAG, RUNNING, TAG, provenance
 
+    run = job.run
     tags = {
         PARENT_TAG: parent_id,
         f"{TAG}status": RUNNING,
@@ -333,22 +397,10 @@ def open_run(store: "Store", run: "Run | ReferenceRun", parent_id: str) -> str:
         f"{TAG}synthetic": str(run.corpus.synthetic).lower(),
         **provenance(),
     }
+    if isinstance(run, Run):
+        tags[f"{TAG}training_hash"] = run.training_hash
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
-    run_id = store.start(name, tags, match={"kind": KIND_RUN, "run_hash": run.hash})
+    run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})
     store.log_params(run_id, run.resolved())
     store.log_dataset(run_id, run.corpus.name, run.corpus.content_hash, run.corpus.spec)
     return run_id
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Only one process at a time works in `directory`; the system frees the lock if its holder dies."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # Windows: runs are not shared between processes there
-            pass
-        yield

@@ -26,7 +26,7 @@ register(RVQ, name="rvq")
 register(FSQ, name="fsq")
 for _grid in ("hex", "rect", "rhombic"):
     register(Q2D2, name=f"q2d2-{_grid}", preset={"grid": _grid})
-_released = {"spacing": "released", "range": "released", "gradient": "released"}
+_released = {"spacing": "released", "range": "released", "gradient": "released", "spread": 1.0}
 for _grid in ("hex", "rect", "rhombic"):
     register(Q2D2, name=f"q2d2-{_grid}-released", preset={"grid": _grid, **_released})
 register(SimVQ, name="simvq", preset={"stages": 1})

@@ -29,6 +29,7 @@ from .contract import (
     Quantizer,
     QuantizerError,
     check_count,
+    check_open,
     check_weight,
     straight_through,
     zero_loss,
@@ -87,8 +88,7 @@ class Binary(Quantizer):
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
         check_bits(bits)
-        if "channels" in options:
-            raise QuantizerError("channels and bits both fix the rate; give one of them")
+        check_open("channels", options)
         if "stages" in options:
             check_count("stages", options["stages"])
             return {**options, "channels": max(1, round(bits / options["stages"]))}

@@ -8,21 +8,52 @@ because that one spends most of a training step on one-hot matrices of [tokens, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .contract import Config, check_count, check_weight
+
 BLOCK = 2**25  # most scores held at once
 
 
-class EMACodebooks(nn.Module):
-    """Separate codebooks for `groups` parts of a vector.
+@dataclass(frozen=True, kw_only=True)
+class EMAConfig(Config):
+    """codebook_size: codes of each codebook. codebook_dim: dimension of its vectors; None is the features'.
 
-    decay: of the moving averages. revive_below: a code whose average use falls below this fraction of an
-    even share is replaced by a random vector of the batch; 0 turns that off. All randomness is the global
-    torch generator's, and all state is in buffers, so a restored run goes on bit for bit. Under
-    `torch.distributed` the statistics are summed over ranks and random choices are rank 0's, so that all
-    ranks hold the same codebooks.
+    commitment: weight of the commitment loss (beta of the paper). decay: of the moving averages.
+    revive_below: replace codes used less than this fraction of an even share; 0 never does.
+    rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
+    """
+
+    codebook_size: int = 1024
+    codebook_dim: int | None = None
+    commitment: float = 0.25
+    decay: float = 0.99
+    revive_below: float = 0.1
+    kmeans_iterations: int = 10
+    rotation_trick: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("codebook_size", self.codebook_size, minimum=2)
+        if self.codebook_dim is not None:
+            check_count("codebook_dim", self.codebook_dim)
+        check_weight("commitment", self.commitment)
+        check_weight("decay", self.decay, maximum=1.0)
+        check_weight("revive_below", self.revive_below, maximum=1.0)
+        check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
+
+
+class EMACodebooks(nn.Module):
+    """Separate codebooks for `groups` parts of a vector, moved by `update` at once or, after `hold`, by
+    `move`.
+
+    A code that is revived becomes a random vector of the batch. All randomness is the global torch
+    generator's, and all state is in buffers, so a restored run goes on bit for bit. Under
+    `torch.distributed` the statistics are summed over ranks, which take as many tokens each, and random
+    choices are rank 0's, so that all ranks hold the same codebooks.
     """
 
     codes: Tensor
@@ -30,23 +61,16 @@ class EMACodebooks(nn.Module):
     sums: Tensor
     started: Tensor
 
-    def __init__(
-        self,
-        groups: int,
-        size: int,
-        dim: int,
-        *,
-        decay: float,
-        revive_below: float,
-        kmeans_iterations: int = 10,
-    ) -> None:
+    def __init__(self, groups: int, dim: int, config: EMAConfig) -> None:
         super().__init__()
-        self.size, self.dim = size, dim
-        self.decay, self.revive_below, self.kmeans_iterations = decay, revive_below, kmeans_iterations
-        self.register_buffer("codes", torch.randn(groups, size, dim))
-        self.register_buffer("counts", torch.zeros(groups, size))
-        self.register_buffer("sums", torch.zeros(groups, size, dim))
+        self.size, self.dim = config.codebook_size, dim
+        self.decay, self.revive_below = config.decay, config.revive_below
+        self.kmeans_iterations = config.kmeans_iterations
+        self.register_buffer("codes", torch.randn(groups, self.size, dim))
+        self.register_buffer("counts", torch.zeros(groups, self.size))
+        self.register_buffer("sums", torch.zeros(groups, self.size, dim))
         self.register_buffer("started", torch.tensor(False))
+        self._held: list[tuple[Tensor, Tensor, Tensor]] | None = None
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
@@ -59,10 +83,11 @@ class EMACodebooks(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors: Tensor) -> None:
-        """At the first training batch [groups, tokens, dim], set the codes by k-means."""
+        """At the first training batch [groups, tokens, dim], set the codes by k-means, over all ranks."""
         if self.started or not vectors.numel():
             return
-        share = vectors.shape[1] * _world() / self.size
+        vectors = _of_all_ranks(vectors)
+        share = vectors.shape[1] / self.size
         self.codes.copy_(_from_rank_0(_kmeans(vectors, self.size, self.kmeans_iterations)))
         self.counts.fill_(share)
         self.sums.copy_(self.codes * share)
@@ -73,6 +98,30 @@ class EMACodebooks(nn.Module):
         """Move the codes towards the mean of the `vectors` [groups, tokens, dim] that chose them; revive
         dead ones."""
         counts, sums = _cluster(vectors, indices, self.size)
+        if self._held is None:
+            self._moved_by(counts, sums, vectors)
+        else:
+            self._held.append((counts, sums, vectors))
+
+    def hold(self) -> None:
+        """From now on, `update` only gathers: a step of several batches moves the codes once, by `move`,
+        and one that failed does not, by `drop`."""
+        self._held = []
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Move the codes by what was gathered since `hold`."""
+        held, self._held = self._held, None
+        if held:
+            counts, sums, vectors = zip(*held, strict=True)
+            # torch.stack(...).sum(0) of one is that one, bit for bit.
+            self._moved_by(torch.stack(counts).sum(0), torch.stack(sums).sum(0), torch.cat(vectors, 1))
+
+    def drop(self) -> None:
+        """Forget what was gathered since `hold`."""
+        self._held = None
+
+    def _moved_by(self, counts: Tensor, sums: Tensor, vectors: Tensor) -> None:
         if _world() > 1:
             dist.all_reduce(counts)
             dist.all_reduce(sums)
@@ -149,6 +198,15 @@ def _kmeans(vectors: Tensor, number: int, iterations: int) -> Tensor:
 
 def _world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _of_all_ranks(vectors: Tensor) -> Tensor:
+    """The `vectors` [groups, tokens, dim] of all ranks, which have as many each."""
+    if _world() == 1:
+        return vectors
+    gathered = [torch.empty_like(vectors, memory_format=torch.contiguous_format) for _ in range(_world())]
+    dist.all_gather(gathered, vectors.contiguous())
+    return torch.cat(gathered, 1)
 
 
 def _from_rank_0(values: Tensor) -> Tensor:

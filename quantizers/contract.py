@@ -26,7 +26,9 @@ class Quantized(NamedTuple):
     features: [batch, frames, dim] float32, the quantized features
     codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream])
     loss: scalar, the auxiliary loss, already weighted; 0 in eval mode
-    diagnostics: cheap detached tensors for logging and figures
+    diagnostics: cheap detached tensors for logging and figures; in eval mode `coordinates` [batch, frames,
+        channels] before rounding where the code is fixed, `vectors` [batch, frames, groups, dim] before
+        `codebook_vectors` is looked through
     """
 
     features: Tensor
@@ -94,6 +96,12 @@ class Quantizer(nn.Module, ABC):
     def factor_sizes(self) -> tuple[int, ...]:
         """Sizes of the independent sub-codes that `factors` returns."""
         return self.codebook_sizes
+
+    @property
+    def codebook_vectors(self) -> Tensor | None:
+        """Learned codebooks [groups, codes, dim] whose nearest code, by Euclidean distance, is taken (first);
+        None for other methods."""
+        return None
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantize `features` [batch, frames, dim], in float32 whatever autocast says."""
@@ -171,6 +179,18 @@ def straight_through(value: Tensor, path: Tensor) -> Tensor:
 def zero_loss(features: Tensor) -> Tensor:
     """The auxiliary loss of a method that has none."""
     return features.new_zeros((), dtype=torch.float32)
+
+
+def check_open(name: str, options: Mapping[str, Any]) -> None:
+    """Raise QuantizerError if `options` give `name`, which is to be chosen from bits."""
+    if name in options:
+        raise QuantizerError(f"{name} and bits both fix the rate; give one of them")
+
+
+def check_spread(value: float) -> None:
+    """Raise QuantizerError unless `value` is a factor on what a quantizer spans."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= 10:
+        raise QuantizerError(f"spread must be a number from 0.1 to 10, not {value!r}")
 
 
 def check_count(name: str, value: object, minimum: int = 1) -> None:

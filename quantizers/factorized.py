@@ -22,6 +22,7 @@ from .contract import (
     Quantizer,
     QuantizerError,
     check_count,
+    check_open,
     check_weight,
     straight_through,
     zero_loss,
@@ -102,8 +103,7 @@ class FactorizedVQ(Quantizer):
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        if "codebook_size" in options:
-            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        check_open("codebook_size", options)
         stages = options.get("stages", choose_codebooks(bits, BITS_PER_STAGE, fewest=2)[0])
         check_count("stages", stages)
         if bits / stages > BITS_PER_CODEBOOK + 3:

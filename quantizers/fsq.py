@@ -3,50 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .contract import (
-    Config,
-    Quantized,
-    Quantizer,
-    QuantizerError,
-    check_choice,
-    check_count,
-    straight_through,
-    zero_loss,
-)
-from .packing import MixedRadix
-from .rates import choose_levels
+from .channels import ChannelQuantizer, LevelsConfig
+from .contract import Quantized, check_choice, straight_through, zero_loss
 
 STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the outer levels are reached
 
 
 @dataclass(frozen=True, kw_only=True)
-class FSQConfig(Config):
+class FSQConfig(LevelsConfig):
     """levels: number of levels of each channel.
 
     range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their
     cells too, levels / 2, so that all cells have one width.
     """
 
-    levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
     range: str = "edge"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if not self.levels:
-            raise QuantizerError("levels must name at least one channel")
-        for level in self.levels:
-            check_count("each of levels", level, minimum=3 if self.range == "edge" else 2)
+        super().__post_init__()
+        self.check_levels(3 if self.range == "edge" else 2)
         check_choice("range", self.range, ("edge", "cell"))
 
 
-class FSQ(Quantizer):
+class FSQ(ChannelQuantizer):
     """Linear to len(levels) channels, tanh, round, linear back.
 
     Equation 1 of the paper: half = (levels - 1) / 2 * 1.001, offset = 1/2 for even levels,
@@ -56,7 +40,6 @@ class FSQ(Quantizer):
     config_class = FSQConfig
     family = "scalar"
     paper = "arXiv 2309.15505"
-    fit_options = ("channels",)
     config: FSQConfig
 
     amplitude: Tensor
@@ -82,21 +65,7 @@ class FSQ(Quantizer):
         constants |= {"lowest": lowest, "highest": lowest + levels - 1}
         for name, value in constants.items():
             self.register_buffer(name, value.float(), persistent=False)
-        self.packing = MixedRadix(config.levels)
-        self.codebook_sizes = self.packing.stream_sizes
-        self.project_in = nn.Linear(dim, len(config.levels))
-        self.project_out = nn.Linear(len(config.levels), dim)
-
-    @classmethod
-    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        rest = {name: value for name, value in options.items() if name != "channels"}
-        if "levels" in rest:
-            raise QuantizerError("levels and bits both fix the rate; give one of them")
-        return {**rest, "levels": choose_levels(bits, "scalar", channels=options.get("channels"))}
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        return self.config.levels
+        self.lay_out(len(config.levels), config.levels)
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = self._bounded(self.project_in(features))
@@ -109,9 +78,6 @@ class FSQ(Quantizer):
 
     def lookup(self, codes: Tensor) -> Tensor:
         return self.project_out(self._value(self.packing.unpack(codes).float() + self.lowest))
-
-    def factors(self, codes: Tensor) -> Tensor:
-        return self.packing.unpack(codes)
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(self._bounded(self.project_in(features)) / self.scale)

@@ -175,6 +175,12 @@ class PairedGrids(nn.Module):
             found = torch.where(other, candidate, found)
         return found.permute(2, 1, 0).reshape(shape), self._code(index, other).mT.reshape(shape[:-1])
 
+    def cell_noise(self, points: Tensor) -> Tensor:
+        """Noise like `points` [..., pairs, 2], uniform in the cell of a point in the middle of the grid."""
+        # What quantization leaves of points that are uniform in one period of the grid.
+        spread = (torch.rand_like(points) - 0.5) * self.step[0, ..., 0].mT
+        return spread - self.nearest(spread)[0]
+
     def points(self, codes: Tensor) -> Tensor:
         """Grid points [..., pairs, 2] float32 of `codes` [..., pairs] int64."""
         flat = codes.reshape(-1, codes.shape[-1]).mT  # [pairs, points]

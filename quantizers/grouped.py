@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from vector_quantize_pytorch import GroupedResidualVQ as LibraryGroupedResidualVQ
 
-from .contract import Config, QuantizerError, check_count, check_weight, straight_through
+from .contract import Config, QuantizerError, check_count, check_open, check_weight, straight_through
 from .library import LibraryQuantizer
 from .rates import BITS_PER_STAGE, choose_codebooks
 from .rotation import rotate_to
@@ -61,6 +60,10 @@ class GroupedRVQ(LibraryQuantizer):
     config: GroupedRVQConfig
 
     def __init__(self, dim: int, config: GroupedRVQConfig) -> None:
+        from vector_quantize_pytorch import (
+            GroupedResidualVQ as LibraryGroupedResidualVQ,
+        )  # takes seconds to import
+
         super().__init__(dim, config)
         if dim % config.groups:
             raise QuantizerError(f"{config.groups} groups do not divide the {dim} channels; choose a divisor")
@@ -81,8 +84,7 @@ class GroupedRVQ(LibraryQuantizer):
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        if "codebook_size" in options:
-            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        check_open("codebook_size", options)
         groups = options.get("groups", 2 if bits >= 4 else 1)
         check_count("groups", groups)
         stages = options.get("stages", choose_codebooks(bits / groups, BITS_PER_STAGE, fewest=2)[0])

@@ -7,51 +7,35 @@ assumes that they never moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contract import (
-    Config,
-    Quantized,
-    Quantizer,
-    QuantizerError,
-    check_count,
-    check_weight,
-    straight_through,
-    zero_loss,
-)
-from .packing import MixedRadix
-from .rates import choose_levels
+from .channels import ChannelQuantizer, LevelsConfig
+from .contract import Quantized, check_weight, straight_through, zero_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentConfig(Config):
+class LatentConfig(LevelsConfig):
     """levels: number of values of each channel, evenly spread over [-1/2, 1/2] at first.
 
     quantization: weight of the loss that moves the values towards the inputs that chose them.
     commitment: weight of the loss that moves inputs towards their values.
     """
 
-    levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
     quantization: float = 0.1
     commitment: float = 0.1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if not self.levels:
-            raise QuantizerError("levels must name at least one channel")
-        for level in self.levels:
-            check_count("each of levels", level, minimum=2)
+        super().__post_init__()
+        self.check_levels(2)
         check_weight("quantization", self.quantization)
         check_weight("commitment", self.commitment)
 
 
-class Latent(Quantizer):
+class Latent(ChannelQuantizer):
     """Linear to len(levels) channels, nearest learned value of each, linear back (equations 2 to 4 of the
     paper)."""
 
@@ -59,7 +43,6 @@ class Latent(Quantizer):
     family = "scalar"
     learned = True
     paper = "arXiv 2305.18378"
-    fit_options = ("channels",)
     config: LatentConfig
 
     present: Tensor
@@ -73,21 +56,7 @@ class Latent(Quantizer):
         self.values = nn.Parameter(values)
         present = torch.arange(most) < torch.tensor(config.levels).unsqueeze(-1)
         self.register_buffer("present", present, persistent=False)
-        self.packing = MixedRadix(config.levels)
-        self.codebook_sizes = self.packing.stream_sizes
-        self.project_in = nn.Linear(dim, len(config.levels))
-        self.project_out = nn.Linear(len(config.levels), dim)
-
-    @classmethod
-    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        rest = {name: value for name, value in options.items() if name != "channels"}
-        if "levels" in rest:
-            raise QuantizerError("levels and bits both fix the rate; give one of them")
-        return {**rest, "levels": choose_levels(bits, "scalar", channels=options.get("channels"))}
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        return self.config.levels
+        self.lay_out(len(config.levels), config.levels)
 
     def quantize(self, features: Tensor) -> Quantized:
         low = self.project_in(features)
@@ -103,9 +72,6 @@ class Latent(Quantizer):
 
     def lookup(self, codes: Tensor) -> Tensor:
         return self.project_out(self._values(self.packing.unpack(codes)))
-
-    def factors(self, codes: Tensor) -> Tensor:
-        return self.packing.unpack(codes)
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(self.project_in(features))

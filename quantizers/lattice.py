@@ -18,18 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .channels import ChannelQuantizer
 from .contract import (
     Config,
     Quantized,
-    Quantizer,
     QuantizerError,
     check_choice,
     check_count,
+    check_open,
+    check_spread,
     straight_through,
     zero_loss,
 )
 from .lattices import DIMENSIONS, NAMES, Cosets, lattice
-from .packing import MixedRadix
 from .rates import BITS_PER_CHANNEL, check_bits
 
 BOUNDS = ("cube", "voronoi")
@@ -41,17 +42,19 @@ class LatticeConfig(Config):
     """lattice: Z, A2, A3* (body-centred cubic), D4, E8 or Leech.
 
     bound: `cube` or `voronoi`. counts: for `cube`, steps along each channel; for `voronoi`, the factor by
-    which the cell of each block is enlarged.
+    which the cell of each block is enlarged. spread: a factor on what tanh spans.
     """
 
     lattice: str = "E8"
     bound: str = "cube"
     counts: tuple[int, ...] = (6, 6, 6, 6, 6, 6, 6, 6)
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(self.counts))
         check_choice("lattice", self.lattice, NAMES)
         check_choice("bound", self.bound, BOUNDS)
+        check_spread(self.spread)
         for count in self.counts:
             check_count("each of counts", count, minimum=2 if self.bound == "voronoi" else 1)
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
@@ -75,7 +78,7 @@ class LatticeConfig(Config):
         return tuple(self.counts[i : i + size] for i in range(0, len(self.counts), size))
 
 
-class LatticeQuantizer(Quantizer):
+class LatticeQuantizer(ChannelQuantizer):
     """Linear to blocks of channels, tanh, scale, nearest point of each block's piece of the lattice,
     linear back.
 
@@ -97,12 +100,9 @@ class LatticeQuantizer(Quantizer):
         self.blocks = nn.ModuleList(kind(config.lattice, counts) for counts in config.blocks)
         self.block_dim = DIMENSIONS[config.lattice]
         sizes = [size for block in self._blocks for size in block.sizes]
-        self.packing = MixedRadix(sizes)
-        self.codebook_sizes = self.packing.stream_sizes
-        scale = torch.cat([block.half_width for block in self._blocks])
+        scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
-        self.project_in = nn.Linear(dim, len(scale))
-        self.project_out = nn.Linear(len(scale), dim)
+        self.lay_out(len(scale), sizes)
         self.exports = (
             config.bound == "cube" and config.lattice != "Leech"
         )  # else it branches on tensor values
@@ -110,9 +110,8 @@ class LatticeQuantizer(Quantizer):
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
         check_bits(bits)
+        check_open("counts", options)
         rest = {name: value for name, value in options.items() if name != "blocks"}
-        if "counts" in rest:
-            raise QuantizerError("counts and bits both fix the rate; give one of them")
         name, bound = rest.get("lattice", LatticeConfig.lattice), rest.get("bound", LatticeConfig.bound)
         check_choice("lattice", name, NAMES)
         check_choice("bound", bound, BOUNDS)

@@ -297,6 +297,7 @@ def _triangular(vectors: list[list[int]], n: int) -> list[list[int]]:
     return rows[::-1]
 
 
+@cache
 def _golay() -> Tensor:
     """The 4096 words [4096, 24] of the extended binary Golay code: (I | quadratic residues mod 11),
     float32."""

@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .contract import Config, Quantized, Quantizer, QuantizerError, check_choice, straight_through, zero_loss
+from .channels import ChannelQuantizer, LevelsConfig
+from .contract import (
+    Quantized,
+    QuantizerError,
+    check_choice,
+    check_spread,
+    straight_through,
+    zero_loss,
+)
 from .grids import KINDS, SPACINGS, PairedGrids, PlanarGrid
-from .packing import MixedRadix
-from .rates import choose_levels
+from .rotation import rotate_to
 
+GRADIENTS = ("unit", "released", "rotation", "noise")
 RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Q2D2Config(Config):
+class Q2D2Config(LevelsConfig):
     """grid: `hex`, `rect` or `rhombic`.
 
     levels: points along x and y of the first pair, of the second pair, and so on; an even number of entries.
@@ -26,22 +34,27 @@ class Q2D2Config(Config):
     between rows.
     range: what tanh spans. `cell`: the cells of the outer points too, levels / 2 steps (paper, section 3);
         `edge`: up to the outer points, (levels - 1) / 2; `released`: `edge` stretched by 1.001.
+    spread: a factor on what tanh spans; above 1 the outer cells take more, below 1 they are used less.
     gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged;
-        `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2).
+        `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2);
+        `rotation`: the rotation trick (arXiv 2410.06424) in each pair's plane, none in the cell of the
+        origin; `noise`: unit, and in training uniform noise of a cell's shape in place of quantization
+        (Zamir and Feder 1996, On lattice quantization noise; Balle et al., arXiv 1611.01704).
     """
 
     grid: str = "hex"
-    levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
     spacing: str = "ideal"
     range: str = "cell"
     gradient: str = "unit"
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
+        super().__post_init__()
         check_choice("grid", self.grid, KINDS)
         check_choice("spacing", self.spacing, SPACINGS)
         check_choice("range", self.range, ("cell", "edge", "released"))
-        check_choice("gradient", self.gradient, ("unit", "released"))
+        check_spread(self.spread)
+        check_choice("gradient", self.gradient, GRADIENTS)
         if not self.levels or len(self.levels) % 2:
             raise QuantizerError(
                 f"levels must have an even number of entries, two for each pair of channels; {self.levels} "
@@ -56,13 +69,12 @@ class Q2D2Config(Config):
         return tuple(PlanarGrid(self.grid, pair, self.spacing) for pair in pairs)
 
 
-class Q2D2(Quantizer):
+class Q2D2(ChannelQuantizer):
     """Linear to len(levels) channels, tanh, scale, nearest grid point of each pair, linear back."""
 
     config_class = Q2D2Config
     family = "planar"
     paper = "arXiv 2512.01537"
-    fit_options = ("channels",)
     config: Q2D2Config
 
     scale: Tensor
@@ -73,50 +85,46 @@ class Q2D2(Quantizer):
         levels = torch.tensor(config.levels, dtype=torch.float64)
         pitch = torch.tensor([pitch for grid in config.grids for pitch in grid.pitch], dtype=torch.float64)
         half = {"cell": levels / 2, "edge": (levels - 1) / 2, "released": (levels - 1) / 2 * RELEASED_STRETCH}
-        scale = half[config.range] * pitch
+        scale = half[config.range] * pitch * config.spread
         normalise = levels.div(2, rounding_mode="floor") if config.gradient == "released" else scale
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("normalise", normalise.float(), persistent=False)
         self.grids = config.grids
         self.paired = PairedGrids(config.grids)
-        self.packing = MixedRadix(self.paired.sizes)
-        self.codebook_sizes = self.packing.stream_sizes
-        self.project_in = nn.Linear(dim, len(config.levels))
-        self.project_out = nn.Linear(len(config.levels), dim)
+        self.lay_out(len(config.levels), self.paired.sizes)
 
     @classmethod
-    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        rest = {name: value for name, value in options.items() if name != "channels"}
-        if "levels" in rest:
-            raise QuantizerError("levels and bits both fix the rate; give one of them")
-        grid = options.get("grid", Q2D2Config.grid)
+    def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
+        grid: str = options.get("grid", Q2D2Config.grid)
         check_choice("grid", grid, KINDS)
         released_hex = grid == "hex" and options.get("spacing") == "released"
-        kind = "square" if released_hex else grid
-        return {**rest, "levels": choose_levels(bits, kind, channels=options.get("channels"))}
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        return self.paired.sizes
+        return "square" if released_hex else grid
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = torch.tanh(self.project_in(features))
         with torch.no_grad():
             coordinates = bounded * self.scale
             points, codes = self.paired.nearest(coordinates.unflatten(-1, (-1, 2)))
+            if self.training and self.config.gradient == "noise":
+                points = coordinates.unflatten(-1, (-1, 2)) + self.paired.cell_noise(points)
             value = points.flatten(-2) / self.normalise
-        path = bounded / self.normalise if self.config.gradient == "released" else bounded
         diagnostics = {} if self.training else {"coordinates": coordinates}
-        out = self.project_out(straight_through(value, path))
+        out = self.project_out(self._with_gradient(value, bounded))
         return Quantized(out, self.packing.pack(codes), zero_loss(features), diagnostics)
 
     def lookup(self, codes: Tensor) -> Tensor:
         points = self.paired.points(self.packing.unpack(codes))
         return self.project_out(points.flatten(-2) / self.normalise)
 
-    def factors(self, codes: Tensor) -> Tensor:
-        return self.packing.unpack(codes)
-
-    def surrogate(self, features: Tensor) -> Tensor:
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        if self.config.gradient == "rotation":
+            return None
         bounded = torch.tanh(self.project_in(features))
         return self.project_out(bounded / self.normalise if self.config.gradient == "released" else bounded)
+
+    def _with_gradient(self, value: Tensor, bounded: Tensor) -> Tensor:
+        if self.config.gradient == "rotation":
+            return rotate_to(bounded.unflatten(-1, (-1, 2)), value.unflatten(-1, (-1, 2))).flatten(-2)
+        return straight_through(
+            value, bounded / self.normalise if self.config.gradient == "released" else bounded
+        )

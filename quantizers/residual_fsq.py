@@ -10,29 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ
 
-from .contract import Config, QuantizerError, check_count, straight_through
+from .channels import ChannelQuantizer, LevelsConfig
+from .contract import QuantizerError, check_count, check_open, straight_through
 from .library import LibraryQuantizer
-from .packing import MixedRadix
 from .rates import TOLERANCE, check_bits, choose_channels, choose_levels
 
 MOST_CODES = 2**24  # of one stage: the library computes indices in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualFSQConfig(Config):
+class ResidualFSQConfig(LevelsConfig):
     """levels: of each channel, the same in every stage. stages: token streams."""
 
-    levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)
+    levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)  # less than others, since stages multiply
     stages: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if not self.levels:
-            raise QuantizerError("levels must name at least one channel")
-        for level in self.levels:
-            check_count("each of levels", level, minimum=2)
+        super().__post_init__()
+        self.check_levels(2)
         check_count("stages", self.stages)
         if math.prod(self.levels) > MOST_CODES:
             raise QuantizerError(
@@ -41,22 +37,21 @@ class ResidualFSQConfig(Config):
             )
 
 
-class ResidualFSQ(LibraryQuantizer):
+class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     """Fixes: int32 codes; tables of all codes held by every stage; float32 indices (refused beyond 2^24
     codes)."""
 
     config_class = ResidualFSQConfig
     family = "scalar"
     paper = "arXiv 2309.15505"
-    fit_options = ("channels",)
     config: ResidualFSQConfig
 
     def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
+        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+
         super().__init__(dim, config)
-        self.packing = MixedRadix(config.levels)
+        self.lay_out(len(config.levels), config.levels)
         self.codebook_sizes = self.packing.stream_sizes * config.stages
-        self.project_in = torch.nn.Linear(dim, len(config.levels))
-        self.project_out = torch.nn.Linear(len(config.levels), dim)
         self.inner = LibraryResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
         for layer in self.inner.layers:
             del layer.implicit_codebook
@@ -64,9 +59,8 @@ class ResidualFSQ(LibraryQuantizer):
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
         check_bits(bits)
+        check_open("levels", options)
         rest = {name: value for name, value in options.items() if name != "channels"}
-        if "levels" in rest:
-            raise QuantizerError("levels and bits both fix the rate; give one of them")
         stages = rest.setdefault("stages", 2 if bits >= 4 else 1)
         check_count("stages", stages)
         if "channels" in options:

@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .codebook import EMACodebooks, perplexity
+from .codebook import EMACodebooks, EMAConfig, perplexity
 from .contract import (
-    Config,
     Quantized,
     Quantizer,
-    QuantizerError,
     check_count,
-    check_weight,
+    check_open,
     straight_through,
     zero_loss,
 )
@@ -29,27 +27,14 @@ from .rotation import rotate_to
 
 
 @dataclass(frozen=True, kw_only=True)
-class RVQConfig(Config):
-    """codebook_size: codes of each stage. stages: number of them, each a token stream. Others as in `vq`."""
+class RVQConfig(EMAConfig):
+    """stages: number of codebooks, each a token stream."""
 
-    codebook_size: int = 1024
     stages: int = 2
-    codebook_dim: int | None = None
-    commitment: float = 0.25
-    decay: float = 0.99
-    revive_below: float = 0.1
-    kmeans_iterations: int = 10
-    rotation_trick: bool = False
 
     def __post_init__(self) -> None:
-        check_count("codebook_size", self.codebook_size, minimum=2)
+        super().__post_init__()
         check_count("stages", self.stages)
-        if self.codebook_dim is not None:
-            check_count("codebook_dim", self.codebook_dim)
-        check_weight("commitment", self.commitment)
-        check_weight("decay", self.decay, maximum=1.0)
-        check_weight("revive_below", self.revive_below, maximum=1.0)
-        check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
 
 
 class RVQ(Quantizer):
@@ -68,27 +53,22 @@ class RVQ(Quantizer):
         self.project_in = nn.Linear(dim, config.codebook_dim) if config.codebook_dim else nn.Identity()
         self.project_out = nn.Linear(config.codebook_dim, dim) if config.codebook_dim else nn.Identity()
         self.codebooks = nn.ModuleList(
-            EMACodebooks(
-                1,
-                config.codebook_size,
-                config.codebook_dim or dim,
-                decay=config.decay,
-                revive_below=config.revive_below,
-                kmeans_iterations=config.kmeans_iterations,
-            )
-            for _ in range(config.stages)
+            EMACodebooks(1, config.codebook_dim or dim, config) for _ in range(config.stages)
         )
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        if "codebook_size" in options:
-            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        check_open("codebook_size", options)
         stages, size = choose_codebooks(bits, BITS_PER_STAGE, fewest=2)
         if "stages" in options:
             stages = options["stages"]
             check_count("stages", stages)
             size = max(2, round(2 ** (bits / stages)))
         return {**options, "stages": stages, "codebook_size": size}
+
+    @property
+    def codebook_vectors(self) -> Tensor:
+        return self._stages[0].codes
 
     @property
     def _stages(self) -> list[EMACodebooks]:
@@ -117,7 +97,7 @@ class RVQ(Quantizer):
             rotate_to(vectors, total) if self.config.rotation_trick else straight_through(total, vectors)
         )
         codes = torch.cat(indices).mT.unflatten(0, features.shape[:2]).contiguous()
-        diagnostics = {}
+        diagnostics = {"vectors": vectors.detach().unsqueeze(2)}
         if self.training:
             used = perplexity(torch.cat(indices), self.config.codebook_size)
             diagnostics = {"perplexity": used}

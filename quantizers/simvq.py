@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vector_quantize_pytorch import SimVQ as LibrarySimVQ
 
-from .contract import Config, QuantizerError, check_count, check_weight, straight_through
+from .contract import Config, QuantizerError, check_count, check_open, check_weight, straight_through
 from .library import LibraryQuantizer
 from .rates import BITS_PER_STAGE, choose_codebooks
 from .rotation import rotate_to
@@ -54,6 +53,8 @@ class SimVQ(LibraryQuantizer):
     config: SimVQConfig
 
     def __init__(self, dim: int, config: SimVQConfig) -> None:
+        from vector_quantize_pytorch import SimVQ as LibrarySimVQ  # takes seconds to import
+
         super().__init__(dim, config)
         self.codebook_sizes = (config.codebook_size,) * config.stages
         self.stages = torch.nn.ModuleList(
@@ -69,8 +70,7 @@ class SimVQ(LibraryQuantizer):
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        if "codebook_size" in options:
-            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        check_open("codebook_size", options)
         if "stages" in options:
             stages = options["stages"]
             check_count("stages", stages)

@@ -7,6 +7,10 @@ signal-to-noise ratio on fresh values is compared with Shannon's bound at the qu
 and with the high-rate prediction for a lattice of its normalised second moment (Zador 1982, Gersho 1979):
 D = G 2^(2 h) 2^(-2 R) with h the differential entropy a value in bits. The bounds are for any block
 length; a quantizer of `dim` values at a fixed rate cannot reach them.
+
+`Recorded` frames, such as the features of a trained codec, are a source, too. Its rate-distortion function is
+not known; that of a Gaussian source with the same covariance is the worst that it can be at any rate
+(Berger 1971), for blocks of one frame.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 
 import torch
@@ -23,8 +27,32 @@ from torch import Tensor
 from . import registry
 from .contract import Quantizer, QuantizerError
 
+RECORDED = "recorded"
 SOURCES = ("uniform", "gaussian", "laplacian", "correlated")
 CORRELATION = 0.9  # of neighbours in the first-order Gauss-Markov source
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Frames of a source that is known by its samples alone.
+
+    train, test: [frames, dim]. clips: [test frames], the number of the clip that each is from; frames of one
+    are not independent, so standard errors are over clips.
+    """
+
+    train: Tensor
+    test: Tensor
+    clips: Tensor
+
+    @cached_property
+    def standard(self) -> Recorded:
+        """The same with a mean of 0 in each channel and a mean variance of 1, as found in `train`."""
+        mean = self.train.mean(0)
+        scale = (self.train - mean).square().mean().sqrt()
+        return Recorded((self.train - mean) / scale, (self.test - mean) / scale, self.clips)
+
+
+Source = str | Recorded
 
 
 @dataclass(frozen=True)
@@ -36,8 +64,9 @@ class Point:
     bits: float
     snr: float
     error: float  # standard error of snr
-    shannon: float
-    high_rate: float  # a cubic lattice's prediction, at fixed rate without entropy coding of a uniform source
+    shannon: float  # of recorded frames: what a Gaussian source of their covariance could reach
+    # A cubic lattice's prediction, at fixed rate without entropy coding of a uniform source; NaN if recorded.
+    high_rate: float
     gap: float  # shannon - snr
 
 
@@ -59,17 +88,20 @@ def sample(source: str, blocks: int, dim: int, generator: torch.Generator | None
     raise QuantizerError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
 
 
-def shannon_snr(source: str, bits: float, dim: int) -> float:
-    """Best signal-to-noise ratio in dB at `bits` a value.
+def shannon_snr(source: Source, bits: float, dim: int) -> float:
+    """Best signal-to-noise ratio in dB at `bits` a value; of recorded frames, that of a Gaussian source.
 
     Gaussian: 6.02 R (Shannon 1959). Correlated: reverse water-filling over the eigenvalues of a block of
     `dim` values (Cover and Thomas, theorem 10.3.3). Uniform and Laplacian: D(R) by the Blahut-Arimoto
     algorithm.
     """
+    if isinstance(source, Recorded):
+        return _water_filling(bits, source.test.double().mT.cov())
     if source == "gaussian":
         return 20 * math.log10(2) * bits
     if source == "correlated":
-        return _water_filling(bits, dim)
+        lags = torch.arange(dim, dtype=torch.float64)
+        return _water_filling(bits, CORRELATION ** (lags.unsqueeze(0) - lags.unsqueeze(1)).abs())
     return _blahut_arimoto(source, bits)
 
 
@@ -90,39 +122,51 @@ def high_rate_snr(source: str, bits: float, dim: int, second_moment: float = 1 /
 
 def measure(
     quantizer: Quantizer,
-    source: str,
+    source: Source,
     *,
     steps: int = 400,
     batch: int = 1024,
     test_blocks: int = 8192,
     seed: int = 0,
 ) -> Point:
-    """Train `quantizer` on `source` for `steps` batches of blocks, and test it on fresh ones."""
+    """Train `quantizer` on `source` for `steps` batches of blocks, and test it on fresh ones, or on all that
+    were recorded for the test."""
     dim = quantizer.dim
     generator = torch.Generator().manual_seed(seed)
     train(quantizer, source, steps=steps, batch=batch, generator=generator)
-    blocks = sample(source, test_blocks, dim, generator)
+    recorded = isinstance(source, Recorded)
+    blocks = source.test if isinstance(source, Recorded) else sample(source, test_blocks, dim, generator)
     with torch.no_grad():
-        distortion = (quantizer.eval()(blocks.unsqueeze(0)).features[0] - blocks).square().mean(1)
-    mean, error = distortion.mean().item(), distortion.std().item() / math.sqrt(test_blocks)
+        decoded = [quantizer.eval()(part.unsqueeze(0)).features[0] for part in blocks.split(8192)]
+    distortion = (torch.cat(decoded) - blocks).square().mean(1).double()
+    groups = source.clips if isinstance(source, Recorded) else torch.arange(len(blocks))
+    mean, error = _mean(distortion, groups)
+    power = blocks.var(0).mean().item() if recorded else 1.0
     bits = quantizer.bits_per_frame / dim
     bound = shannon_snr(source, bits, dim)
-    snr = -10 * math.log10(mean)
+    snr = 10 * math.log10(power / mean)
     return Point(
         quantizer.name,
-        source,
+        RECORDED if isinstance(source, Recorded) else source,
         bits,
         snr,
         10 / math.log(10) * error / mean,
         bound,
-        high_rate_snr(source, bits, dim),
+        math.nan if isinstance(source, Recorded) else high_rate_snr(source, bits, dim),
         bound - snr,
     )
 
 
+def _mean(values: Tensor, groups: Tensor) -> tuple[float, float]:
+    """The mean of `values`, and its standard error where those of one group may hang together."""
+    mean = values.mean()
+    sums = torch.zeros(int(groups.max()) + 1, dtype=values.dtype).index_add_(0, groups, values - mean)
+    return mean.item(), sums.square().sum().sqrt().item() / len(values)
+
+
 def train(
     quantizer: Quantizer,
-    source: str,
+    source: Source,
     *,
     steps: int,
     batch: int,
@@ -131,11 +175,11 @@ def train(
 ) -> None:
     """Minimise the squared error; Adam, cosine decay."""
     quantizer.train()
-    _start(quantizer, sample(source, 4096, quantizer.dim, generator))
+    _start(quantizer, _draw(source, 4096, quantizer.dim, generator))
     parameters = list(quantizer.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate) if parameters else None
     for step in range(steps):
-        blocks = sample(source, batch, quantizer.dim, generator).unsqueeze(0)
+        blocks = _draw(source, batch, quantizer.dim, generator).unsqueeze(0)
         out = quantizer(blocks)
         if optimizer is None:
             continue
@@ -145,6 +189,12 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def _draw(source: Source, blocks: int, dim: int, generator: torch.Generator) -> Tensor:
+    if isinstance(source, Recorded):
+        return source.train[torch.randint(len(source.train), (blocks,), generator=generator)]
+    return sample(source, blocks, dim, generator)
 
 
 def _start(quantizer: Quantizer, blocks: Tensor) -> None:
@@ -167,12 +217,12 @@ def _start(quantizer: Quantizer, blocks: Tensor) -> None:
 
 
 def run(
-    name: str, source: str, bits: Sequence[float], *, dim: int = 8, steps: int = 200, seed: int = 0
+    name: str, source: Source, bits: Sequence[float], *, dim: int = 8, steps: int = 200, seed: int = 0
 ) -> tuple[list[Point], str]:
     """One quantizer on one source at each number of `bits` a value; and why, if it refused some of them.
 
-    Scalar and planar methods get one channel a value, so that no value is lost on the way in. Runs on one
-    thread: the tensors are small.
+    Scalar and planar methods get one channel a value, so that no value is lost on the way in; on recorded
+    frames as many as they choose at that rate, as in a codec. Runs on one thread: the tensors are small.
     """
     from loguru import logger
 
@@ -180,6 +230,8 @@ def run(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     channels = {"channels": dim} if "channels" in registry.entry(name).cls.fit_options else {}
+    if isinstance(source, Recorded):
+        source, dim, channels = source.standard, source.train.shape[1], {}
     points, refusal = [], ""
     for each in bits:
         torch.manual_seed(seed)
@@ -194,15 +246,16 @@ def run(
     return points, refusal
 
 
-def _water_filling(bits: float, dim: int) -> float:
-    lags = torch.arange(dim, dtype=torch.float64)
-    eigenvalues = torch.linalg.eigvalsh(CORRELATION ** (lags.unsqueeze(0) - lags.unsqueeze(1)).abs())
+def _water_filling(bits: float, covariance: Tensor) -> float:
+    eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
     low, high = 0.0, float(eigenvalues.max())
     for _ in range(100):
         level = (low + high) / 2
         rate = 0.5 * torch.log2((eigenvalues / level).clamp_min(1)).mean().item()
         low, high = (level, high) if rate > bits else (low, level)
-    return -10 * math.log10(torch.minimum(eigenvalues, torch.tensor(level)).mean().item())
+    return -10 * math.log10(
+        (torch.minimum(eigenvalues, torch.tensor(level)).mean() / eigenvalues.mean()).item()
+    )
 
 
 @cache

@@ -14,14 +14,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .codebook import EMACodebooks, perplexity
+from .codebook import EMACodebooks, EMAConfig, perplexity
 from .contract import (
-    Config,
     Quantized,
     Quantizer,
-    QuantizerError,
     check_count,
-    check_weight,
+    check_open,
     straight_through,
     zero_loss,
 )
@@ -30,35 +28,18 @@ from .rotation import rotate_to
 
 
 @dataclass(frozen=True, kw_only=True)
-class VQConfig(Config):
-    """codebook_size: codes of each head.
+class VQConfig(EMAConfig):
+    """heads: parts of the vector, each with its own codebook and token stream.
 
-    heads: parts of the vector, each with its own codebook and token stream.
     codebook_dim: dimension of each head; None splits the features without a projection where heads divide
     them.
-    commitment: weight of the commitment loss (beta of the paper). decay: of the moving averages.
-    revive_below: replace codes used less than this fraction of an even share; 0 never does.
-    rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
     """
 
-    codebook_size: int = 1024
     heads: int = 1
-    codebook_dim: int | None = None
-    commitment: float = 0.25
-    decay: float = 0.99
-    revive_below: float = 0.1
-    kmeans_iterations: int = 10
-    rotation_trick: bool = False
 
     def __post_init__(self) -> None:
-        check_count("codebook_size", self.codebook_size, minimum=2)
+        super().__post_init__()
         check_count("heads", self.heads)
-        if self.codebook_dim is not None:
-            check_count("codebook_dim", self.codebook_dim)
-        check_weight("commitment", self.commitment)
-        check_weight("decay", self.decay, maximum=1.0)
-        check_weight("revive_below", self.revive_below, maximum=1.0)
-        check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
 
 
 class VQ(Quantizer):
@@ -78,19 +59,11 @@ class VQ(Quantizer):
         head_dim = config.codebook_dim or -(-dim // config.heads)
         self.project_in = nn.Linear(dim, config.heads * head_dim) if projected else nn.Identity()
         self.project_out = nn.Linear(config.heads * head_dim, dim) if projected else nn.Identity()
-        self.codebooks = EMACodebooks(
-            config.heads,
-            config.codebook_size,
-            head_dim,
-            decay=config.decay,
-            revive_below=config.revive_below,
-            kmeans_iterations=config.kmeans_iterations,
-        )
+        self.codebooks = EMACodebooks(config.heads, head_dim, config)
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        if "codebook_size" in options:
-            raise QuantizerError("codebook_size and bits both fix the rate; give one of them")
+        check_open("codebook_size", options)
         heads, size = choose_codebooks(bits, BITS_PER_CODEBOOK)
         if "heads" in options:
             heads = options["heads"]
@@ -114,8 +87,14 @@ class VQ(Quantizer):
             rotate_to(vectors, chosen) if self.config.rotation_trick else straight_through(chosen, vectors)
         )
         codes = indices.mT.unflatten(0, features.shape[:2]).contiguous()
-        diagnostics = {"perplexity": perplexity(indices, self.config.codebook_size)} if self.training else {}
+        diagnostics = {"vectors": vectors.detach().transpose(0, 1).unflatten(0, features.shape[:2])}
+        if self.training:
+            diagnostics = {"perplexity": perplexity(indices, self.config.codebook_size)}
         return Quantized(self.project_out(self._join(quantized, low.shape)), codes, loss, diagnostics)
+
+    @property
+    def codebook_vectors(self) -> Tensor:
+        return self.codebooks.codes
 
     def encode(self, features: Tensor) -> Tensor:
         self._check_features(features)

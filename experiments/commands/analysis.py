@@ -23,31 +23,36 @@ def table(
     output: Annotated[Path | None, typer.Option(help="write to a file instead")] = None,
     bitrate: Annotated[float | None, typer.Option(help="compare at this rate in bit/s")] = None,
     allow_rate_mismatch: Annotated[bool, typer.Option(help="put all rates side by side")] = False,
+    intervals: Annotated[str, typer.Option(help="plus-minus or range")] = "plus-minus",
     published: Annotated[
         list[str] | None,
-        typer.Option(help="a paper's table below it, in grey (console, markdown); a wrong name lists them"),
+        typer.Option(help="a paper's table below it, in grey (not in csv); a wrong name lists them"),
     ] = None,
     tracking_uri: StoreOption = None,
 ) -> None:
     """Print the comparison table of a study."""
     from analysis import load, published_tables
     from analysis.columns import DEFAULT_COLUMNS
-    from analysis.renderers import FormatError, print_table, render
+    from analysis.renderers import print_table, render
     from analysis.tables import comparison
 
     papers = [published_tables.load(name) for name in published or []]
-    if papers and format not in ("console", "markdown"):
-        raise FormatError(f"published numbers are never mixed into {format}; use console or markdown")
+    kind = "markdown" if format == "console" else format
+    below = [published_tables.render(paper, kind) for paper in papers]
     keys = [key.strip() for key in columns.split(",")] if columns else DEFAULT_COLUMNS
     result = comparison(
-        load(study, tracking_uri), keys, bitrate=bitrate, allow_rate_mismatch=allow_rate_mismatch
+        load(study, tracking_uri),
+        keys,
+        bitrate=bitrate,
+        allow_rate_mismatch=allow_rate_mismatch,
+        intervals=intervals,
     )
     if format == "console" and output is None:
         print_table(result)
         for paper in papers:
             published_tables.show(paper)
         return
-    text = "\n".join([render(result, format), *(published_tables.markdown(paper) for paper in papers)])
+    text = "\n".join([render(result, format), *below])
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -60,47 +65,65 @@ def figures(
     study: Annotated[str, typer.Argument(help="name of the study")],
     output: Annotated[Path, typer.Option(help="folder to write to")] = Path("figures"),
     style: StyleOption = "paper",
-    formats: Annotated[str, typer.Option(help="comma-separated: pdf, svg, png")] = "pdf,svg,png",
+    formats: Annotated[
+        str, typer.Option(help="comma-separated: pdf, svg, png; gif, mp4 (with ffmpeg) of animations")
+    ] = "pdf,svg,png,gif,mp4",
     tracking_uri: StoreOption = None,
 ) -> None:
     """Write every figure that a study has the data for, and beside each the CSV that it shows."""
+    from analysis.drawing import cores, prepare, write_all
+
+    prepare()
     from analysis import load
-    from analysis.figures import write_all
 
     kinds = [kind.strip() for kind in formats.split(",")]
-    for path in write_all(load(study, tracking_uri), output, style_name=style, formats=kinds):
+    results = load(study, tracking_uri)
+    for path in write_all(results, output, style_name=style, formats=kinds, processes=cores()):
         typer.echo(path)
 
 
 def voronoi(
     quantizer: Annotated[
-        str, typer.Argument(help="q2d2-hex, q2d2-rect or q2d2-rhombic (also with -released)")
+        str,
+        typer.Argument(
+            help="q2d2-hex, q2d2-rect, q2d2-rhombic (also with -released), fsq, a lattice such as A3* or E8, "
+            "or `tilings` for the three at one rate"
+        ),
     ],
     levels: Annotated[list[int] | None, typer.Argument(help="x and y of each pair of channels")] = None,
     more_levels: Annotated[
         str | None, typer.Option("--levels", help="the same, comma-separated: 7,7")
     ] = None,
+    bits: Annotated[float, typer.Option(help="of a pair of channels, for `tilings`")] = 6.0,
     output: Annotated[Path, typer.Option(help="file to write; its suffix says the format")] = Path(
         "voronoi.svg"
     ),
     span: Annotated[str, typer.Option("--range", help="what tanh spans: cell or edge")] = "cell",
     style: StyleOption = "paper",
 ) -> None:
-    """Draw the Voronoi cells of a grid, without a study."""
-    from analysis import geometry
+    """Draw the cells of grids or of a lattice, without a study."""
+    from analysis import geometry, lattice_cells
     from analysis.style import save
     from analysis.style import style as styled
     from analysis.voronoi import voronoi_figure
+    from quantizers.lattices import DIMENSIONS
 
     given = (more_levels or "").replace(",", " ").split()
     if wrong := [part for part in given if not part.isdigit()]:
         raise typer.BadParameter(f"{wrong[0]!r} is not a number of levels", param_hint="--levels")
     numbers = [int(part) for part in given] + list(levels or [])
-    grids = geometry.planar_grids(quantizer, numbers)
     if quantizer.endswith("-released"):
         span = "released"
     with styled(style) as scale:
-        figure = voronoi_figure(grids, title=quantizer, reach=geometry.reach(grids, span), scale=scale)
+        if quantizer == "tilings":
+            three = geometry.tilings(bits)
+            title = f"The three tilings at {bits:g} bits a pair"
+            figure = voronoi_figure(three, title=title, reach=geometry.reach(three, span), scale=scale)
+        elif quantizer in DIMENSIONS:
+            figure = lattice_cells.lattice_figure(quantizer, scale)
+        else:
+            grids = geometry.grids_of_levels(quantizer, numbers)
+            figure = voronoi_figure(grids, title=quantizer, reach=geometry.reach(grids, span), scale=scale)
         typer.echo(f"wrote {save(figure, output.with_suffix(''), [output.suffix.lstrip('.') or 'svg'])[0]}")
 
 
@@ -110,8 +133,45 @@ def report(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Write a static report with tables, figures and listening; it opens from disk without a network."""
+    from analysis.drawing import cores, prepare
+
+    prepare()
     from analysis import load
     from analysis.report import write_report
 
     folder = output or Path(f"report-{study}")
-    typer.echo(f"wrote {write_report(load(study, tracking_uri), folder)}")
+    typer.echo(f"wrote {write_report(load(study, tracking_uri), folder, processes=cores())}")
+
+
+def power(
+    study: Annotated[str, typer.Argument(help="name of a study with two seeds or more")],
+    effect: Annotated[float, typer.Option(help="difference to be shown, in the metric's unit")],
+    metric: Annotated[str, typer.Option(help="a metric of the study")] = "pesq",
+    power: Annotated[float, typer.Option(help="wanted probability of showing it", min=0.5, max=0.999)] = 0.8,
+    tracking_uri: StoreOption = None,
+) -> None:
+    """How many seeds and utterances would show a difference of a given size, judged by a study's scores."""
+    from analysis import load
+    from analysis.figures import coded_labels
+    from analysis.power import power_frame, print_power
+
+    results = load(study, tracking_uri)
+    print_power(
+        power_frame(results, metric, effect, coded_labels(results), wanted=power), metric, effect, power
+    )
+
+
+def paper(
+    study: Annotated[str, typer.Argument(help="name of the study")],
+    output: Annotated[Path | None, typer.Option(help="folder to write to; default paper-STUDY")] = None,
+    tracking_uri: StoreOption = None,
+) -> None:
+    """Write all tables and figures, a main.tex that includes them, and provenance.json."""
+    from analysis.drawing import cores, prepare
+
+    prepare()
+    from analysis import load
+    from analysis.paper import write_paper
+
+    folder = output or Path(f"paper-{study}")
+    typer.echo(f"wrote {write_paper(load(study, tracking_uri), folder, processes=cores())}")

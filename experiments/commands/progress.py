@@ -18,6 +18,8 @@ from experiments.reference_runs import ReferenceRun
 from experiments.runs import Run
 from experiments.worker import Update
 
+_SAID = ("failed", "diverged", "stopped", "elsewhere", "warning")  # stages that are told as lines
+
 
 class RunProgress:
     """Shows what the workers tell."""
@@ -72,7 +74,7 @@ class RunProgress:
         label = self._labels.get(update.key, "")
         if update.outcome:
             self._finish(update, label)
-        elif not label or update.stage.partition(":")[0] in ("failed", "diverged", "stopped"):
+        elif not label or update.stage.partition(":")[0] in _SAID:
             self._console.print(f"[yellow]{label or 'note'}[/]: {escape(update.stage)}")
         elif self._console.is_terminal:
             self._bar(update, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,15 @@ def run(
     directory: Annotated[Path, typer.Option("--runs", help="folder for weights and states")] = Path("runs"),
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default one a core")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")] = "auto",
+    executor: Annotated[str, typer.Option(help="local (processes) or ray (tasks on a cluster)")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="ray: address of the cluster; default a new one on this machine")
+    ] = None,
+    run_cpus: Annotated[float, typer.Option(min=0, help="ray: CPUs that each run takes")] = 1,
+    run_gpus: Annotated[float, typer.Option(min=0, help="ray: GPUs that each run takes")] = 0,
     retry: Annotated[bool, typer.Option("--retry", help="train failed and diverged runs again")] = False,
+    force: Annotated[bool, typer.Option("--force", help="train all runs again, finished ones too")] = False,
+    figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow store; default MLFLOW_TRACKING_URI, or ./mlflow.db")
     ] = None,
@@ -37,55 +46,73 @@ def run(
     """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
     from rich.console import Console
 
-    from experiments import runner, runs, tracking
+    from experiments import executors, runner, runs, tracking
     from experiments import study as studies
     from experiments.commands.progress import RunProgress
     from experiments.data import progress_bar
 
     console = Console(stderr=True, highlight=False)
-    overrides = [*(set_ or []), *([f"data.corpus={data}"] if data is not None else [])]
-    asked = studies.load(study, overrides)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop what they started with it
+    asked = studies.load(study, override_list(set_, data))
+    where = executors.create(executor, workers=workers, address=address, cpus=run_cpus, gpus=run_gpus)
     console.print(f"[bold]{asked.name}[/]: {asked.question}")
     _check_rates(asked, console)
     with progress_bar() as preparing:
-        corpus = runner.identify(asked.data.corpus, runs.sample_rate(asked), preparing)
+        corpora = {each: runner.identify(*each, preparing) for each in runs.corpora(asked)}
     with RunProgress(console) as progress:
         summary, store = runner.run_study(
             asked,
-            corpus,
+            corpora,
             uri=tracking.store_uri(tracking_uri),
             directory=directory,
-            workers=workers or runner.default_workers(),
-            device=_device(device),
+            executor=where,
+            device=chosen_device(device) if executor == "local" else device,
             retry=retry,
+            force=force,
             announce=progress.announce,
             show=progress.show,
         )
     if summary.finished:
-        _report(summary, store, asked, output, console)
+        _report(summary, store, asked, output, figures, console)
+    counts = ", ".join(f"{number} {_SAID.get(name, name)}" for name, number in summary.counts().items())
+    total = len(summary.runs)
+    console.print(f"{total} run{'s' if total > 1 else ''}: {counts}", soft_wrap=True)
     if summary.stopped:
         console.print("[yellow]not finished[/]; the same command goes on from where it stopped")
         raise typer.Exit(130)
     if not summary.complete:
-        broken = len(summary.runs) - len(summary.finished)
-        console.print(f"[red]{broken} of {len(summary.runs)} runs failed[/]; see the table and error.txt")
+        broken = total - len(summary.finished)
+        console.print(f"[red]{broken} of {total} runs failed[/]; see the table and error.txt")
         raise typer.Exit(1)
+
+
+# What became of runs, in words, where the status does not say it.
+_SAID = {"elsewhere": "left to others", "lost": "killed"}
+
+
+def override_list(values: list[str] | None, corpus: str | None) -> list[str]:
+    """The overrides of `--set` and `--data`."""
+    return [*(values or []), *([f"data={corpus}"] if corpus is not None else [])]
 
 
 def _check_rates(study: Study, console: Console) -> None:
     """A comparison is at one rate, or says that it is not."""
     from experiments import runs
 
-    rates = runs.rates(study)
-    off = runs.mismatched(rates)
-    for rate in off:
+    then = (
+        "the study allows it, and captions say so"
+        if study.allow_rate_mismatch
+        else "it is set apart in tables"
+    )
+    for rate in runs.mismatched(runs.rates(study)):
         console.print(
             f"[yellow]rate mismatch[/]: {rate.label} spends {rate.bits_per_frame:.2f} bits a frame, "
-            f"{rate.bitrate / 1000:.3f} kbit/s, more than 2 % off the others: it is set apart in tables"
+            f"{rate.bitrate / 1000:.3f} kbit/s, more than 2 % off the others: {then}"
         )
 
 
-def _device(name: str) -> str:
+def chosen_device(name: str) -> str:
+    """The device that `name` means here. Raises BadParameter where there is no such device."""
     import torch
 
     if name != "auto":
@@ -98,14 +125,14 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _report(summary: Summary, store: Store, study: Study, output: Path, console: Console) -> None:
+def _report(
+    summary: Summary, store: Store, study: Study, output: Path, figures: bool, console: Console
+) -> None:
     from analysis import load
-    from analysis.figures import write_all
     from analysis.renderers import print_table, render
     from analysis.tables import comparison
 
-    hashes = [run.hash for run in summary.runs] + [run.hash for run in summary.references]
-    results = load(study.name, store.uri, run_hashes=hashes)
+    results = load(study.name, store.uri, parent=summary.parent_id)
     table = comparison(results, allow_rate_mismatch=study.allow_rate_mismatch)
     folder = output / study.name
     (folder / "tables").mkdir(parents=True, exist_ok=True)
@@ -113,14 +140,17 @@ def _report(summary: Summary, store: Store, study: Study, output: Path, console:
         path = folder / "tables" / f"comparison.{suffix}"
         path.write_text(render(table, kind), encoding="utf-8")
     print_table(table)
-    if summary.outcomes or not (folder / "figures").exists():
-        with console.status("drawing figures"):
-            write_all(results, folder / "figures", formats=("png", "svg"))
-        store.log_files(summary.parent_id, folder / "tables", "tables")
-        store.log_files(summary.parent_id, folder / "figures", "figures")
-    drawn = sorted(path.name for path in (folder / "figures").glob("voronoi-*.png"))
+    store.log_files(summary.parent_id, folder / "tables", "tables")
     console.print(f"\ntables   {folder / 'tables'}/comparison.md, .csv, .tex", soft_wrap=True)
-    console.print(f"figures  {folder / 'figures'}/ ({', '.join(drawn)}, and others)", soft_wrap=True)
+    if figures:
+        if summary.outcomes or not (folder / "figures").exists():
+            from analysis.drawing import cores, write_all
+
+            with console.status("drawing figures"):
+                write_all(results, folder / "figures", formats=("png", "svg"), processes=cores())
+            store.log_files(summary.parent_id, folder / "figures", "figures")
+        drawn = sorted(path.name for path in (folder / "figures").glob("voronoi-*.png"))
+        console.print(f"figures  {folder / 'figures'}/ ({', '.join(drawn)}, and others)", soft_wrap=True)
     console.print(f"weights  {summary.directory}/")
     console.print(f"tracking {store.uri}; look at it with:")
     console.print(f"         mlflow ui --backend-store-uri {shlex.quote(store.uri)}", soft_wrap=True)

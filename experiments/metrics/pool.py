@@ -10,21 +10,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
+from experiments import child_processes
 from experiments.metrics.scoring import Score, Task, failures, score_utterance
 
 CRASHED = "backend error: the worker process died"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _PRELOADED = {
     "pesq": ("pesq",),
     "pystoi": ("pystoi",),
@@ -122,39 +119,8 @@ def _preload(modules: Iterable[str]) -> None:
 
 def _executor(workers: int) -> ProcessPoolExecutor:
     context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    with _single_threaded():
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=child_processes.become_worker)
+    with child_processes.environment():
         for future in [pool.submit(os.getpid) for _ in range(workers)]:
             future.result()
     return pool
-
-
-@contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
-    """One thread a process for what starts inside: numerical libraries read these when they are loaded."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    # Ctrl-C goes to the whole process group; the parent decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

@@ -34,9 +34,13 @@ class FakeRun:
     failed: dict[str, str] = field(default_factory=dict)  # utterance -> reason, for pesq
     histograms: list[np.ndarray] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
+    pair_histograms: list[np.ndarray] = field(default_factory=list)
+    slices: dict[str, np.ndarray] = field(default_factory=dict)
+    snapshots: dict[str, np.ndarray] = field(default_factory=dict)
     utterances: int = 12
     backend: str = "backend 1.0"  # that scored
     audio: float | None = None  # level of the noise in the reconstruction
+    seconds: int = 1  # of audio
 
 
 def scores(run: FakeRun) -> pd.DataFrame:
@@ -96,7 +100,13 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
         local.mkdir()
         scores(run).assign(backend=run.backend).to_parquet(local / "utterances.parquet")
         if run.histograms:
-            np.savez(local / "histograms.npz", **{f"factor_{i}": h for i, h in enumerate(run.histograms)})
+            counts = {f"factor_{i}": h for i, h in enumerate(run.histograms)}
+            counts |= {f"pair_{i}": h for i, h in enumerate(run.pair_histograms)}
+            np.savez(local / "histograms.npz", **counts)
+        if run.slices:
+            np.savez(local / "slices.npz", **run.slices)
+        if run.snapshots:
+            np.savez(local / "snapshots.npz", **run.snapshots)
         if run.latents:
             np.savez(local / "latents.npz", **{f"pair_{i}": x for i, x in enumerate(run.latents)})
         if run.audio is not None:
@@ -110,9 +120,10 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
 def write_audio(folder: Path, run: FakeRun, rate: int = 16_000) -> None:
     folder.mkdir()
     for number, name in enumerate(("utt00", "utt01", "utt02")):
-        time = np.arange(rate) / rate
-        sweep = np.sin(2 * np.pi * (200 + 900 * number) * time * (1 + time)) * np.hanning(rate) * 0.5
-        noise = np.random.default_rng(len(run.label)).normal(size=rate) * (run.audio or 0.0)
+        length = rate * run.seconds
+        time = np.arange(length) / length
+        sweep = np.sin(2 * np.pi * (200 + 900 * number) * time * (1 + time)) * np.hanning(length) * 0.5
+        noise = np.random.default_rng(len(run.label)).normal(size=length) * (run.audio or 0.0)
         soundfile.write(folder / f"{name}.reference.flac", sweep, rate)
         soundfile.write(folder / f"{name}.reconstruction.flac", np.clip(sweep + noise, -1, 1), rate)
 
@@ -226,9 +237,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
+def codebook_slice(codes: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """What a run logs of a codebook in four dimensions."""
+    book, latents = generator.normal(size=(codes, 4)), generator.normal(size=(300, 4))
+    distances = (book[:, 2:] ** 2).sum(axis=1)
+    found = {
+        "points": book[:, :2],
+        "distances": distances,
+        "latents": latents[:, :2],
+        "explained": [0.3, 0.25],
+    }
+    return {f"{name}_0": np.asarray(values) for name, values in found.items()}
+
+
 def full_study() -> list[FakeRun]:
     """Four quantizers at three rates with three seeds, everything logged."""
     strength = {"vq": -0.5, "fsq": 0.0, "q2d2-hex": 0.3, "q2d2-rect": 0.05}
+    trainings = np.random.default_rng(1)  # apart, so that what else is drawn changes no comparison
     runs = [FakeRun("none", bits=0.0, effect=2.0, seed=seed, audio=0.001) for seed in range(3)]
     for name, effect in strength.items():
         for level, bits in ((5, 13.4), (7, 16.47), (9, 18.8)):
@@ -238,23 +263,36 @@ def full_study() -> list[FakeRun]:
                 planar = name.startswith("q2d2")
                 tokens = generator.normal(size=(2000, 3)) * size / 5 + size / 2
                 codes = tokens.round().clip(0, size - 1).astype(int)
+                points = [np.tanh(generator.normal(size=(500, 2))) * level / 2 for _ in range(3)]
+                joint = np.floor(np.tanh(generator.normal(size=(800, 2))) * level / 2 + level / 2).astype(int)
                 runs.append(
                     FakeRun(
                         f"{name} {bits} bit",
                         quantizer=name,
                         bits=bits,
                         seed=seed,
-                        effect=effect + 0.3 * (bits - 13) + 0.15 * generator.normal(),
+                        effect=effect + 0.3 * (bits - 13) + 0.07 * trainings.normal(),
                         audio=0.02 / level,
-                        params={"quantizer.config.levels": str([level] * 6)} if planar else {},
+                        params={"quantizer.config.levels": str([level] * 6)} if name != "vq" else {},
                         metrics={
                             "cost/real_time_factor": 0.01 + 0.002 * abs(effect),
                             "usage/used_fraction": 1.0 if planar else 0.9 - level / 20,
                         },
                         histograms=[np.bincount(column, minlength=size) for column in codes.T],
-                        latents=[np.tanh(generator.normal(size=(500, 2))) * level / 2 for _ in range(3)]
-                        if planar
+                        latents=points if name != "vq" else [],
+                        pair_histograms=[np.bincount(joint @ [level, 1], minlength=level**2)] * 3
+                        if name == "fsq"
                         else [],
+                        slices=codebook_slice(size, generator) if name == "vq" else {},
+                        snapshots={
+                            "steps": np.array([0, 10, 40, 90]),
+                            **{
+                                f"pair_{i}": np.stack([x * k for k in (0.1, 0.4, 0.8, 1)])
+                                for i, x in enumerate(points)
+                            },
+                        }
+                        if name != "vq"
+                        else {},
                     )
                 )
     return runs

@@ -1,3 +1,5 @@
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -5,27 +7,34 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from analysis import figures, load
+from analysis import drawing, figures, load
+from analysis.drawing import write_all
 from analysis.estimates import series, summary
 from analysis.learning import curves
-from analysis.rate_distortion import has_curves
+from analysis.rate_distortion import has_curves, rate_distortion_figure
 from analysis.results import Results
 from analysis.spectrograms import decibels
-from analysis.style import STYLES, appearance, style
+from analysis.style import _KNOWN, appearance, save, style
 from analysis.trade_offs import pareto
-from analysis.utilisation import ranks, sizes
+from analysis.utilisation import ranks, sizes, use_histogram
 
-QUICK = [make for make in figures.FIGURES if make is not figures.voronoi]
+SLOW = (figures.voronoi, figures.voronoi_slices, figures.voronoi_training)
+QUICK = [make for make in figures.FIGURES if make not in SLOW]
 NAMES = [
+    "voronoi-tilings",
     "rate-distortion",
     "bd-rates",
     "learning-curves",
     "code-ranks",
+    "code-histograms",
     "utilisation",
     "cost",
     "utterances-pesq",
     "differences",
+    "differences-at-2.47-kbit",
+    "differences-at-2.82-kbit",
     "ranks-pesq",
     "spectrograms",
 ]
@@ -38,18 +47,45 @@ def results(full: Any) -> Results:
 
 def test_every_figure_is_written_with_its_data(results: Results, tmp_path: Path) -> None:
     only = [make.__name__ for make in QUICK]
-    written = figures.write_all(results, tmp_path / "a", formats=["svg"], only=only)
+    written = write_all(results, tmp_path / "a", formats=["svg"], only=only)
     assert [path.name for path in written] == [f"{name}.{kind}" for name in NAMES for kind in ("svg", "csv")]
-    again = figures.write_all(load("full", results.tracking_uri), tmp_path / "b", formats=["svg"], only=only)
-    for first, second in zip(written, again, strict=True):
-        assert first.read_bytes() == second.read_bytes(), first.name
     for path in written:
         if path.suffix == ".csv":
             assert len(pd.read_csv(path)) > 0
 
 
+def test_a_figure_that_fails_is_not_passed_over(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(results: Results, scale: float) -> Any:
+        raise IndexError("no such panel")
+
+    monkeypatch.setattr(drawing, "FIGURES", (broken, figures.utilisation))
+    with pytest.raises(IndexError, match="no such panel"):
+        write_all(results, tmp_path, formats=["svg"])
+
+
+def test_letters_that_the_small_font_lacks_are_drawn_all_the_same(tmp_path: Path) -> None:
+    with style("paper"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # a letter that no font has is a warning
+        figure = Figure()
+        figure.text(0.1, 0.5, "fsq — 2.1 kbit/s ± 1, Жуковский")
+        (path,) = save(figure, tmp_path / "letters", ["pdf"])
+    found = set(re.findall(rb"/BaseFont /[A-Z]+\+(\S+)", path.read_bytes()))
+    assert found == {b"DejaVuSansLabels-Regular", b"DejaVuSans"}
+
+
+def test_several_processes_write_the_same_bytes(results: Results, tmp_path: Path) -> None:
+    only = ["voronoi_tilings", "rate_distortion", "code_ranks", "critical_differences"]
+    mine = write_all(results, tmp_path / "a", formats=["svg", "pdf"], only=only)
+    theirs = write_all(results, tmp_path / "b", formats=["svg", "pdf"], only=only, processes=2)
+    assert [path.name for path in mine] == [path.name for path in theirs]
+    for path in mine:
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
 @pytest.mark.parametrize("make", QUICK, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("name", list(STYLES))
+@pytest.mark.parametrize("name", ["paper", "talk"])  # the smallest and the largest type
 def test_nothing_leaves_the_page(results: Results, make: Any, name: str) -> None:
     with style(name) as scale:
         for drawn in make(results, scale):
@@ -66,10 +102,54 @@ def test_nothing_leaves_the_page(results: Results, make: Any, name: str) -> None
 
 def test_voronoi_figures_of_a_study(results: Results, tmp_path: Path) -> None:
     drawn = list(figures.voronoi(results))
-    assert [item.name for item in drawn][:2] == ["voronoi-q2d2-hex-13.4-bit", "voronoi-q2d2-hex-16.47-bit"]
-    assert len(drawn) == 6
+    names = [item.name for item in drawn]
+    assert names[:4] == [
+        f"voronoi-{n}" for n in ("fsq-13.4-bit", "fsq-16.47-bit", "fsq-18.8-bit", "q2d2-hex-13.4-bit")
+    ]
+    assert len(drawn) == 9
+    drawn = [item for item in drawn if "hex" in item.name]
     run = results.finished.set_index("label").loc["q2d2-hex 13.4 bit"].iloc[0]
     assert drawn[0].data["count"].sum() == sum(h.sum() for h in results.histograms(run["run_id"]))
+
+
+def test_slices_and_movements_of_a_study(results: Results) -> None:
+    slices = list(figures.voronoi_slices(results))
+    assert [item.name for item in slices] == [f"voronoi-slice-vq-{bits}-bit" for bits in (13.4, 16.47, 18.8)]
+    assert len(slices[0].data) == 25
+    moving = list(figures.voronoi_training(results))
+    names = [f"{name}-13.4-bit" for name in ("fsq", "q2d2-hex", "q2d2-rect")]
+    assert [item.name for item in moving] == [f"voronoi-training-{name}" for name in names]
+    steps = moving[0].data[moving[0].data["pair"] == 0]
+    assert list(steps["step"]) == [0, 10, 40, 90]
+    np.testing.assert_allclose(steps["spread_x"] / steps["spread_x"].iloc[-1], [0.1, 0.4, 0.8, 1])
+
+
+def test_tilings_stand_side_by_side(results: Results) -> None:
+    (drawn,) = figures.voronoi_tilings(results)
+    assert list(drawn.data.groupby("label", sort=False).size()) == [25, 23]
+    assert "2.01 kbit/s" in drawn.figure.get_suptitle()
+
+
+def test_animations_of_a_study(results: Results, tmp_path: Path) -> None:
+    written = write_all(results, tmp_path, formats=["gif"], only=["animations"])
+    assert [path.name for path in written] == [
+        f"voronoi-training-{name}-13.4-bit.gif" for name in ("fsq", "q2d2-hex", "q2d2-rect")
+    ]
+
+
+def test_a_quantizer_looks_the_same_at_every_rate() -> None:
+    for name in ("q2d2-hex-released", "my-own"):
+        assert appearance(f"{name} 12 bit") == appearance(f"{name} 20 bit", name) == appearance(name)
+    assert len({appearance(name) for name in _KNOWN}) == len(_KNOWN)
+
+
+def test_histogram_of_use() -> None:
+    usage = pd.DataFrame({"label": "a", "seed": 0, "factor": 0, "code": range(4), "count": [0, 1, 1, 6]})
+    frame = use_histogram(usage).set_index("use")
+    assert frame["codes"][0.0] == 1
+    assert frame["codes"][0.5] == 2
+    assert frame["codes"][2.0] == 1
+    assert frame["share"].sum() == 1
 
 
 def test_one_rate_has_no_curves(seven: Any, tmp_path: Path) -> None:
@@ -85,6 +165,35 @@ def test_summary_has_one_row_a_label_and_metric(results: Results) -> None:
     assert set(frame["series"]) == {"none", "vq", "fsq", "q2d2-hex", "q2d2-rect"}
     assert (frame["seeds"] == 3).all()
     assert (frame["low"] < frame["mean"]).all()
+
+
+def test_references_have_a_figure_of_their_own(store: Any) -> None:
+    outside = {"reference": "true", "quantizer": "reference:opus"}
+    runs = [store.Run(f"fsq {bits} bit", quantizer="fsq", bits=float(bits)) for bits in (12, 20)]
+    runs += [store.Run(f"opus {rate}", bits=float(rate), tags=outside) for rate in (40, 80)]
+    store.study("beside opus", runs)
+    drawn = {one.name: one for one in figures.rate_distortion(load("beside opus", store.uri))}
+    assert set(drawn) == {"rate-distortion", "rate-distortion-references"}
+    assert set(drawn["rate-distortion"].data["series"]) == {"fsq"}
+    assert set(drawn["rate-distortion-references"].data["series"]) == {"fsq", "opus"}
+
+
+@pytest.mark.parametrize(("ceiling", "drawn"), [(1.5, True), (3.93, False), (0.2, False)])
+def test_a_ceiling_far_off_does_not_press_the_curves_together(
+    results: Results, ceiling: float, drawn: bool
+) -> None:
+    frame = summary(results, ["pesq"])
+    coded = frame["bitrate"] > 0
+    frame.loc[coded, ["mean", "low", "high"]] = [[1.2, 1.0, 1.4]]
+    frame.loc[~coded, "mean"] = ceiling
+    with style("paper"):
+        figure = rate_distortion_figure(frame)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[0] < min(1.0, ceiling if drawn else 1.0)
+    assert axes.get_ylim()[1] < 1.7
+    assert [text.get_text() for text in axes.texts] == (
+        [] if drawn else [f"unquantized {ceiling:.2f} {'↑' if ceiling > 1 else '↓'}"]
+    )
 
 
 @pytest.mark.parametrize(

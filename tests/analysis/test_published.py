@@ -32,3 +32,14 @@ def test_a_table_keeps_its_rows_values_and_marks() -> None:
 def test_a_wrong_name_lists_the_right_ones() -> None:
     with pytest.raises(published_tables.PublishedError, match="did you mean 'wavtokenizer-ljspeech'"):
         published_tables.load("wavtokenizer-ljspech")
+
+
+def test_it_is_rendered_for_documents_but_never_as_data() -> None:
+    table = published_tables.load("wavtokenizer-libritts-test-clean")
+    for kind in ("markdown", "latex", "html"):
+        text = published_tables.render(table, kind)
+        assert published_tables.WARNING in text
+        assert "2.373 V" in text
+    assert "\\toprule" in published_tables.render(table, "latex")
+    with pytest.raises(published_tables.PublishedError, match="never mixed into csv"):
+        published_tables.render(table, "csv")

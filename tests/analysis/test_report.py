@@ -1,7 +1,8 @@
+import json
 import re
 import shutil
-import subprocess
-import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,63 +10,27 @@ import pytest
 
 from analysis import load
 from analysis.answer import answer
+from analysis.captions import CAPTIONS, caption
 from analysis.figures import coded_labels
+from analysis.listening import choose, logged_audio
 from analysis.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-# Runs inside the page, and tells the console what it found.
-PROBE = """
-<script>
-const errors = [];
-window.addEventListener("error", (event) => errors.push(event.message));
-window.addEventListener("unhandledrejection", (event) => console.log("FOUND " + event.reason));
-const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-window.addEventListener("load", async () => {
-  const found = {};
-  const head = [...document.querySelectorAll("thead button")].find((b) => b.textContent.startsWith("PESQ"));
-  const column = head.closest("th").cellIndex;
-  head.click();
-  found.rising = [...document.querySelectorAll("table.comparison tbody")].every((body) => {
-    const rows = [...body.rows].filter((row) => !row.className && row.cells[column]);
-    const values = rows.map((row) => +row.cells[column].dataset.value);
-    return values.every((value, place) => !place || value >= values[place - 1]);
-  });
-  found.sections = document.querySelectorAll("tbody tr:first-child.section").length;
-  const plays = document.querySelectorAll(".play");
-  plays[0].click();
-  await wait(700);
-  plays[2].click();
-  await wait(300);
-  const pressed = (button, place) => button.getAttribute("aria-pressed") === "true" ? place : "";
-  found.pressed = [...plays].map(pressed).join("");
-  found.position = document.querySelector("progress").value > 0;
-  document.getElementById("blind").click();
-  found.names = [...document.querySelectorAll(".clip:first-child .play")].map((b) => b.textContent).join("");
-  document.querySelector(".choice").click();
-  document.getElementById("reveal").click();
-  found.choice = document.getElementById("choices").textContent;
-  found.outside = performance.getEntriesByType("resource").filter((e) => !e.name.startsWith("file:")).length;
-  found.images = [...document.images].every((image) => { image.loading = "eager"; return true; });
-  await Promise.all([...document.images].map((image) => image.decode().catch(() => errors.push(image.src))));
-  found.errors = errors;
-  console.log("FOUND" + JSON.stringify(found));
-});
-</script>
-"""
+CHROMEDRIVER = shutil.which("chromedriver")
+HOSTILE = "<script>alert(1)</script> \"q\" 'a'"
 
 
 @pytest.fixture(scope="module")
 def report(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    hostile = "<script>alert(1)</script>"
     runs = [
-        store.Run("none", bits=0.0, effect=2.0, audio=0.001),
-        store.Run("fsq", audio=0.02),
-        store.Run(hostile, effect=0.5, audio=0.01),
-        store.Run("vq", effect=-0.5, audio=0.03),
+        store.Run("none", bits=0.0, effect=2.0, audio=0.001, seconds=4),
+        store.Run("fsq", audio=0.02, seconds=4),
+        store.Run(HOSTILE, effect=0.5, audio=0.01, seconds=4),
+        store.Run("vq", effect=-0.5, audio=0.03, seconds=4),
         store.Run("rvq", status="failed", reason="a & b <i>"),
     ]
-    store.study("report", runs)
+    parent = store.study("report", runs)
+    store.client.log_param(parent, "question", "Is <b>this</b> a question? </script>")
     return write_report(load("report", store.uri), tmp_path_factory.mktemp("report"))
 
 
@@ -73,6 +38,8 @@ def test_names_are_escaped(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "Is &lt;b&gt;this&lt;/b&gt; a question? &lt;/script&gt;" in text
+    assert text.count("</script>") == 2  # the data and the page's own
     assert "a &amp; b &lt;i&gt;" in text
 
 
@@ -103,41 +70,216 @@ def test_answer_says_what_statistics_say(full: Any, seven: Any) -> None:
         "At 2.82 kbit/s on demo (synthetic speech), q2d2-hex 18.8 bit has the best PESQ"
     )
     assert "can't be told from" in sentences[0]
+    assert sentences[-2].startswith("Over 3 rates, 3 seeds, q2d2-hex has the best average rank by PESQ")
+    bits = (
+        r"At equal PESQ, q2d2-hex needs \d+ % fewer bits than vq \(BD-rate -\d+ % \[-\d+, ([+-]\d+)\](.*)\)\."
+    )
+    found = re.fullmatch(bits, sentences[-1])
+    assert found is not None, sentences[-1]
+    assert found[2] == (", which may be none" if found[1].startswith("+") else "")
+    apart = answer(results, ["vq 13.4 bit", "vq 18.8 bit"])
+    assert apart[0].startswith("At 2.01 to 2.82 kbit/s on demo")
     once = load("seven", seven.uri)
     assert "trained once" in answer(once, coded_labels(once))[-1]
     assert "nothing to compare" in answer(once, ["fsq"])[0]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_in_a_browser(report: Path, tmp_path: Path) -> None:
-    probe = report.with_name("probe.html")
-    probe.write_text(report.read_text(encoding="utf-8").replace("<body>", "<body>" + PROBE), encoding="utf-8")
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--autoplay-policy=no-user-gesture-required",
-        "--remote-debugging-port=0",  # keeps it running
-        "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path}",
-        probe.as_uri(),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as browser:
-        deadline = threading.Timer(90, browser.kill)
-        deadline.start()
-        assert browser.stderr is not None
-        found = next((line for line in browser.stderr if "FOUND" in line), "the page said nothing")
-        deadline.cancel()
-        browser.kill()
-    for part in (
-        '"rising":true',
-        '"sections":3',
-        '"pressed":"2"',
-        '"position":true',
-        '"names":"referenceABCD"',
-        '"choice":"Preferred: utt00: ',
-        '"outside":0',
-        '"errors":[]',
+def test_best_worst_and_most_different_utterances_are_chosen(store: Any) -> None:
+    runs = [store.Run("vq", audio=0.1), store.Run("fsq", audio=0.1), store.Run("rvq")]
+    store.study("chosen", runs)
+    results = load("chosen", store.uri)
+    logged = logged_audio(results, ["vq", "fsq", "rvq"])
+    assert set(logged) == {"vq", "fsq"}  # nothing was logged for rvq
+    found = choose(results, ["vq", "fsq"], logged)
+    scores = results.utterances[results.utterances["metric"] == "pesq"]
+    scores = scores[scores["utterance"].isin(["utt00", "utt01", "utt02"]) & (scores["label"] != "rvq")]
+    table = scores.pivot_table(index="utterance", columns="label", values="value")
+    best, worst = table.mean(axis=1).idxmax(), table.mean(axis=1).idxmin()
+    apart = (table["vq"] - table["fsq"]).abs().idxmax()
+    reasons = {one.utterance: one.why.lower() for one in found}
+    assert "best" in reasons[best]
+    assert "worst" in reasons[worst]
+    assert "most different" in reasons[apart]
+    assert set(reasons) == {best, worst, apart}
+
+
+def test_captions_go_by_the_longest_beginning() -> None:
+    assert caption("voronoi-slice-vq") == CAPTIONS["voronoi-slice"]
+    assert caption("voronoi-q2d2-hex") == CAPTIONS["voronoi"]
+    assert caption("something-new") == "something new."
+
+
+@pytest.fixture(scope="module")
+def browser(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The report in headless Chromium."""
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("needs Chromium and chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync", "mute-audio"),
+        "autoplay-policy=no-user-gesture-required",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
     ):
-        assert part in found, found
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    try:
+        driver.set_window_size(1280, 900)
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    """The report, freshly loaded; afterwards the console must have no errors."""
+    browser.get(report.as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.get(report.as_uri())
+    yield browser
+    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+
+
+def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def test_it_asks_nothing_of_a_network(page: Any) -> None:
+    entries = page.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    assert all(name.startswith(("file:", "data:")) for name in entries), entries
+    blocked = page.execute_async_script(
+        "const done = arguments[0];"
+        "document.addEventListener('securitypolicyviolation', (e) => done(e.blockedURI), {once: true});"
+        "document.body.append(Object.assign(new Image(), {src: 'https://example.invalid/x.png'}));"
+    )
+    assert blocked.startswith("https://example.invalid")
+    page.get_log("browser")  # it told of the image
+
+
+def test_pictures_and_audio_load(page: Any) -> None:
+    page.execute_script("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
+    loaded = "return [...document.images].every((image) => image.complete && image.naturalWidth > 0)"
+    until(lambda: page.execute_script(loaded))
+    ready = "return [...document.querySelectorAll('audio')].map((a) => a.readyState >= 1 && a.duration)"
+    durations = until(lambda: all(found := page.execute_script(ready)) and found)
+    assert durations == pytest.approx([4.0] * len(durations))
+    assert len(durations) == 5 * len(page.find_elements("css selector", ".clip"))
+
+
+def test_columns_sort_from_the_keyboard(page: Any) -> None:
+    head = next(
+        button
+        for button in page.find_elements("css selector", "thead button")
+        if button.text.startswith("PESQ")
+    )
+    column = page.execute_script("return arguments[0].closest('th').cellIndex", head)
+
+    def sections() -> list[list[float]]:
+        return page.execute_script(
+            "return [...document.querySelectorAll('table.comparison tbody')].map((body) => [...body.rows]"
+            ".filter((row) => !row.className && row.cells[arguments[0]])"
+            ".map((row) => +row.cells[arguments[0]].dataset.value))",
+            column,
+        )
+
+    before = sections()
+    head.send_keys("\ue007")  # Enter
+    assert sections() == [sorted(values) for values in before]
+    head.send_keys(" ")
+    assert sections() == [sorted(values, reverse=True) for values in before]
+    assert page.execute_script("return arguments[0].closest('th').ariaSort", head) == "descending"
+    first = "return document.querySelectorAll('tbody tr:first-child.section').length"
+    assert page.execute_script(first) == len(before)
+
+
+def test_systems_play_and_switch_at_the_same_position(page: Any) -> None:
+    plays = page.find_elements("css selector", ".clip:first-child .play")
+    assert [play.text for play in plays] == ["reference", "none", "fsq", HOSTILE, "vq"]
+    state = (
+        "return [...document.querySelectorAll('audio')].map((a, n) => [n, a.currentTime, a.paused])"
+        ".filter(([n, time, paused]) => !paused)"
+    )
+    plays[0].click()
+    ((_, position, _),) = until(lambda: [one for one in page.execute_script(state) if one[1] > 0.2])
+    plays[2].click()
+    ((number, after, _),) = until(lambda: page.execute_script(state))
+    assert number == 2
+    assert after >= position
+    assert [play.get_attribute("aria-pressed") for play in plays] == [
+        "false",
+        "false",
+        "true",
+        "false",
+        "false",
+    ]
+    moved = "return document.querySelector('.needle').style.left"
+    until(lambda: page.execute_script(moved).startswith("calc("))
+    page.find_element("css selector", "body").send_keys("4")
+    until(lambda: [one[0] for one in page.execute_script(state)] == [3])
+    page.find_element("css selector", "h1").click()
+    page.execute_script("document.activeElement.blur()")
+    page.find_element("css selector", "body").send_keys(" ")
+    until(lambda: page.execute_script(state) == [])
+
+
+def test_blind_trials_hide_names_and_keep_choices(page: Any, report: Path, tmp_path: Path) -> None:
+    page.find_element("id", "blind").click()
+    shown = page.find_element("id", "listening").text
+    assert not any(name in shown for name in ("fsq", "vq", "script"))
+    assert not page.find_element("id", "clips").is_displayed()
+    clips = json.loads(page.execute_script("return document.getElementById('data').textContent"))
+    assert f"0 chosen, {3 * len(clips)} to go" in shown
+    page.find_element("css selector", "#trial .play:nth-child(2)").click()
+    until(
+        lambda: page.execute_script(
+            "return [...document.querySelectorAll('audio')].some((a) => a.currentTime)"
+        )
+    )
+    page.find_element("css selector", ".choice").click()
+    page.find_element("css selector", ".choice:nth-child(3)").click()
+    assert f"2 chosen, {3 * len(clips) - 2} to go" in page.find_element("id", "count").text
+    page.find_element("id", "reveal").click()
+    assert "system" in page.find_element("id", "results").text
+    page.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.find_element("id", "export").click()
+    until(lambda: (tmp_path / "choices.json").exists())
+    choices = json.loads((tmp_path / "choices.json").read_text(encoding="utf-8"))["choices"]
+    assert choices[0]["chosen"] == choices[0]["a"]
+    assert choices[1]["chosen"] is None
+    assert {choice["a"] for choice in choices} <= {"fsq", "vq", HOSTILE}
+    page.get(report.as_uri())  # they outlast the page
+    page.find_element("id", "blind").click()
+    assert "2 chosen" in page.find_element("id", "count").text
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        page.find_element("id", "blind").click()
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dark_mode(page: Any) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    colours = (
+        "const style = getComputedStyle(document.querySelector('tbody th[scope=row]'));"
+        "return [style.backgroundColor, style.color].map((c) => c.match(/\\d+/g).slice(0, 3).map(Number))"
+    )
+    back, text = page.execute_script(colours)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert max(back) < 60
+    assert min(text) > 200

@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from analysis import ResultsError, load
 from analysis.results import RUN_COLUMNS
+from experiments.tracking import rows
 
 
 def test_runs_are_tidy(seven: Any) -> None:
@@ -65,10 +68,23 @@ def test_the_latest_parent_counts(store: Any) -> None:
 def test_the_parent_lists_runs_that_it_reuses(store: Any) -> None:
     first = store.study("reuse", [store.Run("vq"), store.Run("fsq")])
     second = store.study("reuse", [store.Run("q2d2-hex")])
-    for parent, hashes in ((first, "vq-0-17.0 fsq-0-17.0"), (second, "vq-0-17.0 q2d2-hex-0-17.0")):
-        store.client.set_tag(parent, "codecbench.run_hashes", hashes)
+    for parent, labels in ((first, ("vq", "fsq")), (second, ("vq", "q2d2-hex"))):
+        for key, value in rows({f"{label}-0-17.0": label for label in labels}).items():
+            store.client.set_tag(parent, key, value)
     assert list(load("reuse", store.uri).runs["label"]) == ["vq", "q2d2-hex"]
     assert list(load("reuse", store.uri, parent=first).runs["label"]) == ["vq", "fsq"]
+
+
+def test_runs_of_other_studies_are_found_by_identity_and_bear_the_label_here(store: Any) -> None:
+    store.study("lender", [store.Run("vq", bits=9), store.Run("fsq", bits=9, status="failed")])
+    parent = store.study("borrower", [store.Run("q2d2-hex", bits=9)])
+    labels = {"fsq-0-9": "scalar", "vq-0-9": "a vector", "q2d2-hex-0-9": "planar"}
+    for key, value in rows(labels).items():
+        store.client.set_tag(parent, key, value)
+    found = load("borrower", store.uri).runs
+    assert list(found["label"]) == ["scalar", "a vector", "planar"]
+    assert list(found["status"]) == ["failed", "finished", "finished"]
+    assert list(found["quantizer"]) == ["fsq", "vq", "q2d2-hex"]
 
 
 def test_labels_stand_in_the_order_of_the_study_file(store: Any) -> None:
@@ -93,6 +109,31 @@ def test_a_study_of_none_alone(store: Any) -> None:
 def test_a_finished_run_wins_over_a_later_failed_one(store: Any) -> None:
     store.study("again", [store.Run("fsq"), store.Run("fsq", status="failed", reason="out of memory")])
     assert list(load("again", store.uri).runs["status"]) == ["finished"]
+
+
+@pytest.mark.parametrize("name", ["runs", "utterances", "histories", "usage"])
+def test_documented_columns_are_those_of_the_frames(seven: Any, name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "notebook.md").read_text(encoding="utf-8")
+    section = page.split(f"## results.{name}\n")[1].split("\n## ")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, flags=re.MULTILINE))
+    frame = getattr(load("seven", seven.uri), name)
+    if name == "runs":
+        assert documented == RUN_COLUMNS
+        more = [column for column in frame.columns if column not in documented]
+        assert all(re.match(r"(rate|usage|eval|cost|train|validation|param)/", column) for column in more)
+    else:
+        assert list(documented) == list(frame.columns)
+
+
+def test_audio_goes_by_the_names_of_the_scores(store: Any, tmp_path: Path) -> None:
+    store.study("named", [store.Run("fsq", audio=0.01)])
+    run_id = load("named", store.uri).runs["run_id"].iloc[0]
+    listing = tmp_path / "utterances.json"
+    listing.write_text('{"utt00": "speaker one/utt00.wav"}')
+    store.client.log_artifact(run_id, str(listing), "audio")
+    found = load("named", store.uri).audio(run_id)
+    assert set(found) == {"speaker one/utt00.wav", "utt01", "utt02"}
+    assert set(found["utt01"]) == {"reference", "reconstruction"}
 
 
 def test_unknown_study_suggests(seven: Any) -> None:

@@ -5,15 +5,14 @@ import pytest
 from scipy import stats
 
 from analysis import load
-from analysis.bjontegaard import Curve, bd_rate, bd_rate_interval
-from analysis.comparisons import bd_rates, leaders, pairwise
+from analysis.bjontegaard import Curve, bd_quality, bd_quality_interval, bd_rate, bd_rate_interval
+from analysis.comparisons import bd_rates, leaders, pairwise, ranks_across, scores_of
 from analysis.significance import (
     average_ranks,
     critical_difference,
     hierarchical_bootstrap,
     holm,
     mean_interval,
-    needed_utterances,
     paired_difference,
     spread,
 )
@@ -143,16 +142,6 @@ def test_average_ranks_and_critical_difference() -> None:
     assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), rel=1e-3)
 
 
-def test_needed_utterances() -> None:
-    generator = np.random.default_rng(9)
-    first = np.zeros((1, 4000))
-    second = generator.normal(size=(1, 4000))
-    # Textbook: (1.96 + 0.8416)^2 / 0.5^2 = 31.4 for one standard deviation.
-    assert needed_utterances(first, second, 0.5) == pytest.approx(32, abs=3)
-    shifted = second + np.array([[0.0], [3.0]])
-    assert needed_utterances(np.zeros((2, 4000)), shifted, 0.1) == float("inf")
-
-
 def test_bd_rate_of_shifted_curves() -> None:
     rates = np.array([1000.0, 2000.0, 4000.0, 8000.0])
     quality = np.array([1.0, 2.0, 3.0, 4.0])
@@ -166,19 +155,33 @@ def test_bd_rate_of_shifted_curves() -> None:
     assert np.isnan(bd_rate(rates[:1], quality[:1], rates, quality))
 
 
-def test_bd_rate_interval_covers_the_truth() -> None:
+def test_bd_quality_of_shifted_curves() -> None:
+    rates = np.array([1000.0, 2000.0, 4000.0, 8000.0])
+    quality = np.array([1.0, 3.0, 2.0, 4.0])  # it need not be monotone
+    assert bd_quality(rates, quality, rates, quality + 0.3) == pytest.approx(0.3)
+    # Straight in log-rate: twice the bits are one point, so 20 % fewer bits are log2(0.8) points to the left.
+    straight = np.log2(rates)
+    assert bd_quality(rates, straight, 0.8 * rates, straight) == pytest.approx(-np.log2(0.8))
+    assert np.isnan(bd_quality(rates, quality, 10 * rates, quality))
+    assert np.isnan(bd_quality(rates[:1], quality[:1], rates, quality))
+
+
+def test_bd_intervals_cover_the_truth() -> None:
     rates = np.array([1000.0, 2000.0, 4000.0])
-    covered = 0
-    for trial in range(100):
+    covered = {"rate": 0, "quality": 0}
+    for trial in range(50):
         generator = np.random.default_rng(trial)
         shape = (3, 3, 30)
         utterance = 0.3 * generator.normal(size=(1, 1, 30))
         base = np.array([1.0, 2.0, 3.0])[:, None, None] + utterance
         first = base + 0.1 * generator.normal(size=shape) + 0.03 * generator.normal(size=(3, 3, 1))
         second = base + 0.1 * generator.normal(size=shape) + 0.03 * generator.normal(size=(3, 3, 1))
-        found = bd_rate_interval(Curve(rates, first), Curve(0.9 * rates, second))
-        covered += found.low <= -10 <= found.high
-    assert covered >= 90
+        curves = Curve(rates, first), Curve(0.9 * rates, second)
+        found = bd_rate_interval(*curves)
+        covered["rate"] += found.low <= -10 <= found.high
+        gain = bd_quality_interval(*curves)
+        covered["quality"] += gain.low <= -np.log2(0.9) <= gain.high
+    assert min(covered.values()) >= 45
 
 
 def test_comparisons_of_a_study(full: Any) -> None:
@@ -195,6 +198,50 @@ def test_comparisons_of_a_study(full: Any) -> None:
     assert list(gains["series"]) == ["fsq", "q2d2-hex", "q2d2-rect"]
     assert (gains["anchor"] == "vq").all()
     assert (gains["bd_rate"] < 0).all()
+    assert (gains["bd_quality"] > 0).all()
+    assert (
+        (gains["quality_low"] < gains["bd_quality"]) & (gains["bd_quality"] < gains["quality_high"])
+    ).all()
+    # Three series are looked at, so each interval is wider than it would be alone.
+    curves = [
+        Curve(
+            150 * np.array([13.4, 16.47, 18.8]),
+            np.stack(list(scores_of(results, "pesq", labels)[1].values())),
+        )
+        for labels in ([f"{name} {bits} bit" for bits in (13.4, 16.47, 18.8)] for name in ("vq", "fsq"))
+    ]
+    alone, together = (bd_rate_interval(*curves, confidence=level) for level in (0.95, 1 - 0.05 / 3))
+    assert gains.loc[0, ["bd_rate", "low", "high"]].tolist() == [together.mean, together.low, together.high]
+    assert together.high - together.low > 1.2 * (alone.high - alone.low)
+
+
+def test_ranks_go_over_rates_and_seeds(full: Any) -> None:
+    frame = ranks_across(load("full", full.uri), "pesq").set_index("label")
+    assert frame.index[0] == "q2d2-hex"
+    assert frame.index[-1] == "vq"
+    assert frame[["blocks", "corpora", "rates", "seeds"]].drop_duplicates().to_numpy().tolist() == [
+        [9, 1, 3, 3]
+    ]
+    assert frame["critical"].iloc[0] == pytest.approx(critical_difference(4, 9))
+    assert frame["rank"].sum() == pytest.approx(10)
+
+
+def test_ranks_go_over_corpora(store: Any) -> None:
+    real = {"corpus": "real", "corpus_hash": "ffff"}
+    runs = []
+    for seed in (0, 1):
+        runs += [
+            store.Run("vq", seed=seed),
+            store.Run("fsq", seed=seed, effect=2.0),
+            store.Run("rvq", seed=seed, bits=30.0),  # alone at its rate
+            store.Run("vq, real", quantizer="vq", seed=seed, tags=real, effect=2.0),
+            store.Run("fsq, real", quantizer="fsq", seed=seed, tags=real),
+        ]
+    store.study("corpora", runs)
+    frame = ranks_across(load("corpora", store.uri), "stoi").set_index("label")
+    assert set(frame.index) == {"vq", "fsq"}
+    assert (frame["rank"] == 1.5).all()  # each is the best on one corpus
+    assert frame[["blocks", "corpora", "rates", "seeds"]].iloc[0].tolist() == [4, 2, 1, 2]
 
 
 def test_one_seed_has_no_leaders(seven: Any) -> None:

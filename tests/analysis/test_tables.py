@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,8 +8,9 @@ import pytest
 
 from analysis import load
 from analysis.columns import ColumnError
+from analysis.figures import main_labels
 from analysis.renderers import FormatError, console_text, render
-from analysis.tables import Table, comparison, rate_groups
+from analysis.tables import Table, TableError, comparison, rate_groups
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -74,7 +76,7 @@ def test_golden_files(table: Table, kind: str, suffix: str) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
 def test_latex_compiles(store: Any, tmp_path: Path) -> None:
-    hostile = store.Run("a_b & 50% #1 \\x {y} ~ ^ $z$ [w] <v>")
+    hostile = store.Run("a_b & 50% #1 \\x {y} ~ ^ $z$ [w] <v> | u")
     store.study("latex", [hostile, store.Run("fsq", failed={"utt01": "100% silent_clip & more"})])
     document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}%s\\end{document}"
     body = render(comparison(load("latex", store.uri)), "latex")
@@ -83,6 +85,33 @@ def test_latex_compiles(store: Any, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-1500:]
     assert "Overfull" not in done.stdout
+
+
+def test_intervals_as_ranges(seven: Any) -> None:
+    results = load("seven", seven.uri)
+    plain, ranges = (
+        comparison(results, ["pesq", "bitrate"], intervals=name) for name in ("plus-minus", "range")
+    )
+    cell = next(row for row in plain.rows if row.label == "fsq").cells[0]
+    assert cell.low is not None
+    assert cell.high is not None
+    half = f"± {(cell.high - cell.low) / 2:.2f}"
+    limits = f"[{cell.low:.2f}, {cell.high:.2f}]"
+    for kind in ("console", "markdown", "html"):
+        assert half in render(plain, kind)
+        assert limits in render(ranges, kind).replace("\\", "")
+    assert "{\\scriptsize $\\pm$" in render(plain, "latex")
+    assert render(plain, "csv") == render(ranges, "csv")  # always the limits, at full precision
+    assert "± half of the 95 % interval" in plain.caption[1]
+    assert "[ ] 95 % interval" in ranges.caption[1]
+    with pytest.raises(TableError, match="plus-minus, range"):
+        comparison(results, ["pesq"], intervals="both")
+
+
+def test_latex_groups_stand_over_their_own_columns(seven: Any) -> None:
+    table = comparison(load("seven", seven.uri), ["bitrate", "pesq", "token_rate"])
+    heads = re.findall(r"multicolumn\{(\d)\}\{c\}\{([^}]*)\}", render(table, "latex"))
+    assert heads == [("1", "Rate"), ("1", "Quality"), ("1", "Rate")]
 
 
 def test_unknown_names(table: Table, seven: Any) -> None:
@@ -181,13 +210,34 @@ def test_rates_as_asked(seven: Any) -> None:
     assert [row.label for row in at.sections[1].rows] == ["q2d2-rhombic"]
     anyway = comparison(results, ["stoi"], allow_rate_mismatch=True)
     assert len(anyway.sections[1].rows) == 6
-    assert "bitrates differ" in anyway.sections[1].title
+    assert "bitrates differ, as allowed" in anyway.sections[1].title
 
 
 def test_the_study_may_allow_unequal_rates(store: Any) -> None:
-    parent = store.study("unequal", [store.Run("fsq"), store.Run("vq", bits=19.0)])
+    unequal = [store.Run("fsq", seed=seed) for seed in (0, 1)]
+    unequal += [store.Run("vq", bits=19.0, seed=seed) for seed in (0, 1)]
+    store.study("apart", unequal)
+    apart = comparison(load("apart", store.uri), ["stoi"])
+    assert [len(section.rows) for section in apart.sections] == [1, 1]
+    assert not any(cell.mark for row in apart.rows for cell in row.cells)
+    assert main_labels(load("apart", store.uri)) in (["fsq"], ["vq"])
+    parent = store.study("unequal", unequal)
     store.client.log_param(parent, "allow_rate_mismatch", "true")
-    assert "as the study allows" in comparison(load("unequal", store.uri), ["stoi"]).sections[0].title
+    table = comparison(load("unequal", store.uri), ["stoi"])
+    (section,) = table.sections
+    assert "bitrates differ, as allowed: 2.55 to 2.85 kbit/s" in section.title
+    assert {cell.mark for row in section.rows for cell in row.cells} <= {"best", "tied", ""}
+    assert any(cell.mark == "best" for row in section.rows for cell in row.cells)
+    assert "a better score may be bought with bits alone" in table.caption[-1]
+    assert main_labels(load("unequal", store.uri)) == ["fsq", "vq"]
+
+
+def test_an_allowance_that_is_not_needed_changes_nothing(store: Any) -> None:
+    parent = store.study("equal", [store.Run("fsq"), store.Run("vq")])
+    store.client.log_param(parent, "allow_rate_mismatch", "true")
+    table = comparison(load("equal", store.uri), ["stoi"])
+    assert "within 2 %" in table.sections[0].title
+    assert not any("allow_rate_mismatch" in line for line in table.caption)
 
 
 def test_hostile_labels_are_escaped(store: Any) -> None:
@@ -195,6 +245,8 @@ def test_hostile_labels_are_escaped(store: Any) -> None:
     table = comparison(load("hostile", store.uri), ["stoi"])
     assert "<b>" not in render(table, "html")
     assert "&lt;b&gt;a_b &amp; 50% | #1\\x" in render(table, "html")
-    assert "\\textless{}b\\textgreater{}a\\_b \\& 50\\% | \\#1\\textbackslash{}x" in render(table, "latex")
+    assert "\\textless{}b\\textgreater{}a\\_b \\& 50\\% \\textbar{} \\#1\\textbackslash{}x" in render(
+        table, "latex"
+    )
     row = next(line for line in render(table, "markdown").splitlines() if "50%" in line)
     assert row.replace("\\|", "").count("|") == 3

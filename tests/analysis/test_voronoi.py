@@ -7,12 +7,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis import geometry
+from analysis.cell_drawing import centroids
+from analysis.power_diagram import power_cells
 from analysis.style import StyleError, save, style
 from analysis.voronoi import (
     VoronoiError,
     box_around,
-    cells,
-    centroids,
     relative_use,
     use_frame,
     voronoi_figure,
@@ -34,7 +34,7 @@ def points_of(name: str, levels: tuple[int, int] = (7, 7)) -> np.ndarray:
 def test_cells_tile_the_box(name: str) -> None:
     points = points_of(name)
     box = box_around(points)
-    polygons = cells(points, box)
+    polygons = power_cells(points, 0.0, box)
     assert len(polygons) == len(points)
     assert sum(map(area, polygons)) == pytest.approx(np.prod(np.ptp(box, axis=0)), rel=1e-9)
 
@@ -48,7 +48,7 @@ def test_cells_agree_with_the_nearest_point(name: str) -> None:
     counted = np.bincount(
         grid.nearest(torch.tensor(sample, dtype=torch.float32)).numpy(), minlength=grid.size
     )
-    areas = np.array([area(polygon) for polygon in cells(grid.points.double().numpy(), box)])
+    areas = np.array([area(polygon) for polygon in power_cells(grid.points.double().numpy(), 0.0, box)])
     np.testing.assert_allclose(counted / counted.sum(), areas / areas.sum(), atol=0.002)
 
 
@@ -56,7 +56,7 @@ def test_inner_cells_have_the_lattice_area() -> None:
     for name, expected in (("q2d2-hex", np.sqrt(3) / 2), ("q2d2-rect", 1.0), ("q2d2-rhombic", 0.5)):
         points = points_of(name, (9, 9))
         inner = int(np.argmin((points**2).sum(axis=1)))
-        assert area(cells(points, box_around(points))[inner]) == pytest.approx(expected, rel=1e-6)
+        assert area(power_cells(points, 0.0, box_around(points))[inner]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_use_and_centroids() -> None:

@@ -4,17 +4,25 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as functional
 import torchaudio
 from torch import Tensor, nn
 
 import quantizers
 from codec import backbones, model, objectives
 from codec.adversarial import HINGE, LEAST_SQUARES, Adversary, AdversaryError, feature_matching
-from codec.discriminators import DACDiscriminators, PeriodDiscriminator, multi_period, multi_resolution
+from codec.discriminators import (
+    DACDiscriminators,
+    PeriodDiscriminator,
+    _convolve,
+    multi_period,
+    multi_resolution,
+)
 from codec.log_mel import LogMelLoss
 from codec.losses import Scale
 from codec.model import CodecOutput
 from codec.objectives import Losses, Objective, ObjectiveError
+from codec.time_convolution import TimeConvolution, convolutions
 from codec.weight_norm import fold_weight_norm
 from quantizers import Quantized
 
@@ -27,6 +35,9 @@ def set_weights(module: nn.Module, name: str, draw) -> None:
     """Weights by position, in the order bias, magnitude, direction, as the released layers have them."""
     for number, parameter in enumerate(module.parameters()):
         value = draw(f"{name}.{number}", *parameter.shape)
+        if parameter.ndim == 3:  # [outputs, kernel, inputs], released as [outputs, inputs, kernel]
+            outputs, kernel, inputs = parameter.shape
+            value = value.view(outputs, inputs, kernel).mT.contiguous()
         magnitude = parameter.ndim > 1 and parameter[0].numel() == 1
         parameter.data = 1.5 + 0.2 * value if magnitude else value * (0.1 if parameter.ndim == 1 else 1)
 
@@ -179,15 +190,57 @@ def test_feature_matching_sums_maps_and_averages_discriminators() -> None:
     assert feature_matching(real, fake).item() == pytest.approx((1 + 2 + 5) / 2)
 
 
-@pytest.mark.parametrize(("length", "always_pad", "frames"), [(12, False, 4), (12, True, 5), (13, False, 5)])
-def test_periods_are_folded_in_order(length, always_pad, frames) -> None:
+@pytest.mark.parametrize(
+    ("length", "always_pad", "second"), [(9, False, None), (9, True, [8, 7, 6]), (10, False, [10, 9, 8])]
+)
+def test_periods_are_folded_in_order(length, always_pad, second) -> None:
+    """A layer that copies the middle of its window shows every third step of each column."""
     discriminator = fold_weight_norm(PeriodDiscriminator(3, first_map=True, always_pad=always_pad))
-    discriminator.layers = nn.ModuleList([nn.Identity()])
-    discriminator.score = nn.Identity()
-    audio = torch.arange(1.0, length + 1)[None]
-    folded = discriminator(audio)[0]
-    assert folded.shape == (1, 1, frames, 3)
-    assert folded[0, 0, :4].flatten().tolist() == list(range(1, 13))
+    with torch.no_grad():
+        for parameter in discriminator.layers[0].parameters():
+            parameter.zero_()
+        discriminator.layers[0].weight[:, 2] = 1
+        shown = discriminator(torch.arange(1.0, length + 1)[None])[0]
+    assert shown.shape == (1, 32, 2 if second else 1, 3)
+    assert shown[0, 5].tolist() == [[1, 2, 3], *([second] if second else [])]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 17, 100, 101, 102])
+def test_products_are_the_convolutions(steps) -> None:
+    """Outputs and gradients, beside torch's convolution."""
+    torch.manual_seed(0)
+    shapes = ((1, 8, 5, 3), (8, 16, 5, 3), (16, 16, 5, 1), (16, 1, 3, 1))
+    layers = [TimeConvolution(*shape) for shape in shapes]
+    signal = torch.randn(4, steps, 1, requires_grad=True)
+    results, expected, value = convolutions(layers, signal, 0.1), [], signal
+    for layer in layers:
+        value = layer(value)
+        value = value if layer is layers[-1] else functional.leaky_relu(value, 0.1)
+        expected.append(value)
+    variables = [signal, *(parameter for layer in layers for parameter in layer.parameters())]
+    given = [torch.randn_like(result) for result in results]
+    gradients = [torch.autograd.grad(outputs, variables, given) for outputs in (results, expected)]
+    torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_autocast_takes_the_same_convolutions_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    layers = [TimeConvolution(1, 8, 5, 3), TimeConvolution(8, 1, 3)]
+    signal = torch.randn(2, 40, 1)
+    with torch.no_grad():
+        expected = convolutions(layers, signal, 0.1)
+        with torch.autocast("cpu", torch.bfloat16):
+            halved = convolutions(layers, signal, 0.1)
+    assert all(result.dtype == torch.bfloat16 for result in halved)
+    torch.testing.assert_close([r.float() for r in halved], expected, rtol=0.05, atol=0.02)
+
+
+def test_one_channel_is_convolved_as_by_torch() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(1, 4, (7, 5), (2, 2), padding=(3, 2))
+    signal = torch.randn(2, 1, 33, 12)
+    torch.testing.assert_close(_convolve(layer, signal), layer(signal), rtol=1e-4, atol=1e-6)
 
 
 def test_log_mel_is_that_of_torchaudio(draw) -> None:
@@ -230,14 +283,15 @@ def test_presets() -> None:
     ("name", "overrides", "message"),
     [
         ("vocoss", {}, "did you mean 'vocos'"),
-        ("vocos", {"mel": 1.0}, "did you mean 'log_mel'"),
+        ("vocos", {"logmel": 1.0}, "did you mean 'log_mel'"),
         ("vocos", {"dac": -1.0}, "dac must be"),
         ("vocos", {"dac": float("nan")}, "dac must be"),
         ("vocos", {"dac": True}, "dac must be"),
-        ("vocos", {"log_mel": 0.0}, "spectral or log_mel"),
+        ("vocos", {"log_mel": 0.0}, "mel, complex or log_mel"),
         ("vocos", {"log_mel_scales": [1024]}, "triples"),
         ("vocos", {"log_mel_scales": []}, "triples"),
         ("vocos", {"discriminator_start": -1}, "discriminator_start"),
+        ("vocos", {"discriminator_width": 0.0}, "discriminator_width must be above 0"),
     ],
 )
 def test_impossible_objectives(name, overrides, message) -> None:

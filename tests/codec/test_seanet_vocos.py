@@ -160,6 +160,18 @@ def test_training_draws_a_condition_and_evaluation_takes_the_first(codec, draw) 
     assert not all(drawn)
 
 
+@pytest.mark.parametrize("name", ["wavtokenizer-small", "wavtokenizer-75"])
+def test_features_tell_sounds_apart_from_the_start(name: str, draw) -> None:
+    backbone = backbones.get(name)
+    torch.manual_seed(0)
+    encoder, _ = backbone.build()
+    with torch.no_grad():
+        features = encoder(0.05 * draw("audio", 2, 20 * backbone.hop))
+    constant = features.mean(dim=(0, 1)).square().mean()  # what is the same whatever is said
+    assert constant < 0.1 * features.var(dim=(0, 1)).mean()
+    assert features.std() > 0.01  # far above the epsilon of the decoder's normalisations
+
+
 def test_every_parameter_receives_a_gradient(draw) -> None:
     codec = model.build(SMALL, lambda dim: quantizers.create("none", dim=dim), seed=0)
     codec(draw("audio", 2, 800)).audio.square().mean().backward()

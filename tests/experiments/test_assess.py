@@ -53,3 +53,27 @@ def test_bf16_codes_decode_exactly_and_the_share_that_differs_is_counted(levels:
 
 def test_without_codes_there_is_nothing_to_check() -> None:
     assert assess.in_bf16(build("none"), Clips(), ignore) == {}  # type: ignore[arg-type]
+
+
+def test_pairs_of_channels_are_counted_together() -> None:
+    made = assess.reconstruct(build("fsq", levels=[5, 4, 3]), Clips(), ignore)  # type: ignore[arg-type]
+    assert {name: len(counts) for name, counts in made.histograms.items()} == {
+        "factor_0": 5,
+        "factor_1": 4,
+        "factor_2": 3,
+        "pair_0": 20,
+    }
+    joint = made.histograms["pair_0"].reshape(5, 4)
+    np.testing.assert_array_equal(joint.sum(1), made.histograms["factor_0"])
+    np.testing.assert_array_equal(joint.sum(0), made.histograms["factor_1"])
+    planar = assess.reconstruct(build("q2d2-rect", levels=[3, 3]), Clips(), ignore)  # type: ignore[arg-type]
+    assert set(planar.histograms) == {"factor_0"}
+
+
+def test_learned_codebooks_are_seen_from_their_plane() -> None:
+    made = assess.reconstruct(build("vq", codebook_size=16, heads=2), Clips(), ignore)  # type: ignore[arg-type]
+    assert made.slices["points_1"].shape == (16, 2)
+    assert made.slices["distances_0"].shape == (16,)
+    frames = made.histograms["factor_0"].sum()
+    assert made.slices["latents_0"].shape == (frames, 2)
+    assert assess.reconstruct(build("fsq", levels=[3]), Clips(), ignore).slices == {}  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ def test_source_coding(tmp_path: Path) -> None:
     small = ["--bits", "1,2", "--sources", "gaussian", "--steps", "5", "--workers", "1", "--dim", "4"]
     output = run("source-coding", "fsq", "vq", *small, "--figure", str(figure))
     assert output.count(" gaussian ") == 4
+    assert run("source-coding", "fsq", "--bits", "2,2.001", *small[2:]).count(" gaussian ") == 1
     assert figure.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(quantizers.QuantizerError, match="unknown source"):
         run("source-coding", "fsq", "--sources", "cauchy")

@@ -8,7 +8,7 @@ import quantizers
 from codec import backbones, model
 from codec.model import Codec
 from experiments import robustness, study
-from experiments.study import Robustness
+from experiments.sections import Robustness
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import quantizers
 from experiments import runs, study
 from experiments.runs import CorpusIdentity
 from experiments.study import StudyError
@@ -30,8 +31,13 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("backbone=mdct-tinny", r"backbone: unknown backbone 'mdct-tinny'; did you mean 'mdct-tiny'\?"),
         ("backbone.options.widht=3", r"did you mean 'width'\?"),
         ("evaluate.metrics=[pesk]", r"unknown metric 'pesk'"),
-        ("bitrate=3000", "bits and bitrate both fix the rate"),
         ("seeds=[1, 1]", "a seed stands twice"),
+        ("train.objective=vocoss", "train.objective: unknown objective 'vocoss'; did you mean 'vocos'"),
+        (
+            "train.objective.options.mell=1",
+            "train.objective: an objective has no weight 'mell'; did you mean 'mel'",
+        ),
+        ("train.accumulate=3", "batch_size 8 is not a multiple of accumulate 3"),
         ("nonsense", "write it as key=value"),
         ("name.first=x", "name has no keys below it"),
     ],
@@ -54,6 +60,7 @@ def test_even_level_on_a_rhombic_grid(tmp_path: Path) -> None:
         ("name: [", "not valid YAML"),
         ("- 1", "a study is a mapping"),
         ("name: x", "the key 'quantizers' is missing"),
+        ("{name: x, quantizers: [vq], bits: 9, bitrate: 3000}", "bits and bitrate both fix the rate"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
@@ -89,6 +96,15 @@ def test_identity_is_what_decides_the_result() -> None:
     assert not set(hashes(corpus=another)) & set(mine)
 
 
+def test_names_of_one_class_are_different_runs_at_equal_options() -> None:
+    names = [name for name in quantizers.available() if name.startswith("q2d2-")]
+    rows = [{"name": name, "options": {"levels": [9, 9, 7, 7]}} for name in names]
+    expanded = runs.expand(study.check({"name": "x", "quantizers": rows}, "x.yaml"), CORPUS)
+    assert (
+        len({run.hash for run in expanded}) == len({run.training_hash for run in expanded}) == len(names) == 6
+    )
+
+
 def test_other_metrics_are_another_run_of_the_same_training() -> None:
     first = runs.expand(study.load("quickstart"), CORPUS)
     second = runs.expand(study.load("quickstart", ["evaluate.metrics=[stoi]"]), CORPUS)
@@ -119,3 +135,19 @@ def test_warm_start_is_shared_by_all_quantizers_of_a_seed() -> None:
 def test_rates_more_than_two_percent_apart_are_named() -> None:
     uneven = study.load("quickstart", ["quantizers=[fsq, q2d2-rect, {name: vq, bits: 18.6}]"])
     assert [rate.label for rate in runs.mismatched(runs.rates(uneven))] == ["vq"]
+
+
+def test_objectives_are_written_out_and_bring_their_schedule() -> None:
+    plain = study.load("quickstart").train
+    assert plain.objective.options["mel"] == 1.0
+    assert (plain.optimizer, plain.schedule) == ("muon", "linear")
+    released = study.load("quickstart", ["train.objective=wavtokenizer", "train.warmup_steps=7"]).train
+    assert released.objective.options["dac"] == 8.0
+    assert (released.optimizer, released.schedule, released.gradient_clip) == ("adamw", "cosine", None)
+    assert released.warmup_steps == 7
+    changed = study.load("quickstart", ["train.objective.name=vocos", "train.objective.options.log_mel=15"])
+    assert changed.train.objective.options["log_mel"] == 15.0
+    for train in (plain, released, changed.train):
+        assert type(train).model_validate(train.model_dump(mode="json")) == train
+    hashes = {runs.expand(s, CORPUS)[0].training_hash for s in (study.load("quickstart"), changed)}
+    assert len(hashes) == 2

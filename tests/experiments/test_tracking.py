@@ -1,11 +1,13 @@
 import json
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from experiments.tracking import KIND_RUN, MetricsJournal, Store, TrackingError, flatten
+from experiments.metrics_journal import MetricsJournal
+from experiments.tracking import KIND_RUN, Store, TrackingError, flatten, rows, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,34 @@ def test_a_run_is_found_again_by_its_hash(store: Store) -> None:
     store.pause(first)
     assert store.start("vq", {"codecbench.status": "running"}, match=match) == first
     store.set_status(first, "finished")
-    assert store.statuses()["h1"] == ("finished", "")
+    assert store.statuses(["h1"]) == {"h1": ("finished", "")}
     other = store.start("vq", {}, match={"kind": KIND_RUN, "run_hash": "h2"})
     store.set_status(other, "diverged", "loss is nan")
-    assert store.statuses()["h2"] == ("diverged", "loss is nan")
+    assert store.statuses(["h1", "h2", "h3"])["h2"] == ("diverged", "loss is nan")
     assert store.client.get_run(other).info.status == "FAILED"
+
+
+def test_a_run_is_found_from_any_study_until_it_is_superseded(store: Store) -> None:
+    match = {"kind": KIND_RUN, "run_hash": "shared"}
+    tags = {"codecbench.label": "mine", "codecbench.status": "running"}
+    first = store.start("vq", tags, match=match)
+    other = Store(store.uri, "another")
+    assert other.start("vq", {**tags, "codecbench.label": "theirs"}, match=match) == first
+    assert store.client.get_run(first).data.tags["codecbench.label"] == "mine"
+    store.set_status(first, "finished")
+    many = ["shared", *(f"unknown{number}" for number in range(20))]
+    assert other.statuses(many) == store.statuses(many) == {"shared": ("finished", "")}
+    store.set_tags(first, {"codecbench.superseded": "true"})
+    assert other.statuses(many) == {}
+    second = other.start("vq", tags, match=match)
+    assert second != first
+    assert store.statuses(["shared"]) == {"shared": ("running", "")}
+
+
+def test_a_study_lists_any_number_of_runs(store: Store) -> None:
+    labels = {f"{number:016x}": "x" * 60 for number in range(600)}
+    parent = store.start("study", rows(labels), match={"kind": "study", "study_hash": "large"})
+    assert rows_of(store.client.get_run(parent)) == labels
 
 
 def test_final_values_are_logged_once(store: Store) -> None:
@@ -68,21 +93,24 @@ def test_a_killed_run_logs_nothing_twice_and_loses_nothing(store: Store, tmp_pat
     assert [step for step, _ in history(store, run_id, "train/loss")] == [1, 2, 3, 4, 5]
 
 
-def test_metrics_wait_for_a_store_that_is_away(store: Store, tmp_path: Path) -> None:
+def test_metrics_and_warnings_wait_for_a_store_that_is_away(store: Store, tmp_path: Path) -> None:
     run_id = store.start("x", {}, match={"kind": KIND_RUN, "run_hash": "away"})
     path = tmp_path / "metrics.jsonl"
-    journal = MetricsJournal(path, store, run_id)
+    journal = MetricsJournal(path, store, run_id, retry_seconds=0.1)
     journal.begin(0)
-    journal.store = away = Store.__new__(Store)  # a server that was there when the run began
+    journal.store = away = copy(store)  # a server that was there when the run began
     away.uri, away.client = "http://127.0.0.1:9", MlflowClient("http://127.0.0.1:9")
     journal.add(1, {"train/loss": 0.5})
+    journal.warn(1, "codebook_collapse", "all is one")
     journal.write()
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1]
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 1]
     with pytest.raises(TrackingError, match=r"has not answered for 0 s.*Start the same command again"):
         journal.finish(patience=0)
     journal.store = store
     journal.finish()
     assert history(store, run_id, "train/loss") == [(1, 0.5)]
+    tags = store.client.get_run(run_id).data.tags
+    assert tags["codecbench.warning.codebook_collapse"] == "step 1: all is one"
 
 
 def test_a_store_that_is_away_at_the_start_is_an_error() -> None:

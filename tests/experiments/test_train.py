@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from codec.model import Codec
-from experiments import data, runs, study, training_state
+from experiments import data, processes, runs, study, training_state
+from experiments.optimization import schedule
 from experiments.runs import CorpusIdentity, Run
-from experiments.study import Train
-from experiments.train import Diverged, Interrupted, Trained, schedule, train
-from experiments.training_state import CheckpointError
+from experiments.sections import Train
+from experiments.train import Diverged, Interrupted, Silent, Trained, train
+from experiments.training_state import CheckpointError, Parts
 
 
-class Watcher:
+class Watcher(Silent):
     """Remembers what a training tells; asks it to stop after `stop_after` steps."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -65,10 +66,10 @@ def go(run: Run, shards: data.Shards, folder: Path, watcher: Watcher) -> tuple[C
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        identity=run.training_hash,
+        configuration=run.training_identity,
         state_path=folder / "state.safetensors",
         observer=watcher,
-        device=torch.device("cpu"),
+        fabric=processes.single(torch.device("cpu")),
     )
     return codec, trained
 
@@ -113,10 +114,10 @@ def test_all_bottlenecks_hear_the_same_crops(shards: data.Shards, tmp_path: Path
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            identity="x",
+            configuration={},
             state_path=tmp_path / quantizer,
             observer=Watcher(),
-            device=torch.device("cpu"),
+            fabric=processes.single(torch.device("cpu")),
         )
         heard[quantizer] = seen
     assert heard["vq"] == heard["fsq"]
@@ -136,10 +137,10 @@ def test_a_loss_that_is_not_finite_ends_as_diverged(shards: data.Shards, tmp_pat
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            identity="x",
+            configuration={},
             state_path=tmp_path / "state",
             observer=watcher,
-            device=torch.device("cpu"),
+            fabric=processes.single(torch.device("cpu")),
         )
     assert watcher.logged[2]["train/skipped_batches"] == 3.0
 
@@ -151,31 +152,37 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert max(values) == values[9] == pytest.approx(0.91)
     assert values[50] == pytest.approx(0.5)
     assert min(values[10:]) == values[-1] == 0.05
+    cosine = config.model_copy(update={"schedule": "cosine", "warmup_steps": 0, "final_learning_rate": 0.1})
+    assert [schedule(step, cosine) for step in (0, 50, 100)] == pytest.approx([1.0, 0.55, 0.1])
+
+
+def parts(module: torch.nn.Module) -> Parts:
+    return Parts(modules={"model": module}, optimizers=[])
 
 
 def test_states_of_another_training_or_damaged_ones_are_refused(tmp_path: Path) -> None:
-    model = torch.nn.Linear(2, 2)
+    model, cpu = parts(torch.nn.Linear(2, 2)), torch.device("cpu")
     path = tmp_path / "state.safetensors"
-    training_state.save(path, "mine", model, [], training_state.Progress(step=3))
-    with pytest.raises(CheckpointError, match="belongs to the training mine, not to yours"):
-        training_state.restore(path, "yours", model, [])
-    assert training_state.restore(path, "mine", model, []).step == 3
+    training_state.save(path, {"seed": 1}, model, training_state.Progress(step=3), [])
+    with pytest.raises(CheckpointError, match="another training: seed is 1 in the file and 2 now"):
+        training_state.restore(path, {"seed": 2}, model, device=cpu)
+    assert training_state.restore(path, {"seed": 1}, model, device=cpu).step == 3
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(CheckpointError, match="no readable checkpoint"):
-        training_state.restore(path, "mine", model, [])
+        training_state.restore(path, {"seed": 1}, model, device=cpu)
 
 
 def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="needs limits on file sizes")
-    model = torch.nn.Linear(100, 100)
+    model = parts(torch.nn.Linear(100, 100))
     path = tmp_path / "state.safetensors"
-    training_state.save(path, "a", model, [], training_state.Progress(step=1))
+    training_state.save(path, {}, model, training_state.Progress(step=1), [])
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(CheckpointError, match=r"The last good one is kept.*make room on the disk"):
-            training_state.save(path, "a", model, [], training_state.Progress(step=2))
+            training_state.save(path, {}, model, training_state.Progress(step=2), [])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before

@@ -1,6 +1,7 @@
 """One of two processes that train quantizers on different data and compare what they learned.
 
-Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ.
+Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ; at last the
+codebook of two codes that k-means starts from what both ranks have.
 """
 
 import sys
@@ -10,6 +11,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 import quantizers
+from quantizers.codebook import EMACodebooks, EMAConfig
 
 
 def train(name: str, rank: int) -> quantizers.Quantizer:
@@ -45,6 +47,13 @@ def different(quantizer: quantizers.Quantizer) -> list[str]:
     return found
 
 
+def started(rank: int) -> list[float]:
+    """Two codes, after k-means over vectors that are 0 on one rank and 10 on the other."""
+    books = EMACodebooks(1, 1, EMAConfig(codebook_size=2, kmeans_iterations=10))
+    books.start(10 * rank + 0.1 * torch.randn(1, 500, 1))
+    return sorted(books.codes.flatten().tolist())
+
+
 def main() -> None:
     rank, port, *names = sys.argv[1:]
     torch.set_num_threads(1)
@@ -52,6 +61,7 @@ def main() -> None:
     for name in names:
         differing = different(train(name, int(rank)))
         print(f"{name}:{','.join(differing) or 'same'}", flush=True)
+    print("start:" + ",".join(str(round(code)) for code in started(int(rank))), flush=True)
     dist.destroy_process_group()
 
 

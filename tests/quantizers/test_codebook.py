@@ -10,18 +10,18 @@ import pytest
 import torch
 
 import quantizers
-from quantizers.codebook import EMACodebooks
+from quantizers.codebook import EMACodebooks, EMAConfig
 
 
 def test_nearest_code_against_brute_force() -> None:
     torch.manual_seed(0)
-    books = EMACodebooks(3, 50, 4, decay=0.9, revive_below=0.1)
+    books = EMACodebooks(3, 4, EMAConfig(codebook_size=50, decay=0.9, revive_below=0.1))
     vectors = torch.randn(3, 700, 4)
     assert torch.equal(books.nearest(vectors), torch.cdist(vectors, books.codes).argmin(-1))
 
 
 def test_moving_average_in_closed_form() -> None:
-    books = EMACodebooks(1, 2, 1, decay=0.9, revive_below=0.0)
+    books = EMACodebooks(1, 1, EMAConfig(codebook_size=2, decay=0.9, revive_below=0.0))
     books.start(torch.tensor([[[0.0], [10.0]]]))
     assert sorted(books.codes.flatten().tolist()) == [0.0, 10.0]
     near_zero = int(books.codes[0, 1, 0] < 5)
@@ -94,4 +94,4 @@ def test_two_processes_keep_the_same_codebooks() -> None:
     outputs = [process.communicate(timeout=400) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], outputs
     for out, _ in outputs:
-        assert out.split() == [f"{name}:same" for name in names]
+        assert out.split() == [*(f"{name}:same" for name in names), "start:0,10"]

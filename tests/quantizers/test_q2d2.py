@@ -1,5 +1,6 @@
 """Q2D2: the released code reproduced, the paper's method done right, and its equality with FSQ."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import quantizers
-from quantizers import QuantizerError
+from quantizers import QuantizerError, grids
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "q2d2_released").glob("*.npz"))
 KINDS = {"hexagon": "hex", "rectangle": "rect", "rhombic": "rhombic"}
@@ -113,3 +114,42 @@ def test_latents_for_figures_only_in_eval() -> None:
     factors = quantizer.factors(quantizer(x).codes)
     for pair, grid in enumerate(quantizer.grids):
         assert torch.equal(grid.nearest(coordinates[..., 2 * pair : 2 * pair + 2]), factors[..., pair])
+
+
+@pytest.mark.parametrize("kind", ["hex", "rect", "rhombic"])
+def test_training_on_noise_has_the_error_of_quantization(kind: str) -> None:
+    quantizer = quantizers.create(f"q2d2-{kind}", dim=8, levels=(9, 9, 7, 7), gradient="noise")
+    fixed = quantizers.create(f"q2d2-{kind}", dim=8, levels=(9, 9, 7, 7))
+    fixed.load_state_dict(quantizer.state_dict())
+    x = torch.randn(8, 500, 8, generator=torch.Generator().manual_seed(0))
+    noisy, quantized = quantizer(x), fixed(x)
+    assert torch.equal(noisy.codes, quantized.codes)
+    assert torch.equal(quantizer.eval()(x).features, quantized.features)
+    assert not torch.equal(noisy.features, quantized.features)
+    grid = quantizer.grids[0]
+    noise = grids.PairedGrids([grid]).cell_noise(torch.zeros(100_000, 1, 2))[:, 0]
+    inside = grid.nearest(noise) == grid.nearest(torch.zeros(1, 2))
+    assert inside.float().mean().item() > 0.999  # one cell but for its edges, and all of it
+    area = {"hex": math.sqrt(3) / 2, "rect": 1.0, "rhombic": 0.5}[kind]
+    moment = {"hex": 5 / (36 * math.sqrt(3)), "rect": 1 / 12, "rhombic": 1 / 12}[
+        kind
+    ]  # normalised, a dimension
+    assert noise.square().mean().item() == pytest.approx(moment * area, rel=0.02)
+    assert noise.mean(0).abs().max().item() < 0.01
+
+
+def test_rotation_turns_the_gradient_as_it_turned_the_pair() -> None:
+    quantizer = quantizers.create("q2d2-rect", dim=2, levels=(8, 8), gradient="rotation").eval()
+    torch.nn.init.eye_(quantizer.project_in.weight)
+    torch.nn.init.eye_(quantizer.project_out.weight)
+    torch.nn.init.zeros_(quantizer.project_in.bias)
+    torch.nn.init.zeros_(quantizer.project_out.bias)
+    x = torch.tensor([[[0.2, 0.5]]], requires_grad=True)
+    value = quantizer(x).features
+    bounded = torch.tanh(x).detach()[0, 0]
+    found = torch.stack([torch.autograd.grad(value[0, 0, i], x, retain_graph=True)[0][0, 0] for i in (0, 1)])
+    jacobian = found / (1 - bounded**2)  # of the rotation alone
+    code = value.detach()[0, 0]
+    torch.testing.assert_close(jacobian @ bounded, code)  # it takes the pair to its code
+    scale = code.norm() / bounded.norm()
+    torch.testing.assert_close(jacobian @ jacobian.T, scale**2 * torch.eye(2))

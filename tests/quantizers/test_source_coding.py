@@ -70,3 +70,35 @@ def test_refusals_are_reported() -> None:
     assert "residual-simvq" in refusal
     with pytest.raises(quantizers.QuantizerError, match="known: uniform"):
         known.sample("cauchy", 3, 2)
+
+
+def recorded(covariance: torch.Tensor, frames: int, clips: int = 40) -> known.Recorded:
+    generator = torch.Generator().manual_seed(0)
+    root = torch.linalg.cholesky(covariance)
+    train, test = (
+        3 + 5 * torch.randn(frames, len(covariance), generator=generator) @ root.mT for _ in range(2)
+    )
+    return known.Recorded(train, test, torch.arange(frames) % clips)
+
+
+def test_recorded_frames_are_measured_like_the_source_that_they_are_from() -> None:
+    lags = torch.arange(8)
+    frames = recorded(known.CORRELATION ** (lags[:, None] - lags).abs(), 40_000)
+    assert math.isclose(
+        known.shannon_snr(frames.standard, 1.5, 8), known.shannon_snr("correlated", 1.5, 8), abs_tol=0.05
+    )
+    for name in ("vq", "q2d2-hex"):
+        (found,), _ = known.run(name, frames, [1.5], steps=150)
+        (wanted,), _ = known.run(name, "correlated", [1.5], dim=8, steps=150)
+        assert found.source == known.RECORDED
+        assert math.isnan(found.high_rate)
+        assert 0 < found.gap < 6
+        if name == "vq":  # grids choose fewer channels there than one a value
+            assert abs(found.snr - wanted.snr) < 0.3
+
+
+def test_standard_errors_are_over_clips() -> None:
+    values = torch.randn(200, dtype=torch.float64).repeat_interleave(50)  # each clip says one thing 50 times
+    together = known._mean(values, torch.arange(200).repeat_interleave(50))[1]
+    assert math.isclose(together, values.std().item() / math.sqrt(200), rel_tol=0.02)
+    assert math.isclose(known._mean(values, torch.arange(10_000))[1], values.std().item() / 100, rel_tol=0.02)

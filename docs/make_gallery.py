@@ -1,0 +1,238 @@
+"""Draw docs/gallery.md and its pictures from the shipped study `gallery`.
+
+    codecbench run gallery
+    python docs/make_gallery.py
+
+Pictures go to docs/gallery/, palette-quantised, so that all together stay below 1.5 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+STUDY = "gallery"
+HERE = Path(__file__).parent
+COLOURS = 256
+LARGE = 200_000  # bytes
+WIDTH = 900  # most pixels across
+HEAD = """# Gallery
+
+Every figure of `codecbench figures`, and the two lines that make it in a notebook. Each is a function of a
+frame that returns a matplotlib `Figure`; the frame is what the CSV beside a written figure holds.
+
+```python
+from analysis import figures, load
+
+results = load("gallery")
+run = results.finished.set_index("label").loc["q2d2-hex 15.5 bit"].iloc[0]
+```
+
+The pictures are made by `docs/make_gallery.py` from the shipped study
+[gallery](../experiments/studies/gallery.yaml): three seeds, three rates, codecs of seconds of training on
+synthetic speech. They show what the figures look like and not which quantizer is better.
+"""
+# File name, heading, what it shows, the two lines.
+ENTRIES = (
+    (
+        "voronoi-tilings",
+        "Three tilings at one rate",
+        "The first pair of each; cells by use, dead ones hatched, latents, and each point's way to the mean "
+        "of its latents. Without a study: `codecbench voronoi tilings --bits 6`.",
+        "(drawn,) = figures.voronoi_tilings(results)",
+        'drawn.figure.savefig("tilings.pdf")',
+    ),
+    (
+        "voronoi-q2d2-hex-12-bit",
+        "Cells of one quantizer",
+        "One panel a pair of channels. FSQ and rectangles are drawn alike.",
+        "grids = grids_of(run)  # analysis.geometry",
+        'voronoi_figure(grids, results.histograms(run["run_id"]), results.latents(run["run_id"]))',
+    ),
+    (
+        "voronoi-slice-vq-15.5-bit",
+        "Slice of a learned codebook",
+        "The plane of the codebook's first two principal components cuts its cells in a power diagram: a "
+        "vector of the plane is coded by the code whose cell it lies in, exactly. Codes and latents are "
+        "shown at their feet; a latent beside the plane may belong to another code.",
+        "drawn = list(figures.voronoi_slices(results))",
+        "drawn[0].figure",
+    ),
+    (
+        "voronoi-training-q2d2-hex-15.5-bit",
+        "Before and after training",
+        "Latents of fixed crops, as logged while training (`evaluate.snapshots`).",
+        'snapshots = results.snapshots(run["run_id"])',
+        "before_and_after_figure(grids_of(run)[0], snapshots)",
+    ),
+    (
+        "voronoi-training-q2d2-hex-15.5-bit.gif",
+        "Latents over training",
+        "`codecbench figures STUDY --formats gif,mp4`; MP4 where ffmpeg is installed.",
+        "frames = pictures(grids_of(run)[0], snapshots)",
+        'write_animation(frames, Path("latents.gif"))',
+    ),
+    (
+        "lattice-A3",
+        "Cell of a lattice",
+        "In three dimensions as a solid; `codecbench voronoi 'A3*'`.",
+        "from analysis.lattice_cells import lattice_figure",
+        'lattice_figure("A3*")',
+    ),
+    (
+        "lattice-E8",
+        "Slice of a lattice",
+        "More dimensions as a slice; `codecbench voronoi E8`.",
+        "from analysis.lattice_cells import lattice_figure",
+        'lattice_figure("E8")',
+    ),
+    (
+        "rate-distortion",
+        "Rate-distortion curves",
+        "95 % intervals over seeds and utterances; BD-rates against the first curve.",
+        "frame = summary(results)  # analysis.estimates",
+        "rate_distortion_figure(frame)",
+    ),
+    (
+        "rate-distortion-references",
+        "Rate-distortion curves beside references",
+        "Codecs from outside in grey.",
+        "frame = summary(results, references=True)  # analysis.estimates",
+        "rate_distortion_figure(frame)",
+    ),
+    (
+        "bd-rates",
+        "BD-rates",
+        "With intervals, for each metric on which the curves overlap.",
+        'frame = bd_rates(results, "mel_distance")  # analysis.comparisons',
+        "bd_figure(frame)",
+    ),
+    (
+        "differences",
+        "Paired differences",
+        "Forest plot against the best system of the main rate.",
+        "frame = differences_to_best(results, figures.coded_labels(results))",
+        "difference_figure(frame)",
+    ),
+    (
+        "ranks-pesq",
+        "Critical differences",
+        "Average ranks of trainings at all rates, with Nemenyi's critical difference.",
+        'frame = ranks_across(results, "pesq")  # analysis.comparisons',
+        "ranking_figure(frame)",
+    ),
+    (
+        "utilisation",
+        "Use against codebook size",
+        "Grey: what a uniform source would use of it in as many tokens.",
+        "frame = sizes(results.finished)  # analysis.utilisation",
+        "size_figure(frame)",
+    ),
+    (
+        "code-histograms",
+        "Histograms of code use",
+        "How many codes are used how much; hatched: never.",
+        "frame = use_histogram(results.usage)  # analysis.utilisation",
+        "histogram_figure(frame)",
+    ),
+    (
+        "code-ranks",
+        "Rank and frequency of codes",
+        "One line a factor.",
+        "frame = ranks(results.usage)  # analysis.utilisation",
+        "rank_figure(frame)",
+    ),
+    (
+        "learning-curves",
+        "Learning curves",
+        "Mean of the seeds; a band from the least to the greatest.",
+        "frame = curves(results.histories)  # analysis.learning",
+        "learning_figure(frame)",
+    ),
+    (
+        "robustness",
+        "Robustness",
+        "Quality against the severity of each disturbance.",
+        "frame = robustness_frame(results)  # analysis.robustness",
+        "robustness_figure(frame)",
+    ),
+    (
+        "cost",
+        "Quality against cost",
+        "The line joins systems that no other beats in both (Pareto).",
+        'frame = cost_frame(results, "pesq")  # analysis.trade_offs',
+        "cost_figure(frame)",
+    ),
+    (
+        "utterances-pesq",
+        "Two quantizers, utterance by utterance",
+        "The largest differences are named.",
+        'frame = utterance_frame(results, "pesq", "vq 12 bit", "fsq 12 bit")  # analysis.trade_offs',
+        'utterance_figure(frame, "pesq")',
+    ),
+    (
+        "spectrograms",
+        "Spectrograms",
+        "One utterance through every system of the main rate.",
+        "(drawn,) = figures.spectrograms(results)",
+        "drawn.figure",
+    ),
+)
+
+
+def main() -> None:
+    """Write the pictures and the page."""
+    from analysis import load
+    from analysis.drawing import write_all
+    from analysis.figures import file_name
+    from analysis.lattice_cells import lattice_figure
+    from analysis.style import save, style
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--tracking-uri", help="store with the study; default MLFLOW_TRACKING_URI or ./mlflow.db"
+    )
+    given = parser.parse_args()
+    results = load(STUDY, given.tracking_uri)
+    gallery = HERE / "gallery"
+    gallery.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        drawn = Path(temporary)
+        write_all(results, drawn, style_name="paper", formats=["png", "gif"], data=False)
+        with style("paper") as scale:
+            for name in ("A3*", "E8"):
+                save(lattice_figure(name, scale), drawn / f"lattice-{file_name(name)}", ["png"])
+        page = HEAD
+        for name, heading, text, *lines in ENTRIES:
+            file = name if name.endswith(".gif") else f"{name}.png"
+            if not (drawn / file).exists():
+                raise SystemExit(f"the study has no {file}; was it run to its end?")
+            shrink(drawn / file, gallery / file)
+            code = ("\n\n" if lines[0].startswith(("from ", "import ")) else "\n").join(lines)
+            page += f"\n## {heading}\n\n{text}\n\n```python\n{code}\n```\n\n![{heading}](gallery/{file})\n"
+    (HERE / "gallery.md").write_text(page, encoding="utf-8")
+    total = sum((gallery / file.name).stat().st_size for file in gallery.iterdir())
+    print(f"wrote {HERE / 'gallery.md'}; {total / 1e6:.2f} MB of pictures")
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Copy a picture at most `WIDTH` across and with `COLOURS` colours; a GIF as it is."""
+    from PIL import Image
+
+    if source.suffix == ".gif":
+        target.write_bytes(source.read_bytes())
+        return
+    with Image.open(source) as read:
+        picture = read.convert("RGB")
+    if picture.width > WIDTH:
+        height = round(picture.height * WIDTH / picture.width)
+        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    for colours in (COLOURS, COLOURS // 8):  # few are enough for what is large, a colour map
+        picture.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
+        if target.stat().st_size < LARGE:
+            return
+
+
+if __name__ == "__main__":
+    main()

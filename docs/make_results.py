@@ -1,0 +1,150 @@
+"""Put the table, the statistics and the figures of studies into docs/results/.
+
+    codecbench run tilings-matched-rate --data manifest:corpus.csv
+    python docs/make_results.py tilings-matched-rate
+
+Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
+each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
+`cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from make_gallery import shrink
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+HERE = Path(__file__).parent / "results"
+COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
+QUALITY = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+LARGE = 100_000  # bytes of a CSV that is left out
+RUN_COLUMNS = ("label", "seed", "status", "run_hash", "git_commit", "version", "torch", "corpus_hash")
+PAGE = """# {study}
+
+**Question.** {question}
+
+**Answer.**
+
+```console
+$ codecbench run {study} --data manifest:corpus/manifest.csv
+$ codecbench table {study} --format markdown --columns {columns}
+```
+
+<!-- table -->
+<!-- table ends -->
+
+{figures}
+
+**Cost.** <!-- cost --><!-- cost ends -->
+"""
+
+
+def main() -> None:
+    """Write what the named studies have."""
+    from analysis import load
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", nargs="+")
+    parser.add_argument(
+        "--tracking-uri", help="store with the studies; default MLFLOW_TRACKING_URI or ./mlflow.db"
+    )
+    given = parser.parse_args()
+    for study in given.studies:
+        results = load(study, given.tracking_uri)
+        page = HERE / f"{study}.md"
+        text = page.read_text(encoding="utf-8") if page.exists() else None
+        names = write_figures(results, HERE / study, text)
+        write_runs(results, HERE / study / "runs.csv")
+        text = text or begin(results, names)
+        text = between(text, "table", f"\n{table(results)}\n")
+        page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
+        size = sum(path.stat().st_size for path in (HERE / study).iterdir())
+        print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
+
+
+def columns(results: Results) -> tuple[str, ...]:
+    """Names of the columns that the study has values for."""
+    from analysis.columns import logged
+
+    return tuple(logged((*COLUMNS, *QUALITY), results.runs.columns))
+
+
+def table(results: Results) -> str:
+    """The comparison in Markdown."""
+    from analysis.renderers import render
+    from analysis.tables import comparison
+
+    return render(comparison(results, columns(results)), "markdown")
+
+
+def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:
+    """The figures that `page` shows, or all, and the CSV of each unless it is large; their names."""
+    from analysis.drawing import cores, prepare, write_all
+
+    prepare()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        drawn = Path(temporary)
+        write_all(results, drawn, style_name="paper", formats=["png"], processes=cores())
+        pictures = sorted(
+            picture
+            for picture in drawn.glob("*.png")
+            if page is None or f"{results.study}/{picture.name}" in page
+        )
+        for picture in pictures:
+            shrink(picture, folder / picture.name)
+            data = picture.with_suffix(".csv")
+            if data.stat().st_size < LARGE:
+                shutil.copyfile(data, folder / data.name)
+    return [picture.stem for picture in pictures]
+
+
+def write_runs(results: Results, path: Path) -> None:
+    """What each run was and gave: its identity, rates, scores and cost."""
+    runs = results.runs
+    measured = [name for name in runs if name.startswith(("rate/", "usage/", "eval/", "cost/"))]
+    runs[[*RUN_COLUMNS, *measured]].to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def cost(results: Results) -> str:
+    """A sentence on what the runs took, warm starts left out."""
+    runs = results.finished
+    training, scoring = runs["cost/train_seconds"].sum(), runs["cost/evaluate_seconds"].sum()
+    heard = runs["cost/audio_seconds_trained"].median()
+    rate = (runs["cost/audio_seconds_trained"] / runs["cost/train_seconds"]).median()
+    return (
+        f"{len(runs)} runs, each on a core: {training / 3600:.1f} hours of training, {scoring / 3600:.1f} "
+        f"of scoring. After its warm start a run hears {heard / 3600:.1f} hours of audio, {rate:.0f} seconds "
+        "of it a second."
+    )
+
+
+def begin(results: Results, names: list[str]) -> str:
+    """A page of what is known without a person."""
+    figures = "\n\n".join(f"![{name}]({results.study}/{name}.png)" for name in names)
+    question = results.settings.get("question", "")
+    shown = ",".join(columns(results))
+    return PAGE.format(study=results.study, question=question, columns=shown, figures=figures)
+
+
+def between(text: str, name: str, new: str) -> str:
+    """`text` with `new` between the comments `name` and `name ends`."""
+    pattern = re.compile(rf"(<!-- {name} -->).*?(<!-- {name} ends -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"the page has no <!-- {name} --> and <!-- {name} ends --> to write between")
+    return pattern.sub(lambda found: f"{found[1]}{new}{found[2]}", text, count=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Axes of a study file: a list where the key takes one value asks for each of its values.
+
+Lists combine as a grid, or step by step where `zip` pairs them. A key that takes a list by nature (levels,
+counts, strides, metrics) is an axis when its value is a list of lists.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+RATES = ("bits", "bitrate")  # of these, `none` knows nothing: it spends no bits
+
+
+class AxisError(ValueError):
+    """Axes do not fit together; the message says what to change."""
+
+
+class Axis(NamedTuple):
+    """Keys that change together, and their values at each step."""
+
+    keys: tuple[str, ...]
+    steps: tuple[tuple[Any, ...], ...]
+
+
+Values = Mapping[str, Any]  # of keys, at one place of the grid
+
+
+def in_section(value: Any, model: type[BaseModel], key: str) -> Iterator[tuple[str, list[Any]]]:
+    """Dotted keys below `key` that have lists where `model` takes one value, with the lists."""
+    if isinstance(value, list):
+        yield key, value
+        return
+    for name, below in value.items() if isinstance(value, dict) else ():
+        if name in model.model_fields:
+            annotation = model.model_fields[name].annotation
+            if isinstance(below, dict) and (inner := model_in(annotation)) is not None:
+                yield from in_section(below, inner, f"{key}.{name}")
+            elif is_axis(below, annotation):
+                yield f"{key}.{name}", below
+
+
+def in_options(options: Any, config: type, key: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Keys of `options` that have lists where a field of the dataclass `config` takes one value."""
+    types = get_type_hints(config)
+    for name, value in options.items() if isinstance(options, dict) else ():
+        if is_axis(value, types.get(name)):
+            yield f"{key}{name}", value
+
+
+def is_axis(value: Any, annotation: Any) -> bool:
+    """Whether a value of a key of that type is a list of values for it."""
+    if not isinstance(value, list) or annotation is Any:
+        return False
+    if takes_list(annotation):
+        return bool(value) and all(isinstance(item, list) for item in value)
+    return True
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether a key of this type takes a list by nature."""
+    origin = get_origin(annotation) or annotation
+    if origin in (Union, UnionType, Annotated):
+        return any(takes_list(inner) for inner in get_args(annotation))
+    if not isinstance(origin, type) or issubclass(origin, str | Mapping):
+        return False
+    return issubclass(origin, Collection)
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field of this type holds, if any."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, tuple, Annotated):
+        for inner in get_args(annotation):
+            if (found := model_in(inner)) is not None:
+                return found
+    return None
+
+
+def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
+    """The lists as axes, those that a group of `zip` names as one. Raises AxisError."""
+    for key, values in lists.items():
+        if not values:
+            raise AxisError(f"{key}: the list is empty; give it values, or leave the key out")
+        if len(set(map(repr, values))) < len(values):
+            raise AxisError(f"{key}: a value stands twice in the list")
+    paired: dict[str, tuple[str, ...]] = {}
+    for group in _groups(groups):
+        for key in group:
+            if key not in lists:
+                known = ", ".join(lists) or "none"
+                raise AxisError(f"zip: {key} has no list of values here; keys that have one: {known}")
+            if key in paired:
+                raise AxisError(f"zip: {key} stands twice; pair it once")
+            paired[key] = group
+        lengths = [f"{key} has {len(lists[key])}" for key in group]
+        if len({len(lists[key]) for key in group}) > 1:
+            raise AxisError(f"zip: lists must be of one length, but {' and '.join(lengths)}")
+    axes = dict.fromkeys(paired.get(key, (key,)) for key in lists)
+    return tuple(Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in axes)
+
+
+def _groups(groups: Any) -> list[tuple[str, ...]]:
+    if isinstance(groups, list) and all(isinstance(item, str) for item in groups):
+        groups = [groups] if groups else []
+    if not isinstance(groups, list) or not all(
+        isinstance(group, list) and len(group) > 1 and all(isinstance(key, str) for key in group)
+        for group in groups
+    ):
+        raise AxisError(f"zip: write lists of keys, such as [[bits, train.steps]], not {groups!r}")
+    return [tuple(group) for group in groups]
+
+
+def places(axes: Sequence[Axis]) -> Iterator[Values]:
+    """Every place of the grid, the first axis slowest: the value of each key there."""
+    for combination in itertools.product(*(axis.steps for axis in axes)):
+        yield {
+            key: value
+            for axis, step in zip(axes, combination, strict=True)
+            for key, value in zip(axis.keys, step, strict=True)
+        }
+
+
+def row_label(base: str, axes: Sequence[Axis], place: Values, rateless: bool = False) -> str:
+    """The label of a row: `base`, key=value for what changes, and the rate last ("fsq steps=600 12 bit").
+
+    Keys that are paired are told by the first of them, if it has another value at each step. A rateless row
+    says nothing of bits and bitrate.
+    """
+    names = _short([key for axis in axes for key in axis.keys])
+    parts: list[str] = []
+    rate = ""
+    for axis in axes:
+        keys = [key for key in axis.keys if not (rateless and key in RATES)]
+        column = [step[axis.keys.index(keys[0])] for step in axis.steps] if keys else []
+        for key in keys[:1] if len(set(map(repr, column))) == len(column) else keys:
+            if key in RATES:
+                rate = f" {rate_text(key, place[key])}"
+            else:
+                parts.append(f" {names[key]}={text(place[key])}")
+    return base + "".join(parts) + rate
+
+
+def rate_text(key: str, value: Any) -> str:
+    """A rate as it ends a label, and as analysis knows it again."""
+    if not isinstance(value, int | float):
+        return text(value)
+    return f"{value:g} bit" if key == "bits" else f"{value / 1000:g} kbit/s"
+
+
+def text(value: Any) -> str:
+    """A value of an axis in few characters."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        if len(value) == 1:
+            return text(*value.values())
+        plain = ("name", "corpus", "options")  # their values speak for themselves
+        return ",".join(text(item) if key in plain else f"{key}={text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """The shortest end of each dotted key that tells it from the others."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+        others = [f".{other}" for other in keys if other != key]
+        short[key] = next((end for end in ends if not any(o.endswith(f".{end}") for o in others)), key)
+    return short

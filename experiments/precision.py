@@ -1,0 +1,38 @@
+"""What the blocks of a network compute in, and how."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from codec.model import Codec
+from codec.objectives import Losses
+
+
+@contextmanager
+def compiled(codec: Codec, losses: Losses, wanted: bool) -> Iterator[None]:
+    """Within it, encoder, decoder and discriminators run compiled. Names of parameters stay as they are."""
+    parts: list[nn.Module] = [codec.encoder, codec.decoder]
+    if losses.adversary is not None:
+        parts += losses.adversary.families.values()
+    if not wanted:
+        parts = []
+    for part in parts:
+        part.compile()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._compiled_call_impl = None
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of the network's blocks, or None for fp32. `auto`: bf16 where the device computes in it."""
+    if precision == "auto":
+        if device.type == "cpu":
+            supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        else:
+            supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if supported else None
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

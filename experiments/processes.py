@@ -1,0 +1,88 @@
+"""The processes of one training: a single one, or those that torchrun started, by Lightning Fabric."""
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class ProcessError(ValueError):
+    """The processes of a training do not fit together; the message says what to change."""
+
+
+def single(device: torch.device) -> "Fabric":
+    """This process alone on `device`, whatever a cluster's environment says."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    index = [device.index or 0] if device.type == "cuda" else 1
+    fabric = Fabric(accelerator=device.type, devices=index, plugins=[LightningEnvironment()])
+    fabric.launch()
+    return fabric
+
+
+def launched(device_type: str) -> "Fabric":
+    """The processes that torchrun started, or this one alone. `device_type`: cpu or cuda.
+
+    Each of several processes takes the device of its local rank.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return single(torch.device(device_type))
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device_type == "cuda" and here > torch.cuda.device_count():
+        raise ProcessError(
+            f"{here} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
+            f"GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
+        )
+    # The codebooks keep themselves equal; nothing else is a buffer that training changes. The option's name
+    # is another one from torch 2.14 on.
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    strategy = DDPStrategy(gradient_as_bucket_view=True, **{name: False})
+    fabric = Fabric(accelerator=device_type, devices=here, num_nodes=world // here, strategy=strategy)
+    fabric.launch()
+    return fabric
+
+
+def any_of(fabric: "Fabric", flag: bool) -> bool:
+    """Whether `flag` holds in any process."""
+    if fabric.world_size == 1:
+        return flag
+    value = torch.tensor(float(flag), device=fabric.device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def mean(fabric: "Fabric", values: dict[str, Tensor]) -> dict[str, float]:
+    """The mean over processes of each scalar."""
+    if not values:
+        return {}
+    stacked = torch.stack([value.detach().float() for value in values.values()])
+    if fabric.world_size > 1:
+        dist.all_reduce(stacked)
+        stacked /= fabric.world_size
+    return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def gather(fabric: "Fabric", value: Any) -> list[Any]:
+    """`value` of every process, by rank."""
+    if fabric.world_size == 1:
+        return [value]
+    found: list[Any] = [None] * fabric.world_size
+    dist.all_gather_object(found, value)
+    return found
+
+
+def from_first(fabric: "Fabric", value: Any) -> Any:
+    """The `value` of rank 0."""
+    return gather(fabric, value)[0]

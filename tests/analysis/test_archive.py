@@ -1,0 +1,149 @@
+import importlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from analysis import load
+from analysis.archive import ArchiveError, export_studies, import_archive
+from analysis.columns import DEFAULT_COLUMNS
+from analysis.renderers import render
+from analysis.results import Results
+from analysis.tables import comparison
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def archive(seven: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "new" / "seven.zip"
+    assert export_studies(["seven"], path, seven.uri) == 9
+    return path
+
+
+@pytest.fixture(scope="module")
+def imported(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a store with what the archive holds."""
+    folder = tmp_path_factory.mktemp("imported")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    MlflowClient(uri).create_experiment("seven", artifact_location=(folder / "artifacts").as_uri())
+    assert import_archive(archive, uri) == (9, 0)
+    return uri
+
+
+def frames(results: Results) -> list[pd.DataFrame]:
+    return [
+        frame.drop(columns="run_id")
+        for frame in (results.runs, results.utterances, results.histories, results.usage)
+    ]
+
+
+def test_an_imported_study_is_the_study(seven: Any, imported: str) -> None:
+    ours, theirs = load("seven", seven.uri), load("seven", imported)
+    for own, other in zip(frames(ours), frames(theirs), strict=True):
+        pd.testing.assert_frame_equal(own, other, check_exact=True)
+    assert ours.settings == theirs.settings
+    tables = [render(comparison(results, DEFAULT_COLUMNS), "csv") for results in (ours, theirs)]
+    assert tables[0] == tables[1]
+
+
+def test_the_bytes_depend_on_the_store_alone(seven: Any, archive: Path, tmp_path: Path) -> None:
+    export_studies(["seven"], tmp_path / "again.zip", seven.uri)
+    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+    assert [path.name for path in archive.parent.iterdir()] == ["seven.zip"]
+
+
+def test_what_is_there_is_not_put_in_twice(seven: Any, archive: Path, imported: str) -> None:
+    assert import_archive(archive, seven.uri) == (0, 9)  # where it came from
+    client = MlflowClient(imported)
+    before = load("seven", imported)
+    client.delete_tag(
+        before.runs["run_id"][0], "codecbench.imported"
+    )  # as an import leaves it that is killed
+    assert import_archive(archive, imported) == (1, 8)
+    after = load("seven", imported)
+    assert set(before.runs["run_id"]) - set(after.runs["run_id"]) == {before.runs["run_id"][0]}
+    pd.testing.assert_frame_equal(frames(before)[0], frames(after)[0])
+    assert len(after.utterances) == len(before.utterances)
+
+
+def test_large_files_go_along_on_request(seven: Any, archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "latents.zip"
+    export_studies(["seven"], path, seven.uri, extras=["latents"], histories=False)
+    kinds = [
+        {name.rpartition("/")[2] for name in zipfile.ZipFile(each).namelist()} for each in (archive, path)
+    ]
+    assert kinds[1] - kinds[0] == {"latents.npz"}
+    with zipfile.ZipFile(path) as file, file.open("histories.parquet") as histories:
+        assert pd.read_parquet(histories).empty
+    with pytest.raises(ArchiveError, match="unknown extra 'latent'; there are: latents, snapshots"):
+        export_studies(["seven"], path, seven.uri, extras=["latent"])
+
+
+@pytest.mark.slow
+def test_published_tables_come_out_of_the_published_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    monkeypatch.chdir(tmp_path)  # where artifacts go
+    make_results = importlib.import_module("make_results")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    import_archive(docs / "results" / "studies.zip", uri)
+    studies = [one.name for one in MlflowClient(uri).search_experiments() if one.name != "Default"]
+    assert len(studies) > 1
+    for study in studies:
+        page = (docs / "results" / f"{study}.md").read_text(encoding="utf-8")
+        assert make_results.table(load(study, uri)) in page
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("manifest:/home/me/corpus/clips.csv", "manifest:clips.csv"),
+        (
+            '{"corpus": "webdataset:/data/shards-{000..009}.tar"}',
+            '{"corpus": "webdataset:shards-{000..009}.tar"}',
+        ),
+        ("webdataset:https://host/a/b.tar", "webdataset:https://host/a/b.tar"),
+        ("manifest:corpus/clips.csv", "manifest:corpus/clips.csv"),
+        ("1/2", "1/2"),
+    ],
+)
+def test_folders_stay_at_home(store: Any, tmp_path: Path, given: str, written: str) -> None:
+    study = f"folders {given.replace('/', ' ')}"
+    store.study(study, [store.Run("fsq", params={"data.corpus": given})])
+    export_studies([study], tmp_path / "a.zip", store.uri)
+    listing = json.loads(zipfile.ZipFile(tmp_path / "a.zip").read("archive.json"))
+    assert [run["params"]["data.corpus"] for run in listing["runs"] if run["params"]] == [written]
+
+
+def rewritten(archive: Path, path: Path, **changes: Any) -> Path:
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
+        listing = json.loads(old.read("archive.json")) | changes
+        new.writestr("archive.json", json.dumps(listing))
+        new.writestr("histories.parquet", old.read("histories.parquet"))
+    return path
+
+
+def test_what_is_no_archive_is_refused(archive: Path, imported: str, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"no archive at .*missing\.zip"):
+        import_archive(tmp_path / "missing.zip", imported)
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(ArchiveError, match=r"text\.zip is not of `codecbench export`"):
+        import_archive(tmp_path / "text.zip", imported)
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-3000])
+    with pytest.raises(ArchiveError, match=r"cut\.zip is not of `codecbench export`, or damaged"):
+        import_archive(tmp_path / "cut.zip", imported)
+    newer = rewritten(archive, tmp_path / "newer.zip", format=2, codecbench="9.0")
+    with pytest.raises(ArchiveError, match=r"format 2, written by codecbench 9\.0; .*Install that version"):
+        import_archive(newer, imported)
+    listing = json.loads(zipfile.ZipFile(archive).read("archive.json"))
+    listing["runs"][0]["id"] = "../../etc"
+    outside = rewritten(archive, tmp_path / "outside.zip", runs=listing["runs"])
+    with pytest.raises(ArchiveError, match=r"a run has the id '\.\./\.\./etc'"):
+        import_archive(outside, imported)
