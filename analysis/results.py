@@ -54,6 +54,7 @@ RUN_COLUMNS = {
     "git_dirty": "whether the working tree had changes",
     "version": "version of codecbench that trained the run",
     "torch": "version of torch that trained the run",
+    "precision": "what the blocks of the network computed in: fp32, bf16 or fp16; empty where unknown",
 }
 
 

@@ -135,6 +135,7 @@ def comparison(
     notes += _partial_notes(runs, set(finished["label"]))
     notes += _usage_notes(summaries, chosen)
     notes += _backend_notes(results, chosen)
+    notes += _precision_notes(finished[same.loc[finished.index]])
     return Table(
         title=f"{results.study}: quantizers compared",
         columns=chosen,
@@ -349,14 +350,28 @@ def _backend_notes(results: Results, columns: Sequence[Column]) -> list[str]:
     for column in columns:
         mine = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
         if column.interval and mine["backend"].nunique() > 1:
-            labels = mine.groupby("backend", sort=True)["label"].agg(
-                lambda names: ", ".join(dict.fromkeys(names))
-            )
-            whose = "; ".join(f"{backend}: {names}" for backend, names in labels.items())
+            whose = _labels_by(mine, "backend")
             notes.append(
                 f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
             )
     return notes
+
+
+def _precision_notes(runs: pd.DataFrame) -> list[str]:
+    """`precision: auto` is another one on another device, which the hash of a run does not show."""
+    known = runs[runs["precision"] != ""]
+    if known["precision"].nunique() < 2:
+        return []
+    return [
+        "! trained in different precisions, so a difference between rows may be that of the precision "
+        f"({_labels_by(known, 'precision')}); train.precision: fp32 is the same everywhere"
+    ]
+
+
+def _labels_by(frame: pd.DataFrame, column: str) -> str:
+    """`value: labels that have it; ...`"""
+    labels = frame.groupby(column, sort=True)["label"].agg(lambda names: ", ".join(dict.fromkeys(names)))
+    return "; ".join(f"{value}: {names}" for value, names in labels.items())
 
 
 def _usage_notes(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) -> list[str]:

@@ -26,7 +26,17 @@ HERE = Path(__file__).parent / "results"
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 QUALITY = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
 LARGE = 100_000  # bytes of a CSV that is left out
-RUN_COLUMNS = ("label", "seed", "status", "run_hash", "git_commit", "version", "torch", "corpus_hash")
+RUN_COLUMNS = (
+    "label",
+    "seed",
+    "status",
+    "run_hash",
+    "precision",
+    "git_commit",
+    "version",
+    "torch",
+    "corpus_hash",
+)
 PAGE = """# {study}
 
 **Question.** {question}

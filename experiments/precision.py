@@ -27,12 +27,17 @@ def compiled(codec: Codec, losses: Losses, wanted: bool) -> Iterator[None]:
             part._compiled_call_impl = None
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of the network's blocks, or None for fp32. `auto`: bf16 where the device computes in it."""
-    if precision == "auto":
-        if device.type == "cpu":
-            supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        else:
-            supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if supported else None
+def resolved(precision: str, device: torch.device) -> str:
+    """What `precision` means on `device`: `auto` is bf16 where the device computes in it, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cpu":
+        supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    else:
+        supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bf16" if supported else "fp32"
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """The dtype of the network's blocks, or None for fp32."""
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

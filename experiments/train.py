@@ -23,7 +23,7 @@ from experiments.optimization import (
     discriminator_optimizer,
     schedule,
 )
-from experiments.precision import autocast_dtype, compiled
+from experiments.precision import autocast_dtype, compiled, resolved
 from experiments.sections import Train
 from experiments.training_state import CheckpointError, Parts, Progress
 from quantizers.codebook import EMACodebooks
@@ -88,12 +88,14 @@ class Silent(Observer):
 
 @dataclass(frozen=True)
 class Trained:
-    """steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; last losses."""
+    """steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; what the network's
+    blocks computed in, first to last where sittings differed, and empty where it was not recorded."""
 
     steps: int
     seconds: float
     audio_seconds: float
     skipped: int
+    precision: str = ""
 
 
 def train(
@@ -166,7 +168,8 @@ class _Training:
             world_size=fabric.world_size,
         )
         self.validation = validation.batch(validation_split, self.samples)
-        self.autocast = autocast_dtype(config.precision, self.device)
+        self.precision = resolved(config.precision, self.device)
+        self.autocast = autocast_dtype(self.precision)
 
         codec.to(self.device).train()
         with torch.random.fork_rng(devices=[]):
@@ -197,7 +200,7 @@ class _Training:
         )
         self.rates = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.parts.optimizers]
         torch.manual_seed(seed + fabric.global_rank)
-        self.progress = Progress()
+        self.progress = Progress(precision=self.precision)
 
     def run(self) -> Trained:
         config, observer = self.config, self.observer
@@ -237,6 +240,7 @@ class _Training:
             seconds=progress.seconds,
             audio_seconds=progress.step * config.batch_size * self.samples / self.codec.sample_rate,
             skipped=progress.skipped,
+            precision=progress.precision,
         )
 
     def _step(self) -> dict[str, Tensor]:
@@ -375,6 +379,15 @@ class _Training:
         if checkpoint.run_id and self.progress.run_id != checkpoint.run_id:
             _log.info("begun in MLflow run %s, goes on in %s", self.progress.run_id, checkpoint.run_id)
             self.progress.run_id = checkpoint.run_id
+        before = self.progress.precision
+        if before and before.split(" then ")[-1] != self.precision:
+            self.progress.precision = f"{before} then {self.precision}"
+            self._warn(
+                self.progress.step,
+                "precision",
+                f"begun in {before}, goes on in {self.precision}, which is what this device has; "
+                "train.precision: fp32 is the same everywhere",
+            )
 
     def _save(self) -> None:
         randoms = processes.gather(self.fabric, training_state.random_state(self.device))

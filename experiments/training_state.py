@@ -22,8 +22,9 @@ class CheckpointError(ValueError):
 @dataclass
 class Progress:
     """Where a training stands: finished steps; batches skipped, and how many of them in a row up to here;
-    seconds spent over all sittings; whether a codebook had collapsed when last looked at; the MLflow run; and
-    the position in the data, where the step alone does not tell it (`cursor` of streamed crops)."""
+    seconds spent over all sittings; whether a codebook had collapsed when last looked at; the MLflow run;
+    what the network's blocks computed in; and the position in the data, where the step alone does not tell
+    it (`cursor` of streamed crops)."""
 
     step: int = 0
     skipped: int = 0
@@ -31,6 +32,7 @@ class Progress:
     seconds: float = 0.0
     collapsed: bool = False
     run_id: str = ""
+    precision: str = ""
     data: dict[str, Any] = field(default_factory=dict)
 
 

@@ -241,6 +241,7 @@ class Worker:
         from experiments import processes, weights
         from experiments.metrics_journal import MetricsJournal
         from experiments.system_metrics import SystemMetrics
+        from experiments.tracking import TAG
 
         self._journal = MetricsJournal(self.directory / "metrics.jsonl", store, run_id)
         if not self.job.warm_start:
@@ -249,6 +250,8 @@ class Worker:
         self.begin()
         found = weights.obtain(self.run, self.settings.directory, fabric=fabric, observer=self, run_id=run_id)
         self._journal.finish()
+        if found[1].precision:
+            store.set_tags(run_id, {f"{TAG}precision": found[1].precision})
         return found
 
     def _fetch(self) -> None:

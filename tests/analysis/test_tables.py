@@ -180,6 +180,13 @@ def test_scores_of_different_backends_are_marked(store: Any) -> None:
     assert "backend 1.0: vq, fsq; backend 1.1: rvq" in note
 
 
+def test_precisions_of_different_devices_are_marked(store: Any) -> None:
+    runs = [store.Run(name, tags={"precision": value}) for name, value in (("vq", "bf16"), ("fsq", "fp32"))]
+    store.study("precisions", [*runs, store.Run("older")])
+    (note,) = [note for note in comparison(load("precisions", store.uri)).notes if "precision" in note]
+    assert "bf16: vq; fp32: fsq)" in note
+
+
 def test_nothing_finished(store: Any) -> None:
     store.study(
         "lost", [store.Run("fsq", status="failed", reason="disk full"), store.Run("vq", status="running")]

@@ -18,6 +18,7 @@ class Watcher(Silent):
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.logged: dict[int, dict[str, float]] = {}
+        self.warned: list[tuple[int, str, str]] = []
         self.steps = 0
         self.stop_after = stop_after
 
@@ -26,6 +27,9 @@ class Watcher(Silent):
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.logged.setdefault(step, {}).update(values)
+
+    def warning(self, step: int, name: str, text: str) -> None:
+        self.warned.append((step, name, text))
 
     def saving(self, step: int) -> None:
         pass
@@ -89,6 +93,22 @@ def test_a_stopped_training_goes_on_bit_for_bit(quantizer: str, shards: data.Sha
     assert min(later.logged) == 4
     mine, theirs = parts.state_dict(), whole.state_dict()
     assert [key for key in theirs if not torch.equal(mine[key], theirs[key])] == []
+
+
+def test_a_device_of_another_precision_is_told(
+    shards: data.Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(shards, "fsq")
+    has = {"bf16": False}
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has["bf16"])
+    with pytest.raises(Interrupted):
+        go(run, shards, tmp_path, Watcher(stop_after=3))
+    has["bf16"] = True  # a worker of another kind takes the training over
+    watcher = Watcher()
+    _, trained = go(run, shards, tmp_path, watcher)
+    assert trained.precision == "fp32 then bf16"
+    assert [name for _, name, _ in watcher.warned] == ["precision"]
+    assert go(run, shards, tmp_path / "other", Watcher())[1].precision == "bf16"
 
 
 def test_training_learns_and_validates(shards: data.Shards, tmp_path: Path) -> None:
