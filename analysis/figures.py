@@ -124,8 +124,8 @@ def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Quality against bitrate, where some quantizer was measured at several rates; with references, whose
-    rates and scores are often far off, in a figure of its own."""
+    """Quality against bitrate, where some system was measured at several rates; with references, whose rates
+    and scores are often far off, in a figure of its own."""
     from analysis.comparisons import bd_rates
     from analysis.estimates import summary
     from analysis.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
@@ -137,11 +137,12 @@ def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         first = gains[gains["metric"] == next(iter(metrics))]
         legend = {str(gain["series"]): bd_text(gain) for gain in records(first)}
         yield Drawn("rate-distortion", rate_distortion_figure(frame, legend=legend, scale=scale), frame)
-        if len(results.finished_references):
-            frame = summary(results, references=True)
-            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale=scale), frame)
         if gains["bd_rate"].notna().any():
             yield Drawn("bd-rates", bd_figure(gains, scale), gains)
+    if len(results.finished_references):
+        frame = summary(results, references=True)
+        if has_curves(frame):
+            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale=scale), frame)
 
 
 def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:

@@ -177,15 +177,25 @@ def _convolve(layer: nn.Module, signal: Tensor) -> Tensor:
     which takes torch two thirds of the time."""
     if signal.device.type != "cpu":
         return layer(signal)
-    if signal.shape[1] > 1:
-        return layer(signal.contiguous(memory_format=torch.channels_last))
-    # One channel: a small matrix product, which torch's convolution takes five times as long for.
     assert isinstance(layer, nn.Conv2d)
     padding = [size // 2 for size in layer.kernel_size]  # as of every layer here
+    if signal.shape[1] > 1:
+        signal = signal.contiguous(memory_format=torch.channels_last)
+        return layer(signal) if signal.shape[3] > layer.stride[1] else _to_one_column(layer, signal)
+    # One channel: a small matrix product, which torch's convolution takes five times as long for.
     windows = functional.unfold(signal, layer.kernel_size, padding=tuple(padding), stride=layer.stride)
     result = functional.linear(windows.mT, layer.weight.flatten(1), layer.bias)
     rows = (signal.shape[2] + 2 * padding[0] - layer.kernel_size[0]) // layer.stride[0] + 1
     return result.unflatten(1, (rows, -1)).permute(0, 3, 1, 2)
+
+
+def _to_one_column(layer: nn.Conv2d, signal: Tensor) -> Tensor:
+    """`layer` of a signal of no more columns than its stride, as a convolution without stride and padding
+    along them: for one in bf16 that has both, oneDNN 3.12 reads memory that nobody has written."""
+    rows, columns = (size // 2 for size in layer.kernel_size)
+    after = layer.kernel_size[1] - columns - signal.shape[3]
+    signal = functional.pad(signal, (columns, after))
+    return functional.conv2d(signal, layer.weight, layer.bias, (layer.stride[0], 1), (rows, 0))
 
 
 def _spectrum(audio: Tensor, window: int, hop: int) -> Tensor:

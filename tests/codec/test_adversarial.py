@@ -243,6 +243,29 @@ def test_one_channel_is_convolved_as_by_torch() -> None:
     torch.testing.assert_close(_convolve(layer, signal), layer(signal), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_one_column_is_convolved_as_by_torch(columns: int) -> None:
+    layer = nn.Conv2d(3, 4, (5, 3), (2, 2), (2, 1)).double()
+    signal = torch.randn(2, 3, 9, columns, dtype=torch.float64)
+    torch.testing.assert_close(_convolve(layer, signal), layer(signal))
+
+
+def test_in_bfloat16_short_audio_gives_the_same_whatever_memory_holds() -> None:
+    torch.manual_seed(0)
+    family = multi_resolution(width=0.05)
+    audio = 0.1 * torch.randn(2, 4000)
+    first: list[Tensor] | None = None
+    for number in range(10):
+        garbage = [torch.full((2**size,), float("nan")) for size in range(6, 20)]
+        garbage.append(torch.full((1000 + number,), 1e30))
+        del garbage
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = [each.float() for maps in family(audio) for each in maps]
+        first = first or maps
+        for mine, theirs in zip(maps, first, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
 def test_log_mel_is_that_of_torchaudio(draw) -> None:
     transform = torchaudio.transforms.MelSpectrogram(24_000, 1024, hop_length=256, n_mels=100, power=1)
     audio, other = draw("audio", 2, 3000), 0.5 * draw("other", 2, 3000)

@@ -68,7 +68,7 @@ def test_one_table_and_one_figure_show_both(folder: Path) -> None:
     assert table.index("q2d2-rhombic") < table.index("references:") < table.index("opus 24 kbit/s")
     assert "weights not found: there is no /no/such.ckpt" in table
     figures = folder / "results" / "small" / "figures"
-    assert (figures / "rate-distortion.png").stat().st_size > 0
+    assert (figures / "rate-distortion-references.png").stat().st_size > 0
     assert codecbench(folder, "table", "small").stdout == table
 
 

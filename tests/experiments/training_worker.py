@@ -131,6 +131,7 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
             log_every=1,
             objective={**ADVERSARY, "name": "wavtokenizer"},
             learning_rate=1e-3,
+            precision="fp32",  # halves of a batch are rounded otherwise than the whole
         )
         place = folder / name / f"of_{fabric.world_size}"
         place.mkdir(parents=True, exist_ok=True)
