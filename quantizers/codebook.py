@@ -53,7 +53,7 @@ class EMACodebooks(nn.Module):
     A code that is revived becomes a random vector of the batch. All randomness is the global torch
     generator's, and all state is in buffers, so a restored run goes on bit for bit. Under
     `torch.distributed` the statistics are summed over ranks, which take as many tokens each, and random
-    choices are rank 0's, so that all ranks hold the same codebooks.
+    choices are made by rank 0 among the vectors of all, so that all ranks hold the same codebooks.
     """
 
     codes: Tensor
@@ -131,7 +131,7 @@ class EMACodebooks(nn.Module):
             share = self.counts.mean(1, keepdim=True)
             dead = self.counts < self.revive_below * share
             if dead.any():
-                fresh = _from_rank_0(_sample(vectors, self.size))
+                fresh = _from_rank_0(_sample(_of_all_ranks(vectors), self.size))
                 # Half a share: enough to be judged on its own use, and to be replaced soon if there is none.
                 share = 0.5 * share.expand_as(self.counts)
                 self.counts.copy_(torch.where(dead, share, self.counts))

@@ -1,7 +1,8 @@
 """One of two processes that train quantizers on different data and compare what they learned.
 
 Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ; at last the
-codebook of two codes that k-means starts from what both ranks have.
+codebook of two codes that k-means starts from what both ranks have, and how many codes that nothing chose
+are revived from the second rank's vectors.
 """
 
 import sys
@@ -54,6 +55,16 @@ def started(rank: int) -> list[float]:
     return sorted(books.codes.flatten().tolist())
 
 
+def revived(rank: int) -> int:
+    """Of 100 codes, all but one unused, how many become vectors of rank 1."""
+    books = EMACodebooks(1, 1, EMAConfig(codebook_size=100, revive_below=0.1))
+    books.codes.fill_(0.0)
+    books.started.fill_(True)
+    vectors = torch.full((1, 200, 1), 10.0 * rank)
+    books.update(vectors, torch.zeros(1, 200, dtype=torch.long))
+    return int((books.codes > 9).sum())
+
+
 def main() -> None:
     rank, port, *names = sys.argv[1:]
     torch.set_num_threads(1)
@@ -62,6 +73,7 @@ def main() -> None:
         differing = different(train(name, int(rank)))
         print(f"{name}:{','.join(differing) or 'same'}", flush=True)
     print("start:" + ",".join(str(round(code)) for code in started(int(rank))), flush=True)
+    print(f"revived:{revived(int(rank))}", flush=True)
     dist.destroy_process_group()
 
 
