@@ -6,6 +6,7 @@
 Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
+The README's headline is the part of a study's table that `HEADLINE` names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 HERE = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+HEADLINE = "tilings-matched-rate"
+HEADLINE_BITS = " 20 bit"  # how the labels of its rows end
+HEADLINE_COLUMNS = ("bits_per_frame", "token_rate", "pesq", "stoi", "mel_distance")
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 QUALITY = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
 LARGE = 100_000  # bytes of a CSV that is left out
@@ -78,6 +84,9 @@ def main() -> None:
         text = text or begin(results, names)
         text = between(text, "table", f"\n{table(results)}\n")
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
+        if study == HEADLINE:
+            whole = README.read_text(encoding="utf-8")
+            README.write_text(between(whole, "headline", f"\n{headline(results)}\n"), encoding="utf-8")
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 
@@ -95,6 +104,18 @@ def table(results: Results) -> str:
     from analysis.tables import comparison
 
     return render(comparison(results, columns(results)), "markdown")
+
+
+def headline(results: Results) -> str:
+    """The rows of one rate and the columns that matter most, in Markdown."""
+    from analysis.renderers import render
+    from analysis.tables import comparison
+
+    whole = comparison(results, HEADLINE_COLUMNS)
+    (section,) = [part for part in whole.sections if part.rows[0].label.endswith(HEADLINE_BITS)]
+    rows = tuple(replace(row, label=row.label.removesuffix(HEADLINE_BITS)) for row in section.rows)
+    text = render(replace(whole, sections=(replace(section, rows=rows),)), "markdown")
+    return "\n".join(line for line in text.splitlines() if line.startswith("|"))
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:

@@ -99,6 +99,8 @@ def test_published_tables_come_out_of_the_published_archive(
     for study in studies:
         page = (docs / "results" / f"{study}.md").read_text(encoding="utf-8")
         assert make_results.table(load(study, uri)) in page
+    readme = (docs.parent / "README.md").read_text(encoding="utf-8")
+    assert make_results.headline(load(make_results.HEADLINE, uri)) in readme
 
 
 @pytest.mark.parametrize(
