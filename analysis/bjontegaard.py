@@ -28,12 +28,22 @@ def bd_rate(
     Bjontegaard (VCEG-M33) with piecewise cubic interpolation of log-rate over quality. NaN where a curve
     has fewer than two points or isn't strictly monotone, or where the curves share no range of quality.
     """
+    return _percent(_log_ratio(anchor_rates, anchor_quality, rates, quality))
+
+
+def _log_ratio(
+    anchor_rates: np.ndarray, anchor_quality: np.ndarray, rates: np.ndarray, quality: np.ndarray
+) -> float:
+    """`bd_rate` as the mean logarithm of the ratio of bitrates."""
     for x, y in ((anchor_rates, anchor_quality), (rates, quality)):
         steps = np.diff(np.asarray(y, dtype=float)[np.argsort(x)])
         if not ((steps > 0).all() or (steps < 0).all()):
             return float("nan")
-    found = _mean_difference((anchor_quality, np.log(anchor_rates)), (quality, np.log(rates)))
-    return 100 * float(np.expm1(found))
+    return _mean_difference((anchor_quality, np.log(anchor_rates)), (quality, np.log(rates)))
+
+
+def _percent(log_ratio: float) -> float:
+    return 100 * float(np.expm1(log_ratio))
 
 
 def bd_quality(
@@ -68,8 +78,10 @@ def _mean_difference(anchor: tuple[np.ndarray, np.ndarray], other: tuple[np.ndar
 
 
 def bd_rate_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:
-    """BD-rate in percent, with an interval over seeds and utterances."""
-    return _interval(bd_rate, anchor, other, confidence)
+    """BD-rate in percent, with an interval over seeds and utterances, which is symmetric in the logarithm of
+    bitrates and so never falls below -100 %."""
+    found = _interval(_log_ratio, anchor, other, confidence)
+    return Interval(_percent(found.mean), _percent(found.low), _percent(found.high))
 
 
 def bd_quality_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:

@@ -168,7 +168,7 @@ def bd_text(gain: Mapping[str, Any]) -> str:
     """`BD-rate by PESQ -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`."""
     if not np.isfinite(gain["bd_rate"]):
         return ""
-    ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else ""
+    ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else " (no interval)"
     return f"\nBD-rate by {quality_column(gain['metric']).header} {gain['bd_rate']:+.0f} %{ends}"
 
 

@@ -184,6 +184,16 @@ def test_bd_intervals_cover_the_truth() -> None:
     assert min(covered.values()) >= 45
 
 
+def test_a_bd_rate_never_falls_below_no_bits_at_all() -> None:
+    rates = np.array([1000.0, 2000.0, 4000.0])
+    scores = np.arange(3.0)[:, None, None] + np.random.default_rng(0).normal(0, 0.4, (3, 2, 5))
+    found = bd_rate_interval(
+        Curve(rates, np.sort(scores, axis=0)), Curve(rates, np.sort(scores[:, ::-1], axis=0))
+    )
+    assert -100 < found.low < found.mean < found.high
+    assert found.high > 200  # two trainings that say different things
+
+
 def test_comparisons_of_a_study(full: Any) -> None:
     results = load("full", full.uri)
     labels = [f"{name} 18.8 bit" for name in ("vq", "fsq", "q2d2-hex", "q2d2-rect")]
