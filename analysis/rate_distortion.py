@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.estimates import quality_column
 from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
+from analysis.tables import RATE_TOLERANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,14 +134,17 @@ def _spread(coded: pd.DataFrame) -> float:
 
 
 def _apart(coded: pd.DataFrame) -> np.ndarray:
-    """Bitrates in kbit/s, those of quantizers moved sideways so that no bars hide others."""
+    """Bitrates in kbit/s, those of quantizers moved sideways so that bars do not hide others, though by no
+    more than rates may differ that count as equal."""
     rates = coded["bitrate"].to_numpy(dtype=float) / 1e3
     own = ~coded["reference"].to_numpy(dtype=bool)
     order = {name: turn for turn, name in enumerate(dict.fromkeys(coded["series"][own]))}
-    steps = np.array([order.get(name, 0) - (len(order) - 1) / 2 for name in coded["series"]]) * own
+    last = (len(order) - 1) / 2
+    steps = np.array([order.get(name, 0) - last for name in coded["series"]]) * own
+    most = RATE_TOLERANCE / max(last, 1)
     if _spread(coded) > LOGARITHMIC_FROM:
-        return rates * np.exp(0.016 * np.log(_spread(coded)) * steps)
-    return rates + 0.006 * float(np.ptp(rates)) * steps
+        return rates * np.exp(min(0.016 * np.log(_spread(coded)), most) * steps)
+    return rates + min(0.006 * float(np.ptp(rates)), most * float(rates.min())) * steps
 
 
 def _turn(frame: pd.DataFrame, name: str) -> int:

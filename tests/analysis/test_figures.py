@@ -178,6 +178,24 @@ def test_references_have_a_figure_of_their_own(store: Any) -> None:
     assert set(drawn["rate-distortion-references"].data["series"]) == {"fsq", "opus"}
 
 
+def test_points_are_drawn_at_their_bitrates(store: Any) -> None:
+    names = ("vq", "rvq", "fsq", "q2d2-hex", "q2d2-rect", "q2d2-rhombic", "lfq", "simvq")
+    outside = {"reference": "true", "quantizer": "reference:opus"}
+    runs = [
+        store.Run(f"{name} {bits} bit", quantizer=name, bits=float(bits))
+        for name in names
+        for bits in (8, 20)
+    ]
+    runs += [store.Run(f"opus {rate}", bits=float(rate), tags=outside) for rate in (40, 160)]
+    store.study("many series", runs)
+    for one in figures.rate_distortion(load("many series", store.uri)):
+        if one.name.startswith("rate-distortion"):
+            truth = one.data["bitrate"].unique() / 1e3
+            drawn = np.concatenate([np.asarray(bar[0].get_xdata()) for bar in one.figure.axes[0].containers])
+            assert len(drawn) >= 16
+            assert (np.abs(drawn[:, None] / truth[truth > 0] - 1).min(1) <= 0.0203).all()
+
+
 @pytest.mark.parametrize(("ceiling", "drawn"), [(1.5, True), (3.93, False), (0.2, False)])
 def test_a_ceiling_far_off_does_not_press_the_curves_together(
     results: Results, ceiling: float, drawn: bool
