@@ -169,11 +169,12 @@ def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
 
 
 def bd_text(gain: Mapping[str, Any]) -> str:
-    """`BD-rate by PESQ -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`."""
-    if not np.isfinite(gain["bd_rate"]):
+    """`BD-rate by PESQ -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`; nothing for one
+    without an interval."""
+    if not np.isfinite(gain["low"]):
         return ""
-    ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else " (no interval)"
-    return f"\nBD-rate by {quality_column(gain['metric']).header} {gain['bd_rate']:+.0f} %{ends}"
+    ends = f"[{gain['low']:+.0f}, {gain['high']:+.0f}]"
+    return f"\nBD-rate by {quality_column(gain['metric']).header} {gain['bd_rate']:+.0f} % {ends}"
 
 
 def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
