@@ -119,19 +119,26 @@ def headline(results: Results) -> str:
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:
-    """The figures that `page` shows, or all, and the CSV of each unless it is large; their names."""
+    """The figures that `page` shows, or all, and the CSV of each unless it is large; their names.
+
+    An imported store has no latents: pictures that show them stay as they are.
+    """
     from analysis.drawing import cores, prepare, write_all
 
     prepare()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    imported = not any(results.latents(run) for run in results.finished["run_id"])
+    stay = {path.name for path in folder.glob("voronoi*") if imported}
+    for path in folder.iterdir():
+        if path.name not in stay:
+            path.unlink()
     with tempfile.TemporaryDirectory() as temporary:
         drawn = Path(temporary)
         write_all(results, drawn, style_name="paper", formats=["png"], processes=cores())
         pictures = sorted(
             picture
             for picture in drawn.glob("*.png")
-            if page is None or f"{results.study}/{picture.name}" in page
+            if (page is None or f"{results.study}/{picture.name}" in page) and picture.name not in stay
         )
         for picture in pictures:
             shrink(picture, folder / picture.name)
