@@ -248,11 +248,13 @@ class Worker:
             self._system = SystemMetrics()
         fabric = self.fabric or processes.single(torch.device(self.settings.device))
         self.begin()
-        found = weights.obtain(self.run, self.settings.directory, fabric=fabric, observer=self, run_id=run_id)
+        codec, trained, shards = weights.obtain(
+            self.run, self.settings.directory, fabric=fabric, observer=self, run_id=run_id
+        )
         self._journal.finish()
-        if found[1].precision:
-            store.set_tags(run_id, {f"{TAG}precision": found[1].precision})
-        return found
+        if trained.precision:
+            store.set_tags(run_id, {f"{TAG}precision": trained.precision})
+        return codec, trained, shards
 
     def _fetch(self) -> None:
         """See that what the store has of the weights of this training and of its warm start is on disk."""

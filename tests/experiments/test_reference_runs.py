@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, small_study: str) -> Path:
 def test_opus_at_four_rates_beside_three_quantizers(folder: Path) -> None:
     results = load("small", f"sqlite:///{folder}/mlflow.db")
     assert set(results.finished["label"]) == {"vq", "fsq", "q2d2-rhombic"}
+    assert results.finished["precision"].isin(["fp32", "bf16"]).all()
     opus = results.finished_references.set_index("label").filter(like="opus", axis=0)
     assert len(opus) == 4
     assert (opus["quantizer"] == "reference:opus").all()
