@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.uniform_use import with_uniform_use
 from experiments.tracking import (
     FINISHED,
     KIND_RUN,
@@ -294,7 +295,7 @@ def load(
     results = Results(
         study,
         uri,
-        _frame([row for row in rows if not row["reference"]]),
+        with_uniform_use(_frame([row for row in rows if not row["reference"]])),
         settings,
         _client=client,
         _downloads=downloads,

@@ -14,6 +14,23 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 SHOWN = 1000  # points of a rank curve
+_SHARES = {  # name in `sizes`, and under usage/ in a run
+    "used": "used_fraction",
+    "uniform": "uniform_used_fraction",
+    "entropy": "entropy_fraction",
+    "joint_used": "joint_used_fraction",
+    "joint_uniform": "joint_uniform_used_fraction",
+    "joint_entropy": "joint_entropy_fraction",
+    "joint_uniform_entropy": "joint_uniform_entropy_fraction",
+}
+_BY_FACTOR = (  # size along the axis, what is drawn, what of a uniform source, title
+    ("codebook_size", "used", "uniform", "codes used, by factor (%)"),
+    ("codebook_size", "entropy", "", "entropy / maximum, by factor (%)"),
+)
+_JOINTLY = (
+    ("frame_codes", "joint_used", "joint_uniform", "codes used, jointly (%)"),
+    ("frame_codes", "joint_entropy", "joint_uniform_entropy", "entropy / maximum, jointly (%)"),
+)
 USE_BINS = tuple(range(-4, 5))  # powers of two from which the bins of a histogram begin
 
 
@@ -148,47 +165,48 @@ def histogram_figure(
 
 
 def sizes(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a finished run with codes: label, quantizer, seed, codebook_size (of one stream), tokens, used,
-    uniform, entropy, each a fraction. `runs` is that of `Results`.
+    """One row a finished run with codes: label, quantizer, seed, tokens, codebook_size (of one stream),
+    frame_codes (of a whole frame), and the fractions of `_SHARES`: of each factor alone, and of the codes of
+    a frame jointly. `runs` is that of `Results`.
     """
     coded = runs[(runs["rate/bits_per_frame"] > 0) & runs["usage/used_fraction"].notna()]
-    size = 2 ** (coded["rate/bits_per_frame"] / coded["rate/streams"].clip(lower=1))
-    frame = coded[["label", "quantizer", "seed"]].assign(codebook_size=size)
-    for name, source in (
-        ("tokens", "tokens"),
-        ("used", "used_fraction"),
-        ("uniform", "uniform_used_fraction"),
-        ("entropy", "entropy_fraction"),
-    ):
+    bits = coded["rate/bits_per_frame"]
+    frame = coded[["label", "quantizer", "seed"]].assign(
+        tokens=coded.get("usage/tokens", np.nan),
+        codebook_size=2 ** (bits / coded["rate/streams"].clip(lower=1)),
+        frame_codes=2**bits,
+    )
+    for name, source in _SHARES.items():
         frame[name] = coded.get(f"usage/{source}", np.nan)
     return frame.reset_index(drop=True)
 
 
 def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """Codes used and entropy against codebook size; grey is what a uniform source would use of it."""
+    """Codes used and entropy against codebook size, by factor and, where runs have it, of a frame's codes
+    jointly; grey is what a uniform source would show.
+    """
     from matplotlib.figure import Figure
 
     from analysis.estimates import series
 
-    figure = Figure(figsize=(DOUBLE_COLUMN * scale, 2.6 * scale), layout="constrained")
-    panels = figure.subplots(1, 2)
+    panels = _BY_FACTOR + (_JOINTLY if frame["joint_used"].notna().any() else ())
+    rows = len(panels) // 2
+    figure = Figure(figsize=(DOUBLE_COLUMN * scale, (0.4 + 2.2 * rows) * scale), layout="constrained")
     handles = {}
     named = frame.assign(series=[series(label) for label in frame["label"]])
-    for panel, column, title in zip(
-        panels,
-        ("used", "entropy"),
-        ("codes used, by factor (%)", "entropy / maximum, by factor (%)"),
-        strict=True,
+    for axes, (size, column, uniform, title) in zip(
+        figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True
     ):
         for name, group in named.groupby("series", sort=False):
-            mean = group.groupby("codebook_size")[["used", "uniform", "entropy"]].mean()
+            mean = group.groupby(size)[[column, uniform] if uniform else [column]].mean()
             colour, marker = appearance(str(name), str(group["quantizer"].iloc[0]))
-            if column == "used" and mean["uniform"].notna().any():
-                handles["uniform source"] = panel.scatter(
-                    mean.index, 100 * mean["uniform"], color="#555555", marker="_", s=110 * scale, zorder=4
+            if uniform and mean[uniform].notna().any():
+                handles["uniform source"] = axes.scatter(
+                    mean.index, 100 * mean[uniform], color="#555555", marker="_", s=110 * scale, zorder=4
                 )
-            (handles[str(name)],) = panel.plot(mean.index, 100 * mean[column], color=colour, marker=marker)
-        panel.set_xscale("log", base=2)
-        panel.set(xlabel="codebook size of a stream", ylabel=title, ylim=(0, 105))
+            (handles[str(name)],) = axes.plot(mean.index, 100 * mean[column], color=colour, marker=marker)
+        axes.set_xscale("log", base=2)
+        names = {"codebook_size": "codebook size of a stream", "frame_codes": "codes of a frame"}
+        axes.set(xlabel=names[size], ylabel=title, ylim=(0, 105))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
     return figure

@@ -30,6 +30,8 @@ HEADLINE = "tilings-matched-rate"
 HEADLINE_BITS = " 20 bit"  # how the labels of its rows end
 HEADLINE_COLUMNS = ("bits_per_frame", "token_rate", "pesq", "stoi", "mel_distance")
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
+JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
+OF_STUDY = {"codebook-size": JOINT}  # what its question is about
 QUALITY = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
 LARGE = 100_000  # bytes of a CSV that is left out
 RUN_COLUMNS = (
@@ -95,7 +97,8 @@ def columns(results: Results) -> tuple[str, ...]:
     """Names of the columns that the study has values for."""
     from analysis.columns import logged
 
-    return tuple(logged((*COLUMNS, *QUALITY), results.runs.columns))
+    asked = (*COLUMNS, *OF_STUDY.get(results.study, ()), *QUALITY)
+    return tuple(logged(asked, results.runs.columns))
 
 
 def table(results: Results) -> str:
