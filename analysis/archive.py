@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.results import Results, load
+from analysis.loading import load
+from analysis.results import Results
 from experiments.tracking import BATCH, PARENT_TAG, RUNNING, TAG, Store, store_uri
 
 if TYPE_CHECKING:

@@ -247,7 +247,7 @@ def _recorded(study: str, data: str | None, tracking_uri: str | None) -> Recorde
     import yaml
     from rich.progress import Progress
 
-    from analysis.results import ResultsError, load
+    from analysis import ResultsError, load
     from experiments import logged_model, recorded_frames
     from experiments.data import prepare, progress_bar
     from experiments.tracking import Store, store_uri
