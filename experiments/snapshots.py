@@ -58,6 +58,7 @@ class Snapshots:
         joined = np.stack([self._taken[step] for step in steps])
         pairs = {f"pair_{i}": joined[..., 2 * i : 2 * i + 2] for i in range(joined.shape[-1] // 2)}
         partial = self._path.with_suffix(".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             np.savez_compressed(file, steps=np.array(steps), **pairs)  # type: ignore[arg-type]
         partial.replace(self._path)

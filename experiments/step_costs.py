@@ -1,7 +1,9 @@
 """What a step of training and the evaluation of a clip cost on this machine, from runs that were timed."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +100,8 @@ def measure(runs: "Sequence[Run]", show: Callable[[str], None]) -> None:
     for run in runs:
         show(run.label)
         config = {**relevant(flatten(run.resolved())), "train.steps": "1"}
-        step = (
-            max(_seconds(run, 13) - _seconds(run, 3), 1e-6) / 10
-        )  # what comes before the first step cancels
+        # What comes before the first step cancels.
+        step = max(_seconds(run, 13) - _seconds(run, 3), 1e-6) / 10
         known = KnownRun(params=config, metrics={"cost/train_seconds": step})
         kept[json.dumps(config, sort_keys=True)] = known
     _path().parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +123,23 @@ def _seconds(run: "Run", steps: int) -> float:
     seldom = {"log_every": 1_000, "validate_every": 1_000, "checkpoint_every": 1_000}
     short = run.train.model_copy(update={"steps": steps, "warm_start": None, **seldom})
     fabric = processes.single(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _without_warnings():
         _, trained, _ = weights.obtain(
             dataclasses.replace(run, train=short), Path(folder), fabric=fabric, observer=Silent()
         )
     return trained.seconds
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Codebooks that have hardly begun to move look collapsed, which says nothing of a codec thrown away."""
+    log = logging.getLogger("experiments.train")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _path() -> Path:

@@ -104,3 +104,36 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     wider = plans.make("base", [*overrides, "bits=12", "backbone={options: {width: 200}}"], store, tmp_path)
     assert wider.estimate.seconds is None
     assert "no run with this backbone" in wider.estimate.missing[0]
+
+
+@pytest.mark.slow
+def test_measured_steps_make_the_hours_known(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "cache"))
+    store = f"sqlite:///{tmp_path}/none.db"
+    options = [
+        *("--set", "quantizers=[none, q2d2-hex]", "--set", "backbone.options={width: 32, blocks: 1}"),
+        *("--set", f"data=manifest:{speech}", "--set", "train.batch_size=4", "--tracking-uri", store),
+    ]
+    assert "training about" not in plan("quickstart", *options)
+    said = plan("quickstart", *options, "--measure")
+    assert "timing q2d2-hex" in said
+    assert "training about" in said
+    assert not caplog.records
+    # Kept for the next plan, and for longer trainings.
+    again = json.loads(plan("quickstart", *options, "--format", "json"))
+    longer = json.loads(
+        plan(
+            "quickstart",
+            *options,
+            "--set",
+            "train.steps=600",
+            "--set",
+            "train.warm_start=null",
+            "--format",
+            "json",
+        )
+    )
+    assert 0 < again["estimate"]["training"] < 600
+    assert longer["estimate"]["training"] > again["estimate"]["training"] / 2
