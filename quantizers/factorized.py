@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .codebook import argmax
 from .contract import (
     Config,
     Quantized,
@@ -79,7 +80,7 @@ class Stage(nn.Module):
         codebook_dim]."""
         low = self.project_in(residual)
         with torch.no_grad():
-            index = (F.normalize(low, dim=-1) @ F.normalize(self.codebook.weight, dim=-1).mT).argmax(-1)
+            index = argmax(F.normalize(low, dim=-1) @ F.normalize(self.codebook.weight, dim=-1).mT)
         code = self.codebook(index)
         return self.project_out(straight_through(code, low)), index, low, code
 

@@ -10,12 +10,22 @@ import pytest
 import torch
 
 import quantizers
-from quantizers.codebook import EMACodebooks, EMAConfig
+from quantizers.codebook import EMACodebooks, EMAConfig, argmax
 
 
-def test_nearest_code_against_brute_force() -> None:
+@pytest.mark.parametrize("size", [7, 256, 300, 1000, 1024])
+def test_argmax_is_the_first_of_the_greatest(size: int) -> None:
     torch.manual_seed(0)
-    books = EMACodebooks(3, 4, EMAConfig(codebook_size=50, decay=0.9, revive_below=0.1))
+    scores = torch.randint(40, (3, 500, size)).float()  # ties in every row
+    assert torch.equal(argmax(scores), torch.from_numpy(scores.numpy().argmax(-1)))
+    scores[1, 3, size // 2] = torch.nan  # shows up as the greatest, wherever it is
+    assert argmax(scores)[1, 3] == size // 2
+
+
+@pytest.mark.parametrize("size", [50, 777])
+def test_nearest_code_against_brute_force(size: int) -> None:
+    torch.manual_seed(0)
+    books = EMACodebooks(3, 4, EMAConfig(codebook_size=size, decay=0.9, revive_below=0.1))
     vectors = torch.randn(3, 700, 4)
     assert torch.equal(books.nearest(vectors), torch.cdist(vectors, books.codes).argmin(-1))
 
