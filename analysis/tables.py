@@ -215,13 +215,14 @@ def _rate_groups(
         several.insert(0, main)
     elif not several:  # nothing to match: one system, or every system at its own rate
         several, single = [single[:1]], single[1:]
-    several[1:] = sorted(several[1:], key=lambda group: rates[group[0]])
+    main_rate = bitrate or sum(rates[label] for label in several[0]) / len(several[0])
+    stands_out = bool(main) or len({len(group) for group in several}) > 1
+    several[stands_out:] = sorted(several[stands_out:], key=lambda group: rates[group[0]])
     sections = []
     for group in several:
         centre = sum(rates[label] for label in group) / len(group) / 1e3
         sections.append((f"at {centre:.2f} kbit/s (within 2 %)", group, True))
     if single:
-        main_rate = bitrate or sum(rates[label] for label in several[0]) / len(several[0])
         off = ", ".join(f"{label} {100 * (rates[label] / main_rate - 1):+.1f} %" for label in single)
         sections.append(
             (f"more than 2 % off {main_rate / 1e3:.2f} kbit/s, not comparable ({off})", single, False)

@@ -211,6 +211,13 @@ def test_rate_groups() -> None:
     assert rate_groups({"a": 1000.0, "b": 1021.0}) == [["a"], ["b"]]
 
 
+def test_rates_of_an_axis_rise(store: Any) -> None:
+    rates = (16.0, 12.0, 12.0, 8.0, 8.1, 16.2)  # the nearest pair would be the first
+    store.study("axis", [store.Run(f"q{number} {bits} bit", bits=bits) for number, bits in enumerate(rates)])
+    titles = [section.title for section in comparison(load("axis", store.uri), ["stoi"]).sections]
+    assert [title.split(" ")[1] for title in titles] == ["1.21", "1.80", "2.42"]
+
+
 def test_rates_as_asked(seven: Any) -> None:
     results = load("seven", seven.uri)
     at = comparison(results, ["stoi"], bitrate=19.23 * 150)
