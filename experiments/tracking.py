@@ -70,10 +70,13 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException) as error:
-        first_line = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().splitlines()[0].rstrip(".")
+        lost = "nothing that was trained is lost"
+        if not _away(error):
+            raise TrackingError(f"the tracking store {uri} refused: {first_line}; {lost}.") from error
         raise TrackingError(
             f"the tracking store {uri} does not answer: {first_line}. Remedy: start the server, or set "
-            f"MLFLOW_TRACKING_URI to a store such as {DEFAULT_STORE}; nothing that was trained is lost."
+            f"MLFLOW_TRACKING_URI to a store such as {DEFAULT_STORE}; {lost}."
         ) from error
 
 
@@ -287,10 +290,12 @@ class Store:
 
     @_patient
     def log_params(self, run_id: str, config: Mapping[str, Any]) -> None:
-        """Log a nested configuration with dotted names."""
+        """Log a nested configuration with dotted names. What the run has already is left alone: MLflow allows
+        no second value, and the same study may have its corpus elsewhere."""
         from mlflow.entities import Param
 
-        params = [Param(key, short(value)) for key, value in flatten(config).items()]
+        there = self.client.get_run(run_id).data.params
+        params = [Param(key, short(value)) for key, value in flatten(config).items() if key not in there]
         for start in range(0, len(params), 100):
             self.client.log_batch(run_id, params=params[start : start + 100])
 
