@@ -131,3 +131,16 @@ def test_configurations_become_dotted_parameters() -> None:
         "a.c.d": "x",
         "e": "null",
     }
+
+
+def test_parameters_that_are_there_stay(store: Store) -> None:
+    run_id = store.start("moved", {}, match={"kind": "study", "study_hash": "moved"})
+    store.log_params(run_id, {"data": {"corpus": "manifest:/old/corpus.csv"}, "bits": 12})
+    store.log_params(run_id, {"data": {"corpus": "manifest:/new/corpus.csv"}, "bits": 12, "seeds": [0]})
+    logged = store.client.get_run(run_id).data.params
+    assert logged == {"data.corpus": "manifest:/old/corpus.csv", "bits": "12", "seeds": "[0]"}
+
+
+def test_what_a_store_refuses_is_not_told_as_its_absence(store: Store) -> None:
+    with pytest.raises(TrackingError, match=r"refused: .*nothing that was trained is lost"):
+        store.set_tags("no-such-run", {"a": "b"})
