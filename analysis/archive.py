@@ -21,7 +21,8 @@ import pandas as pd
 
 from analysis.loading import load
 from analysis.results import Results
-from experiments.tracking import BATCH, PARENT_TAG, RUNNING, TAG, Store, store_uri
+from experiments.tracking import BATCH, Store, store_uri
+from experiments.tracking_schema import PARENT_TAG, RUNNING, TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -15,7 +15,8 @@ import pandas as pd
 
 from analysis.results import RUN_COLUMNS, Results, ResultsError, connect
 from analysis.uniform_use import with_uniform_use
-from experiments.tracking import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, rows_of, store_uri
+from experiments.tracking import store_uri
+from experiments.tracking_schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, rows_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments.tracking import FINISHED, quiet_mlflow
+from experiments.tracking import quiet_mlflow
+from experiments.tracking_schema import FINISHED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN
-from experiments.tracking import FINISHED, PRUNED
+from experiments.tracking_schema import FINISHED, PRUNED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,7 +24,8 @@ import torch
 from experiments import metrics_journal, processes, runner, runs, study, weights, worker
 from experiments.mlflow_server import MlflowServer
 from experiments.runs import Run
-from experiments.tracking import TAG, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import TAG
 from experiments.train import Silent
 
 

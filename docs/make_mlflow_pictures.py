@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.mlflow_server import MlflowServer
-from experiments.tracking import FINISHED, KIND_RUN, KIND_STUDY, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import FINISHED, KIND_RUN, KIND_STUDY
 
 WAIT = 60.0  # seconds for an element of a page
 SETTLE = 4.0  # for what is drawn after it: charts, tables

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from experiments import tracking
 from experiments.evaluate import EvaluationError
-from experiments.tracking import KIND_RUN, KIND_STUDY, PARENT_TAG, TAG
+from experiments.tracking_schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, RUNNING, TAG, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,14 +54,14 @@ def add(
         f"{TAG}reference": "true",
         f"{TAG}added": "true",
         f"{TAG}run_hash": hashlib.sha256(f"added {label}".encode()).hexdigest()[:16],
-        f"{TAG}status": tracking.RUNNING,
+        f"{TAG}status": RUNNING,
         f"{TAG}protocol": str(scores["protocol"].iloc[0]),
         f"{TAG}quantizer": f"reference:{codec}",
         f"{TAG}label": label,
         f"{TAG}corpus": corpus,
         f"{TAG}corpus_hash": corpus_hash,
         f"{TAG}synthetic": "false",
-        **tracking.provenance(),
+        **provenance(),
     }
     run = store.client.create_run(store.experiment_id, run_name=label, tags=tags)
     values = summarise(scores)
@@ -71,4 +71,4 @@ def add(
         scores.to_parquet(Path(temporary) / "utterances.parquet", index=False)
         store.log_files(run.info.run_id, Path(temporary))
     store.log_values(run.info.run_id, values)
-    store.set_status(run.info.run_id, tracking.FINISHED)
+    store.set_status(run.info.run_id, FINISHED)

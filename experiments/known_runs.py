@@ -5,7 +5,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.tracking import KIND_RUN, TAG, TrackingError
+from experiments.tracking import TrackingError
+from experiments.tracking_schema import KIND_RUN, TAG
 
 SQLITE = "sqlite:///"
 _KINDS = (  # table, and which keys of it are wanted

@@ -34,7 +34,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import TAG, TrackingError
+from experiments.tracking import TrackingError
+from experiments.tracking_schema import TAG
 
 if TYPE_CHECKING:
     from experiments.tracking import Store

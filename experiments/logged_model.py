@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import Store, flatten
+from experiments.tracking import Store
+from experiments.tracking_schema import flatten
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

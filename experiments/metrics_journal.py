@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking import BATCH, TAG, Store, TrackingError, explained, short
+from experiments.tracking import BATCH, Store, TrackingError, explained
+from experiments.tracking_schema import TAG, short
 
 WRITE_SECONDS = 10.0  # values are on disk, and on their way, after no more than this
 RETRY_SECONDS = 5.0

@@ -17,7 +17,7 @@ from experiments import known_runs, runs, step_costs, study_files
 from experiments.known_runs import KnownRun
 from experiments.step_costs import Costs
 from experiments.study import Study, check
-from experiments.tracking import DIVERGED, FAILED, FINISHED
+from experiments.tracking_schema import DIVERGED, FAILED, FINISHED, flatten
 
 _CODE = ("quantizers", "codec", "experiments")  # packages that decide runs and rates
 _KEPT = 50  # plans kept in the cache
@@ -167,7 +167,7 @@ def _corpus(spec: str, sample_rate: int) -> PlannedCorpus:
 
 
 def _outline(study: Study, corpora: Sequence[PlannedCorpus]) -> Outline:
-    from experiments import reference_runs, tracking
+    from experiments import reference_runs
 
     place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
     prepared = {
@@ -189,7 +189,7 @@ def _outline(study: Study, corpora: Sequence[PlannedCorpus]) -> Outline:
                 warm_start=start.training_hash if start else "",
                 warm_start_steps=start.train.steps if start else 0,
                 steps=run.train.steps,
-                config=step_costs.relevant(tracking.flatten(run.resolved())),
+                config=step_costs.relevant(flatten(run.resolved())),
             )
         )
     references = [

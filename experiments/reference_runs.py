@@ -112,7 +112,8 @@ def perform(
 ) -> "Outcome":
     """Score one reference in a worker process: it ends as `finished`, `failed` or `stopped`, or `elsewhere`
     when the lease was lost. Raises TrackingError."""
-    from experiments.tracking import FAILED, FINISHED, TrackingError
+    from experiments.tracking import TrackingError
+    from experiments.tracking_schema import FAILED, FINISHED
     from experiments.train import Interrupted
     from experiments.worker import ELSEWHERE, STOPPED, Job, Outcome, Update, open_run
 

@@ -6,13 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from experiments import leases, reference_runs, scheduling, stored_weights, tracking, worker
+from experiments import leases, reference_runs, scheduling, stored_weights, worker
 from experiments.executors import Executor
 from experiments.leases import Leases
 from experiments.reference_runs import ReferenceRun
 from experiments.runs import Corpora, CorpusIdentity, Run, expand, study_hash
 from experiments.study import Study
-from experiments.tracking import DIVERGED, FAILED, FINISHED, KIND_RUN, KIND_WARM_START, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_RUN,
+    KIND_STUDY,
+    KIND_WARM_START,
+    RUNNING,
+    TAG,
+    provenance,
+    rows,
+    status_of,
+)
 from experiments.worker import ELSEWHERE, LOST, STOPPED, Job, Outcome, Settings, Update
 
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
@@ -62,11 +75,11 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
         parent = store.start(
             study.name,
             {
-                f"{tracking.TAG}status": tracking.RUNNING,
-                **tracking.rows({run.hash: run.label for run in runs}),
-                **tracking.provenance(),
+                f"{TAG}status": RUNNING,
+                **rows({run.hash: run.label for run in runs}),
+                **provenance(),
             },
-            match={"kind": tracking.KIND_STUDY, "study_hash": identity},
+            match={"kind": KIND_STUDY, "study_hash": identity},
         )
         store.log_params(parent, study.model_dump(mode="json"))
     return store, parent
@@ -80,7 +93,7 @@ def pending(
     retry: broken ones are to do as well, and the warm starts that broke them.
     """
     current = store.current([run.hash for run in runs])
-    known = {key: tracking.status_of(run) for key, run in current.items()}
+    known = {key: status_of(run) for key, run in current.items()}
     done = {key for key, (status, _) in known.items() if status == FINISHED}
     broken = {key: known[key] for key in known if known[key][0] in BROKEN}
     if retry:
@@ -95,8 +108,8 @@ def _take_up(runs: "Sequence[Run | ReferenceRun]", store: Store) -> None:
     warm = [start.training_hash for start in (run.warm_start() for run in runs) if start]
     for kind, hashes in ((KIND_RUN, [run.hash for run in runs]), (KIND_WARM_START, warm)):
         for logged in store.current(hashes, kind).values():
-            if tracking.status_of(logged)[0] in BROKEN:
-                store.set_status(str(logged.info.run_id), tracking.RUNNING)
+            if status_of(logged)[0] in BROKEN:
+                store.set_status(str(logged.info.run_id), RUNNING)
 
 
 def execute(
@@ -149,7 +162,7 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
             if (lease := known.acquire(mine[key].lease)) is None:
                 continue
             with lease:
-                store.set_tags(str(run.info.run_id), {f"{tracking.TAG}superseded": "true"})
+                store.set_tags(str(run.info.run_id), {f"{TAG}superseded": "true"})
                 shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 

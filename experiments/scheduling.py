@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from experiments.executors import Pool
 from experiments.leases import Leases
-from experiments.tracking import FINISHED, TrackingError
+from experiments.tracking import TrackingError
+from experiments.tracking_schema import FINISHED
 from experiments.worker import ELSEWHERE, LOST, STOPPED, Job, Outcome, Update
 
 LOOK_EVERY = 2.0  # seconds between looks at what others work on

@@ -18,14 +18,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments import leases, runner, tracking
+from experiments import leases, runner
 from experiments.executors import Executor
 from experiments.leases import Leases
 from experiments.runs import CorpusIdentity, Run, expand
 from experiments.search_space import Candidate, SearchError, Space
 from experiments.sections import QuantizerChoice, Search
 from experiments.study import Study
-from experiments.tracking import DIVERGED, FAILED, FINISHED, PRUNED, TAG, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_STUDY,
+    PRUNED,
+    RUNNING,
+    TAG,
+    provenance,
+    rows,
+)
 from experiments.worker import ELSEWHERE, LOST, STOPPED, VALIDATION_LOSS, Outcome, Settings, Update
 
 if TYPE_CHECKING:
@@ -179,8 +190,8 @@ class _Search:
         """Open the parent run."""
         self.parent_id = self.store.start(
             f"{self.study.name} search",
-            {f"{TAG}status": tracking.RUNNING, **tracking.provenance()},
-            match={"kind": tracking.KIND_STUDY, "study_hash": self.identity},
+            {f"{TAG}status": RUNNING, **provenance()},
+            match={"kind": KIND_STUDY, "study_hash": self.identity},
         )
         fixed = self.asked.model_dump(mode="json", exclude={"trials", "seeds"})
         self.store.log_params(self.parent_id, {"search": fixed, "bits": self.space.bits})
@@ -291,7 +302,7 @@ class _Search:
         tried = {trial.user_attrs["run_hash"] for arm in self.arms for trial in arm.ended}
         ended = self.store.current(sorted(tried))
         labels = {key: run.data.tags[f"{TAG}label"] for key, run in ended.items() if _status(run) == FINISHED}
-        self.store.set_tags(self.parent_id, tracking.rows(labels))
+        self.store.set_tags(self.parent_id, rows(labels))
         return stopped
 
     def _runs(self, candidates: Sequence[Candidate]) -> list[Run]:

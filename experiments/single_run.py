@@ -10,9 +10,10 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from experiments import processes, reference_runs, runner, tracking, weights, worker
+from experiments import processes, reference_runs, runner, weights, worker
 from experiments.runs import Corpora, Run, corpora, expand
 from experiments.study import Study, StudyError
+from experiments.tracking_schema import FINISHED
 from experiments.train import Silent
 from experiments.worker import Job, Outcome, Settings, Update
 
@@ -111,19 +112,19 @@ def perform(
         jobs.insert(0, Job(run=warm, warm_start=True))
     if not fabric.is_global_zero:
         _take_part(jobs, directory, fabric, stop)
-        return Outcome(tracking.FINISHED)
+        return Outcome(FINISHED)
     others = reference_runs.expand(study, prepared)
     store, parent = runner.open_store(study, [*expand(study, prepared), *others], uri)
     runner.pending([run], store, retry=True)  # it was asked for
     settings = Settings(
         store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=str(fabric.device)
     )
-    outcome = Outcome(tracking.FINISHED)
+    outcome = Outcome(FINISHED)
     try:
         for number, job in enumerate(jobs):
             begin = partial(processes.from_first, fabric, number)
             outcome = worker.perform(job, settings, Here(show, stop), fabric=fabric, begin=begin)
-            if outcome.status != tracking.FINISHED:
+            if outcome.status != FINISHED:
                 break
     finally:
         processes.from_first(fabric, None)

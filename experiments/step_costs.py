@@ -94,7 +94,7 @@ def measured() -> list[KnownRun]:
 
 def measure(runs: "Sequence[Run]", show: Callable[[str], None]) -> None:
     """Time a few steps of each of `runs`, and keep what they cost for later plans."""
-    from experiments.tracking import flatten
+    from experiments.tracking_schema import flatten
 
     kept = {json.dumps(run.params, sort_keys=True): run for run in measured()}
     for run in runs:

@@ -43,7 +43,7 @@ def fetch(store: Store, training_hash: str, directory: Path) -> bool:
         return True
     from experiments import logged_model
     from experiments.snapshots import FILE as SNAPSHOTS
-    from experiments.tracking import superseded
+    from experiments.tracking_schema import superseded
 
     for run in reversed(store.search_everywhere(training_hash=training_hash)):
         run_id = str(run.info.run_id)

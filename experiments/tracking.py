@@ -1,16 +1,30 @@
-"""The tracking store: names of its schema, and writing to MLflow so that nothing is lost or logged twice."""
+"""The tracking store: writing to MLflow so that nothing is lost or logged twice."""
 
 import json
 import logging
 import os
-import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, wraps
-from importlib.metadata import version
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from experiments.tracking_schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_RUN,
+    KIND_STUDY,
+    PARENT_TAG,
+    PRUNED,
+    TAG,
+    flatten,
+    newest,
+    short,
+    status_of,
+    superseded,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as Client
@@ -18,19 +32,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
-TAG = "codecbench."
-PARENT_TAG = "mlflow.parentRunId"
-
-KIND_STUDY, KIND_RUN = "study", "run"
-KIND_WARM_START = "warm start"  # the weights that runs of a seed start from
-RUNNING, FINISHED, FAILED, DIVERGED = "running", "finished", "failed", "diverged"
-PRUNED = "pruned"  # a search gave it up; its state is kept, and whoever needs the run goes on from there
-
 BATCH = 900  # metrics a request; MLflow takes at most 1000
 _PAGE = 1000
-_TEXT_LENGTH = 6000
 _FEW = 10  # runs that are looked for one by one rather than in a list of all of the study
-_ROWS = 50  # rows a tag; MLflow takes 8000 characters
 
 PATIENCE = 300.0  # seconds for which a store that was there is waited for
 _LONGEST_PAUSE = 5.0
@@ -362,77 +366,6 @@ class Store:
         return Path(self.client.download_artifacts(run_id, path, str(folder)))
 
 
-def short(text: str) -> str:
-    """`text` as far as MLflow takes it, as the value of a parameter or a tag."""
-    return text[:_TEXT_LENGTH]
-
-
-def rows(labels: Mapping[str, str]) -> dict[str, str]:
-    """Tags of a study's parent run that list its runs: label by run hash, in order. Read by `rows_of`."""
-    items = list(labels.items())
-    parts = [dict(items[start : start + _ROWS]) for start in range(0, len(items), _ROWS)]
-    return {f"{TAG}rows.{number}": json.dumps(part) for number, part in enumerate(parts)}
-
-
-def rows_of(parent: "MlflowRun") -> dict[str, str]:
-    """Label by run hash of the runs that a study's parent lists."""
-    found: dict[str, str] = {}
-    number = 0
-    while part := parent.data.tags.get(f"{TAG}rows.{number}"):
-        found |= json.loads(part)
-        number += 1
-    return found
-
-
-def superseded(run: "MlflowRun") -> bool:
-    """Whether a run was put aside by `run --force`."""
-    return bool(run.data.tags.get(f"{TAG}superseded") == "true")
-
-
-def status_of(run: "MlflowRun") -> tuple[str, str]:
-    """Status of a run, and the reason for it if there is one."""
-    return run.data.tags.get(f"{TAG}status", ""), run.data.tags.get(f"{TAG}reason", "")
-
-
-def newest(runs: "Iterable[MlflowRun]") -> "dict[str, MlflowRun]":
-    """One run for each identity: the last that finished, otherwise the last. Superseded ones do not count.
-
-    runs: the oldest first.
-    """
-    best: dict[str, MlflowRun] = {}
-    for run in runs:
-        key = run.data.tags.get(f"{TAG}run_hash", "")
-        finished_before = key in best and status_of(best[key])[0] == FINISHED
-        if not superseded(run) and (status_of(run)[0] == FINISHED or not finished_before):
-            best[key] = run
-    return best
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys joined by dots, values as text."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
-
-
-@cache
-def provenance() -> dict[str, str]:
-    """Tags that say which code made a run."""
-    tags = {f"{TAG}version": version("codecbench"), f"{TAG}torch": version("torch")}
-    here = Path(__file__).parent
-    commit = _git(here, "rev-parse", "HEAD")
-    if commit:
-        tags[f"{TAG}git_commit"] = commit
-        tags[f"{TAG}git_dirty"] = str(
-            bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
-        ).lower()
-    return tags
-
-
 def quiet_mlflow() -> None:
     """Keep MLflow from chatting on the terminal and from phoning home, unless the user asked for it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -444,12 +377,3 @@ def quiet_mlflow() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _git(directory: Path, *arguments: str) -> str:
-    command: Sequence[str] = ("git", "-C", str(directory), *arguments)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from experiments.tracking import flatten
+from experiments.tracking_schema import flatten
 
 
 class CheckpointError(ValueError):

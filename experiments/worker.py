@@ -76,7 +76,7 @@ class Job:
     @property
     def kind(self) -> str:
         """Kind of its run in the tracking store."""
-        from experiments.tracking import KIND_RUN, KIND_WARM_START
+        from experiments.tracking_schema import KIND_RUN, KIND_WARM_START
 
         return KIND_WARM_START if self.warm_start else KIND_RUN
 
@@ -127,7 +127,8 @@ def perform(
     when the others are to take part.
     """
     from experiments.leases import Leases
-    from experiments.tracking import DIVERGED, FAILED, FINISHED, Store, TrackingError
+    from experiments.tracking import Store, TrackingError
+    from experiments.tracking_schema import DIVERGED, FAILED, FINISHED
 
     try:
         link.tell(Update(key=job.key, stage="starting"))
@@ -171,7 +172,8 @@ class Worker:
     def perform(self) -> Outcome:
         """Do the job: it ends as `finished`, `failed`, `diverged`, `stopped`, or `elsewhere` when the lease
         was lost."""
-        from experiments.tracking import DIVERGED, FAILED, FINISHED, TrackingError
+        from experiments.tracking import TrackingError
+        from experiments.tracking_schema import DIVERGED, FAILED, FINISHED
         from experiments.train import Diverged, Interrupted
         from experiments.training_state import CheckpointError
 
@@ -241,7 +243,7 @@ class Worker:
         from experiments import processes, weights
         from experiments.metrics_journal import MetricsJournal
         from experiments.system_metrics import SystemMetrics
-        from experiments.tracking import TAG
+        from experiments.tracking_schema import TAG
 
         self._journal = MetricsJournal(self.directory / "metrics.jsonl", store, run_id)
         if not self.job.warm_start:
@@ -340,7 +342,8 @@ class Worker:
 
     def _interrupted(self, run_id: str, reason: str) -> Outcome:
         """Leave a run that others asked to stop or took over, or that a search gives up."""
-        from experiments.tracking import PRUNED, TrackingError
+        from experiments.tracking import TrackingError
+        from experiments.tracking_schema import PRUNED
 
         if self._lease.lost:  # the run is another's now
             return Outcome(ELSEWHERE, "taken over while this machine was cut off")
@@ -385,7 +388,7 @@ class Worker:
 def open_run(store: "Store", job: Job, parent_id: str) -> str:
     """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
     from experiments import metrics
-    from experiments.tracking import PARENT_TAG, RUNNING, TAG, provenance
+    from experiments.tracking_schema import PARENT_TAG, RUNNING, TAG, provenance
 
     run = job.run
     tags = {

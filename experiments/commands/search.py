@@ -41,6 +41,7 @@ def search(
     from experiments.search import search as carry_out
     from experiments.search_space import SearchError, Space
     from experiments.sections import Search
+    from experiments.tracking_schema import FINISHED
 
     try:
         import optuna  # noqa: F401
@@ -73,7 +74,7 @@ def search(
             announce=lambda todo, reused: progress.announce(todo, set(map(str, range(reused))), {}),
             show=progress.show,
         )
-    if (found.trials["status"] == tracking.FINISHED).any():
+    if (found.trials["status"] == FINISHED).any():
         _report(found, asked, output / asked.name / "search", console.print)
     if found.stopped:
         console.print("[yellow]not finished[/]; the same command goes on from where it stopped")

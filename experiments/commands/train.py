@@ -43,6 +43,7 @@ def train(
     from experiments import processes, single_run, tracking
     from experiments import study as studies
     from experiments.data import progress_bar
+    from experiments.tracking_schema import FINISHED
     from experiments.worker import ELSEWHERE, STOPPED
 
     asked = studies.load(study, override_list(set_, data))
@@ -70,5 +71,5 @@ def train(
             prepare=preparing,
         )
     console.print(f"{outcome.status} {outcome.reason}".strip(), markup=False, soft_wrap=True)
-    if outcome.status != tracking.FINISHED:
+    if outcome.status != FINISHED:
         raise typer.Exit(130 if outcome.status in (STOPPED, ELSEWHERE) else 1)

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import ResultsError, load
 from analysis.results import RUN_COLUMNS
-from experiments.tracking import rows
+from experiments.tracking_schema import rows
 
 
 def test_runs_are_tidy(seven: Any) -> None:

@@ -67,7 +67,7 @@ def test_a_plan_made_again_imports_no_torch(tmp_path: Path) -> None:
 
 
 def log(store: str, run: runs.Run, status: str, metrics: dict[str, float]) -> None:
-    from experiments.tracking import flatten
+    from experiments.tracking_schema import flatten
 
     client = MlflowClient(store)
     found = client.get_experiment_by_name("x")

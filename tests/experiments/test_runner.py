@@ -7,7 +7,8 @@ import pytest
 
 from experiments import runner, study, worker
 from experiments.runs import CorpusIdentity, Run, expand
-from experiments.tracking import DIVERGED, FINISHED, KIND_WARM_START, RUNNING, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import DIVERGED, FINISHED, KIND_WARM_START, RUNNING
 from experiments.worker import Job
 
 CORPUS = CorpusIdentity(spec="demo", name="demo", content_hash="0" * 16, synthetic=True)

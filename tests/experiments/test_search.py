@@ -20,7 +20,8 @@ from experiments.runs import Run
 from experiments.search_space import SearchError, Space, Tiling
 from experiments.sections import SearchSpace
 from experiments.study import StudyError
-from experiments.tracking import FINISHED, PRUNED, Store
+from experiments.tracking import Store
+from experiments.tracking_schema import FINISHED, PRUNED
 from quantizers.grids import PlanarGrid
 
 TINY = {

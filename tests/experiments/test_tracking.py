@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 
 from experiments.metrics_journal import MetricsJournal
-from experiments.tracking import KIND_RUN, Store, TrackingError, flatten, rows, rows_of
+from experiments.tracking import Store, TrackingError
+from experiments.tracking_schema import KIND_RUN, flatten, rows, rows_of
 
 
 @pytest.fixture(scope="module")

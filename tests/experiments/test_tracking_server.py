@@ -17,7 +17,8 @@ from experiments import logged_model, metrics_journal, runs, study, worker
 from experiments.data import prepare
 from experiments.mlflow_server import MlflowServer
 from experiments.runs import CorpusIdentity, Run
-from experiments.tracking import FINISHED, KIND_RUN, Store, TrackingError
+from experiments.tracking import Store, TrackingError
+from experiments.tracking_schema import FINISHED, KIND_RUN
 
 pytestmark = pytest.mark.slow
 STEPS = 40
