@@ -133,7 +133,7 @@ def _seconds(run: "Run", steps: int) -> float:
 @contextmanager
 def _without_warnings() -> Iterator[None]:
     """Codebooks that have hardly begun to move look collapsed, which says nothing of a codec thrown away."""
-    log = logging.getLogger("experiments.train")
+    log = logging.getLogger("codecbench.train")
     level = log.level
     log.setLevel(logging.ERROR)
     try:

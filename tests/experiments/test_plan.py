@@ -113,7 +113,7 @@ def test_measured_steps_make_the_hours_known(
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "cache"))
     store = f"sqlite:///{tmp_path}/none.db"
     options = [
-        *("--set", "quantizers=[none, q2d2-hex]", "--set", "backbone.options={width: 32, blocks: 1}"),
+        *("--set", "quantizers=[none, vq, q2d2-hex]", "--set", "backbone.options={width: 32, blocks: 1}"),
         *("--set", f"data=manifest:{speech}", "--set", "train.batch_size=4", "--tracking-uri", store),
     ]
     assert "training about" not in plan("quickstart", *options)
