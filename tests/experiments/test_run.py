@@ -91,6 +91,15 @@ def test_again_trains_nothing_and_prints_the_same_table(undisturbed: Path) -> No
     assert codecbench(undisturbed, "table", "small").stdout == again.stdout
 
 
+def test_an_imported_study_goes_on_where_it_was(undisturbed: Path, small_study: str, tmp_path: Path) -> None:
+    codecbench(undisturbed, "export", "small", "--output", str(tmp_path / "small.zip"))
+    (tmp_path / "small.yaml").write_text(small_study)
+    codecbench(tmp_path, "import", "small.zip")
+    said = codecbench(tmp_path, "run", "small.yaml", "--no-figures").stdout
+    assert said == (undisturbed / "first.txt").read_text()
+    assert not (tmp_path / "runs").exists()
+
+
 def test_quantizers_are_tried_on_features_of_the_trained_codec(undisturbed: Path) -> None:
     figure = ["--figure", "curves.svg"]
     small = ["--latents", "small", "--bits", "0.5,0.6", "--steps", "20", "--workers", "1", *figure]
