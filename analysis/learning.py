@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.estimates import series
-from analysis.style import DOUBLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, appearance, legend_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +71,7 @@ def learning_figure(
         axes[place].set(xlabel="step", ylabel=metric.replace("_", " "))
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=4 if columns == 2 else 3
-    )
+    legend_below(figure, handles, 4 if columns == 2 else 3)
     return figure
 
 

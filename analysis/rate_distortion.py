@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.estimates import quality_column
-from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
 from analysis.tables import RATE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -91,12 +91,7 @@ def rate_distortion_figure(
         axes[place].set(xlabel="bitrate (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=min(len(handles), 4 if columns > 1 else 2),
-    )
+    legend_below(figure, handles, 4 if columns > 1 else 2)
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimates import quality_column
-from analysis.style import DOUBLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, appearance, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,5 @@ def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
             panel.set_xlabel(AXES[kind] if row == len(metrics) - 1 else "")
         column = quality_column(metric)
         panels[row, 0].set_ylabel(f"{column.header} {column.arrow}".strip())
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 5)
-    )
+    legend_below(figure, handles, 5)
     return figure

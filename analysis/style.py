@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,18 @@ def appearance(label: str, quantizer: str = "") -> tuple[str, str]:
             return _KNOWN[known]
     number = sum(place * ord(letter) for place, letter in enumerate(name, 1))
     return _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
+    """Name `handles` below the panels, in at most `columns`, fewer where the figure is too narrow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for ncols in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
+        if ncols == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def save(

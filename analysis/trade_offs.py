@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimates import quality_column, summary
-from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,9 +78,7 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         panel.locator_params(axis="x", nbins=4)
     unit = f" ({column.unit})" if column.unit else ""
     panels[0].set_ylabel(f"{column.header} {column.arrow}{unit}")
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=2 if len(costs) == 1 else 5
-    )
+    legend_below(figure, handles, 2 if len(costs) == 1 else 5)
     return figure
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.style import DOUBLE_COLUMN, appearance
+from analysis.style import DOUBLE_COLUMN, appearance, legend_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,5 +208,5 @@ def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         axes.set_xscale("log", base=2)
         names = {"codebook_size": "codebook size of a stream", "frame_codes": "codes of a frame"}
         axes.set(xlabel=names[size], ylabel=title, ylim=(0, 105))
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
+    legend_below(figure, handles, 5)
     return figure

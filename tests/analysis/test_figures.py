@@ -16,7 +16,7 @@ from analysis.learning import curves
 from analysis.rate_distortion import has_curves, rate_distortion_figure
 from analysis.results import Results
 from analysis.spectrograms import decibels
-from analysis.style import _KNOWN, appearance, save, style
+from analysis.style import _KNOWN, appearance, legend_below, save, style
 from analysis.trade_offs import pareto
 from analysis.utilisation import ranks, sizes, use_histogram
 
@@ -266,3 +266,17 @@ def test_spectrogram_of_a_sine_peaks_at_its_frequency() -> None:
     frequencies, times, values = decibels(np.sin(2 * np.pi * 1000 * np.arange(rate) / rate), rate)
     assert values.shape == (len(frequencies), len(times))
     assert frequencies[values.mean(axis=1).argmax()] == pytest.approx(1000, abs=32)
+
+
+@pytest.mark.parametrize("words", [1, 12])
+def test_a_legend_stays_on_its_figure(words: int) -> None:
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    lines = figure.subplots().plot(np.eye(6))
+    legend_below(figure, {f"{number} {'word ' * words}": line for number, line in enumerate(lines)}, 4)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (drawn,) = figure.legends
+    edges = drawn.get_window_extent(canvas.get_renderer())
+    assert edges.x0 >= 0
+    assert edges.x1 <= figure.bbox.width
+    assert drawn._ncols == (4 if words == 1 else 1)
