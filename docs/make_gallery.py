@@ -125,7 +125,8 @@ ENTRIES = (
     (
         "utilisation",
         "Use against codebook size",
-        "Grey: what a uniform source would use of it in as many tokens.",
+        "Above each factor alone, below all codes of a frame together. Grey: what a uniform source would "
+        "show in as many tokens.",
         "frame = sizes(results.finished)  # analysis.utilisation",
         "size_figure(frame)",
     ),
