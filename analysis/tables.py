@@ -216,8 +216,10 @@ def _rate_groups(
     elif not several:  # nothing to match: one system, or every system at its own rate
         several, single = [single[:1]], single[1:]
     main_rate = bitrate or sum(rates[label] for label in several[0]) / len(several[0])
-    stands_out = bool(main) or len({len(group) for group in several}) > 1
-    several[stands_out:] = sorted(several[stands_out:], key=lambda group: rates[group[0]])
+    rest = (
+        1 if main or len({len(group) for group in several}) > 1 else 0
+    )  # the main rate comes first, if any is
+    several[rest:] = sorted(several[rest:], key=lambda group: rates[group[0]])
     sections = []
     for group in several:
         centre = sum(rates[label] for label in group) / len(group) / 1e3

@@ -12,6 +12,7 @@ import pandas as pd
 
 JOINT = "usage/joint_used_fraction"
 UNIFORM = tuple(f"usage/joint_uniform_{name}" for name in ("used_fraction", "perplexity", "entropy_fraction"))
+_NOTHING = (math.nan,) * len(UNIFORM)
 
 
 def with_uniform_use(runs: pd.DataFrame) -> pd.DataFrame:
@@ -25,9 +26,6 @@ def with_uniform_use(runs: pd.DataFrame) -> pd.DataFrame:
     rows = zip(known, runs["rate/bits_per_frame"], runs["usage/tokens"], strict=True)
     values = [_uniform(float(bits), int(tokens)) if there else _NOTHING for there, bits, tokens in rows]
     return pd.concat([runs, pd.DataFrame(values, index=runs.index, columns=list(UNIFORM))], axis=1)
-
-
-_NOTHING = (math.nan,) * len(UNIFORM)
 
 
 @lru_cache

@@ -77,7 +77,10 @@ def explained(uri: str) -> Iterator[None]:
         first_line = str(error).strip().splitlines()[0].rstrip(".")
         lost = "nothing that was trained is lost"
         if not _away(error):
-            raise TrackingError(f"the tracking store {uri} refused: {first_line}; {lost}.") from error
+            raise TrackingError(
+                f"the tracking store {uri} refused: {first_line}. Remedy: mend what it names "
+                f"and start the same command again; {lost}."
+            ) from error
         raise TrackingError(
             f"the tracking store {uri} does not answer: {first_line}. Remedy: start the server, or set "
             f"MLFLOW_TRACKING_URI to a store such as {DEFAULT_STORE}; {lost}."
