@@ -28,7 +28,7 @@ class RunProgress:
         self._console = console
         self._bars = Progress(
             TextColumn("[bold]{task.fields[label]:<18}"),
-            TextColumn("{task.description:<14}"),
+            TextColumn("{task.description:<14}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -75,7 +75,7 @@ class RunProgress:
         if update.outcome:
             self._finish(update, label)
         elif not label or update.stage.partition(":")[0] in _SAID:
-            self._console.print(f"[yellow]{label or 'note'}[/]: {escape(update.stage)}")
+            self._console.print(f"[yellow]{escape(label) or 'note'}[/]: {escape(update.stage)}")
         elif self._console.is_terminal:
             self._bar(update, label)
         elif self._stages.get(update.key) != update.stage:
@@ -89,7 +89,8 @@ class RunProgress:
         task = self._tasks[update.key]
         if self._stages.get(update.key) != update.stage:
             self._stages[update.key] = update.stage
-            self._bars.reset(task, description=update.stage, total=total, text="")
+            # `reset` replaces all fields of a task: what is not named here would be gone.
+            self._bars.reset(task, description=update.stage, total=total, label=label, text="")
         self._bars.update(task, completed=update.done, total=total, text=escape(update.text))
 
     def _finish(self, update: Update, label: str) -> None:
