@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from quantizers.grids import PlanarGrid
+    from quantizers.geometry.grids import PlanarGrid
 
 _PREFIX = "q2d2-"
 TILINGS = ("q2d2-rect", "q2d2-hex", "q2d2-rhombic")
@@ -75,7 +75,7 @@ def planar_grids(quantizer: str, levels: Sequence[int], spacing: str | None = No
         GeometryError: another quantizer, or an odd number of levels.
         QuantizerError: levels that this kind of grid can't have.
     """
-    from quantizers.grids import KINDS, PlanarGrid
+    from quantizers.geometry.grids import KINDS, PlanarGrid
 
     kind = quantizer.removeprefix(_PREFIX).removesuffix("-released")
     if not is_planar(quantizer) or kind not in KINDS:

@@ -31,7 +31,7 @@ class Cell(NamedTuple):
 
 def drawable() -> tuple[str, ...]:
     """Names of the lattices that `lattice_figure` draws."""
-    from quantizers.lattices import DIMENSIONS
+    from quantizers.geometry.lattices import DIMENSIONS
 
     return tuple(name for name, dimension in DIMENSIONS.items() if dimension <= MOST_DIMENSIONS)
 
@@ -68,7 +68,7 @@ def lattice_frame(name: str) -> pd.DataFrame:
 
 def points_within(name: str, reach: np.ndarray) -> np.ndarray:
     """Points of the lattice within `reach` [n] of the origin along each axis; of Z, those of Z^n."""
-    from quantizers.lattices import lattice
+    from quantizers.geometry.lattices import lattice
 
     shape = lattice(name)
     steps = np.resize(shape.steps.numpy(), len(reach))
@@ -110,7 +110,7 @@ def plane_points(name: str, half: float) -> tuple[np.ndarray, np.ndarray]:
 
     Those whose cells can meet the plane's square of half width `half`.
     """
-    from quantizers.lattices import lattice
+    from quantizers.geometry.lattices import lattice
 
     shape = lattice(name)
     covering = float((shape.deep_hole - shape.nearest(shape.deep_hole)).norm()) + 1e-9
@@ -186,7 +186,7 @@ def _plane(name: str, scale: float) -> Figure:
 
 
 def _dimension(name: str) -> int:
-    from quantizers.lattices import DIMENSIONS
+    from quantizers.geometry.lattices import DIMENSIONS
 
     if name not in DIMENSIONS:
         raise LatticeError(f"no lattice {name!r}; known: {', '.join(drawable())}")
@@ -199,13 +199,13 @@ def _dimension(name: str) -> int:
 
 
 def _half(name: str) -> float:
-    from quantizers.lattices import lattice
+    from quantizers.geometry.lattices import lattice
 
     return float(_WINDOW * lattice(name).volume ** (1 / _dimension(name)))
 
 
 def _longest(name: str) -> float:
-    from quantizers.lattices import lattice
+    from quantizers.geometry.lattices import lattice
 
     return float(lattice(name).period.max())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import style
-from quantizers.source_coding import RECORDED, Point, high_rate_snr, shannon_snr
+from quantizers.checks.source_coding import RECORDED, Point, high_rate_snr, shannon_snr
 
 
 def draw(points: Sequence[Point], path: Path, dim: int) -> None:

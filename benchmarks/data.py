@@ -72,7 +72,8 @@ def training(batch: Callable[[int], np.ndarray], sample_rate: int, budget: float
     import torch
 
     import quantizers
-    from codec import backbones, model, objectives
+    from codec import backbones, model
+    from codec.losses import objectives
 
     codec = model.build(
         backbones.get("mdct-tiny"), lambda dim: quantizers.create("fsq", dim=dim, bits=19.0), seed=0

@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import quantizers
 from quantizers import Quantized, straight_through
-from quantizers.q2d2 import Q2D2
+from quantizers.methods.q2d2 import Q2D2
 
 SHAPE = (16, 225, 512)
 

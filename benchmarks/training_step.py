@@ -37,7 +37,8 @@ Work = Callable[[], object]
 def ours(rate: str, audio: Tensor) -> dict[str, Work]:
     """What to time, by name, of this package."""
     import quantizers
-    from codec import backbones, inference, model, objectives
+    from codec import backbones, inference, model
+    from codec.losses import objectives
     from codec.weight_norm import fold_weight_norm
 
     def codec(conditions: int) -> model.Codec:

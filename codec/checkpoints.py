@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import quantizers
-from codec.backbones import BackboneError, WavTokenizerBackbone
+from codec.backbones.contract import BackboneError
+from codec.backbones.vocos import OVERLAP
+from codec.backbones.wavtokenizer import WavTokenizerBackbone
 from codec.model import Codec
-from codec.vocos import OVERLAP
 from codec.weight_norm import fold_weight_norm
 
 log = logging.getLogger(__name__)

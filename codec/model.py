@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from codec.backbones import Backbone
+from codec.backbones.contract import Backbone
 from quantizers import Quantized, Quantizer
 
 

@@ -12,7 +12,7 @@ import torch
 from codec.model import Codec
 from experiments.data import Split
 from experiments.evaluate import aggregate, score
-from quantizers.slices import principal_slice
+from quantizers.geometry.slices import principal_slice
 from quantizers.usage import UsageCounter
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from codec.convnext import ConvNeXtBlock
+from codec.backbones.convnext import ConvNeXtBlock
+from codec.backbones.vocos import ConvNeXtLayer
 from codec.model import Codec
-from codec.vocos import ConvNeXtLayer
 from experiments.muon import Muon
 from experiments.sections import Train
 

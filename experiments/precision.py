@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from codec.losses.objectives import Losses
 from codec.model import Codec
-from codec.objectives import Losses
 
 
 @contextmanager

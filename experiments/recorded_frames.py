@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from codec.model import Codec
     from experiments.data import Shards, Split
-    from quantizers.source_coding import Recorded
+    from quantizers.checks.source_coding import Recorded
 
 TRAIN_FRAMES = 100_000
 
@@ -33,7 +33,7 @@ def record(codec: Codec, shards: Shards, progress: Callable[[int, int], None]) -
     """All frames of the test split, and the first `TRAIN_FRAMES` of the training clips in random order."""
     import torch
 
-    from quantizers.source_coding import Recorded
+    from quantizers.checks.source_coding import Recorded
 
     train, test = shards.split("train"), shards.split("test")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()

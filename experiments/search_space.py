@@ -12,7 +12,7 @@ from experiments.sections import SearchSpace
 from experiments.study import RATE_TOLERANCE
 
 if TYPE_CHECKING:
-    from quantizers.lattice import LatticeConfig
+    from quantizers.methods.lattice import LatticeConfig
 
 _STEP = 1 / 256  # bits; how finely sums of bits are told apart
 
@@ -67,7 +67,7 @@ class Tiling:
     @cached_property
     def shapes(self) -> list[tuple[float, tuple[int, int]]]:
         """Bits and levels of every pair that there may be, fewest bits first."""
-        from quantizers.grids import PlanarGrid
+        from quantizers.geometry.grids import PlanarGrid
 
         odd_x, odd_y = self.grid == "rhombic", self.grid in ("rhombic", "hex")
         share = sum(self.window) / 2 / self.pairs
@@ -193,7 +193,7 @@ class Space:
             )
 
     def _families(self, window: tuple[float, float]) -> list[Family]:
-        from quantizers.lattices import DIMENSIONS
+        from quantizers.geometry.lattices import DIMENSIONS
 
         least, most = self.asked.levels
         found: list[Family] = []

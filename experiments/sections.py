@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
-    from codec.objectives import Objective
+    from codec.losses.objectives import Objective
 
 
 class Section(BaseModel):
@@ -110,7 +110,7 @@ class ObjectiveChoice(Section):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        from codec import objectives
+        from codec.losses import objectives
 
         given = value.get("options") or {}
         weights = objectives.get(str(value.get("name", "spectral")), given if isinstance(given, dict) else {})
@@ -118,7 +118,7 @@ class ObjectiveChoice(Section):
 
     def objective(self) -> "Objective":
         """The weights."""
-        from codec import objectives
+        from codec.losses import objectives
 
         return objectives.get(self.name, self.options)
 

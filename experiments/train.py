@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from codec.losses.objectives import Losses
 from codec.model import Codec
-from codec.objectives import Losses
 from experiments import processes, training_state, validation
 from experiments.data import Split, TarSplit, joined
 from experiments.optimization import (
@@ -26,7 +26,7 @@ from experiments.optimization import (
 from experiments.precision import autocast_dtype, compiled, resolved
 from experiments.sections import Train
 from experiments.training_state import CheckpointError, Parts, Progress
-from quantizers.codebook import EMACodebooks
+from quantizers.parts.codebook import EMACodebooks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.losses.objectives import Losses
 from codec.model import Codec
-from codec.objectives import Losses
 from experiments.data import Crops, Split
 from quantizers import Quantizer
 from quantizers.usage import UsageCounter

@@ -4,21 +4,23 @@
 adds one.
 """
 
-from .binary import Binary
-from .contract import Config, Quantized, Quantizer, QuantizerError, straight_through
-from .factorized import FactorizedVQ
-from .fsp import FSP
-from .fsq import FSQ
-from .grouped import GroupedRVQ
-from .latent import Latent
-from .lattice import LatticeQuantizer
-from .none import Identity
-from .q2d2 import Q2D2
-from .registry import available, create, entry, options, register, validate
-from .residual_fsq import ResidualFSQ
-from .rvq import RVQ
-from .simvq import SimVQ
-from .vq import VQ
+from quantizers.contract import Config, Quantized, Quantizer
+from quantizers.methods.binary import Binary
+from quantizers.methods.factorized import FactorizedVQ
+from quantizers.methods.fsp import FSP
+from quantizers.methods.fsq import FSQ
+from quantizers.methods.grouped import GroupedRVQ
+from quantizers.methods.latent import Latent
+from quantizers.methods.lattice import LatticeQuantizer
+from quantizers.methods.none import Identity
+from quantizers.methods.q2d2 import Q2D2
+from quantizers.methods.residual_fsq import ResidualFSQ
+from quantizers.methods.rvq import RVQ
+from quantizers.methods.simvq import SimVQ
+from quantizers.methods.vq import VQ
+from quantizers.option_checks import QuantizerError
+from quantizers.parts.straight_through import straight_through
+from quantizers.registry import available, create, entry, options, register, validate
 
 register(Identity, name="none")
 register(VQ, name="vq")

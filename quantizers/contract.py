@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from quantizers.option_checks import QuantizerError, check_count
+
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
-
-
-class QuantizerError(ValueError):
-    """A quantizer was asked for something that it cannot be; the message says what to change."""
 
 
 class Quantized(NamedTuple):
@@ -164,48 +162,3 @@ class Quantizer(nn.Module, ABC):
                 f"{self.name or type(self).__name__} takes int64 codes [batch, frames, {self.streams}], "
                 f"not {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}"
             )
-
-
-def straight_through(value: Tensor, path: Tensor) -> Tensor:
-    """`value` in the forward pass, bit for bit; the gradient of `path` in the backward pass.
-
-    (`path + (value - path).detach()` would round, and decoding would no longer be exact.)
-    """
-    if not path.requires_grad:
-        return value.detach()
-    return value.detach() + (path - path.detach())
-
-
-def zero_loss(features: Tensor) -> Tensor:
-    """The auxiliary loss of a method that has none."""
-    return features.new_zeros((), dtype=torch.float32)
-
-
-def check_open(name: str, options: Mapping[str, Any]) -> None:
-    """Raise QuantizerError if `options` give `name`, which is to be chosen from bits."""
-    if name in options:
-        raise QuantizerError(f"{name} and bits both fix the rate; give one of them")
-
-
-def check_spread(value: float) -> None:
-    """Raise QuantizerError unless `value` is a factor on what a quantizer spans."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= 10:
-        raise QuantizerError(f"spread must be a number from 0.1 to 10, not {value!r}")
-
-
-def check_count(name: str, value: object, minimum: int = 1) -> None:
-    """Raise QuantizerError unless `value` is an integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise QuantizerError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise QuantizerError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise QuantizerError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def check_weight(name: str, value: object, minimum: float = 0.0, maximum: float = math.inf) -> None:
-    """Raise QuantizerError unless `value` is a number within [minimum, maximum]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
-        raise QuantizerError(f"{name} must be a number from {minimum:g} to {maximum:g}, not {value!r}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .contract import QuantizerError, check_count
-from .grids import ROW, PlanarGrid
+from quantizers.geometry.grids import ROW, PlanarGrid
+from quantizers.option_checks import QuantizerError, check_count
 
 BITS_PER_CHANNEL = 3.2
 TOLERANCE = 0.005  # among configurations this near the target, the predicted error decides

@@ -10,7 +10,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from .contract import Config, Quantizer, QuantizerError
+from quantizers.contract import Config, Quantizer
+from quantizers.option_checks import QuantizerError
 
 ENTRY_POINTS = "codecbench.quantizers"
 

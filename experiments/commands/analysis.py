@@ -106,7 +106,7 @@ def voronoi(
     from analysis.style import save
     from analysis.style import style as styled
     from analysis.voronoi import voronoi_figure
-    from quantizers.lattices import DIMENSIONS
+    from quantizers.geometry.lattices import DIMENSIONS
 
     given = (more_levels or "").replace(",", " ").split()
     if wrong := [part for part in given if not part.isdigit()]:

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quantizers.source_coding import Recorded
+    from quantizers.checks.source_coding import Recorded
 
 Names = Annotated[list[str] | None, typer.Argument(help="Registered names; none means all.")]
 
@@ -104,7 +104,7 @@ def geometry(
     """Measure lattices and planar grids beside what theory says."""
     from rich.progress import track
 
-    from quantizers import geometry as measured
+    from quantizers.geometry import figures_of_merit as measured
 
     table = _table(
         *(
@@ -182,7 +182,7 @@ def source_coding(
     from rich.progress import Progress
 
     from quantizers import QuantizerError, registry
-    from quantizers import source_coding as known
+    from quantizers.checks import source_coding as known
 
     chosen: list[known.Source] = [*known.SOURCES] if sources == "all" else [*sources.split(",")]
     for source in chosen:
@@ -291,7 +291,7 @@ def check_quantizer(
     """Run the conformance suite on a quantizer; exit with 1 if a check fails."""
     import inspect
 
-    from quantizers import conformance
+    from quantizers.checks import conformance
 
     build = conformance.builder(target)
     table = _table("check", "result", "what it asks, or why not")

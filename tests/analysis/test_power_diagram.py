@@ -7,7 +7,7 @@ from analysis import lattice_cells
 from analysis.lattice_cells import LatticeError, cell, lattice_figure, lattice_frame, plane_points
 from analysis.power_diagram import power_cells
 from analysis.style import style
-from quantizers.lattices import lattice
+from quantizers.geometry.lattices import lattice
 
 BOX = np.array([[-2.0, -1.5], [2.0, 1.5]])
 

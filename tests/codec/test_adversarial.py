@@ -9,20 +9,21 @@ import torchaudio
 from torch import Tensor, nn
 
 import quantizers
-from codec import backbones, model, objectives
-from codec.adversarial import HINGE, LEAST_SQUARES, Adversary, AdversaryError, feature_matching
-from codec.discriminators import (
+from codec import backbones, model
+from codec.losses import objectives
+from codec.losses.adversarial import HINGE, LEAST_SQUARES, Adversary, AdversaryError, feature_matching
+from codec.losses.discriminators import (
     DACDiscriminators,
     PeriodDiscriminator,
     _convolve,
     multi_period,
     multi_resolution,
 )
-from codec.log_mel import LogMelLoss
-from codec.losses import Scale
+from codec.losses.log_mel import LogMelLoss
+from codec.losses.objectives import Losses, Objective, ObjectiveError
+from codec.losses.spectral import Scale
+from codec.losses.time_convolution import TimeConvolution, convolutions
 from codec.model import CodecOutput
-from codec.objectives import Losses, Objective, ObjectiveError
-from codec.time_convolution import TimeConvolution, convolutions
 from codec.weight_norm import fold_weight_norm
 from quantizers import Quantized
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from codec.losses import SpectralLoss, SpectralLossConfig
+from codec.losses.spectral import SpectralLoss, SpectralLossConfig
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from codec.mdct import MDCT, compress, expand
+from codec.backbones.mdct_transform import MDCT, compress, expand
 
 
 @pytest.mark.parametrize("hop", [1, 5, 96])

@@ -8,8 +8,8 @@ from torch import nn
 
 import quantizers
 from codec import backbones, model
-from codec.seanet import EdgeConv1d, SEANetEncoder, elu, reflect
-from codec.vocos import InverseSTFT, VocosDecoder
+from codec.backbones.seanet import EdgeConv1d, SEANetEncoder, elu, reflect
+from codec.backbones.vocos import InverseSTFT, VocosDecoder
 from codec.weight_norm import fold_weight_norm
 
 SMALL = backbones.WavTokenizerBackbone(

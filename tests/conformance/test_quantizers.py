@@ -3,7 +3,7 @@
 import pytest
 
 import quantizers
-from quantizers import conformance
+from quantizers.checks import conformance
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS)

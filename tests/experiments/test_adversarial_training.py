@@ -15,7 +15,7 @@ from experiments.data import Crops
 from experiments.sections import Train
 from experiments.train import Diverged, Interrupted, Silent, Trained, train
 from experiments.training_state import CheckpointError
-from quantizers import conformance
+from quantizers.checks import conformance
 
 WAVTOKENIZER = backbones.WavTokenizerBackbone(
     strides=(5, 4, 2), encoder_width=4, lstm_layers=1, dim=16, width=32, hidden=48, blocks=1

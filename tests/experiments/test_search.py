@@ -22,7 +22,7 @@ from experiments.sections import SearchSpace
 from experiments.study import StudyError
 from experiments.tracking import Store
 from experiments.tracking_schema import FINISHED, PRUNED
-from quantizers.grids import PlanarGrid
+from quantizers.geometry.grids import PlanarGrid
 
 TINY = {
     "name": "tiny-search",

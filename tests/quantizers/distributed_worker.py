@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 import quantizers
-from quantizers.codebook import EMACodebooks, EMAConfig
+from quantizers.parts.codebook import EMACodebooks, EMAConfig
 
 
 def train(name: str, rank: int) -> quantizers.Quantizer:

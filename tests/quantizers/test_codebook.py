@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import quantizers
-from quantizers.codebook import EMACodebooks, EMAConfig, argmax
+from quantizers.parts.codebook import EMACodebooks, EMAConfig, argmax
 
 
 @pytest.mark.parametrize("size", [7, 256, 300, 1000, 1024])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers.grids import ROW, PlanarGrid
+from quantizers.geometry.grids import ROW, PlanarGrid
 
 GRIDS = [
     PlanarGrid("rect", (7, 7)),

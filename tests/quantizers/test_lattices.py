@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import quantizers
-from quantizers import geometry
-from quantizers.lattice import CubeBlock, VoronoiBlock
-from quantizers.lattices import NAMES, lattice
+from quantizers.geometry import figures_of_merit as geometry
+from quantizers.geometry.lattices import NAMES, lattice
+from quantizers.methods.lattice import CubeBlock, VoronoiBlock
 
 KISSING = {"Z": 2, "A2": 6, "A3*": 8, "D4": 24, "E8": 240, "Leech": 196_560, "released-hex": 2, "rhombic": 4}
 # Packing density (SPLAG table 1.2) and covering thickness (table 2.1).

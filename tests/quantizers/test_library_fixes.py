@@ -74,7 +74,7 @@ def test_gradient_is_straight_through_unless_asked(name: str) -> None:
 def test_rotation_trick_equals_the_library() -> None:
     from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to as theirs
 
-    from quantizers.rotation import rotate_to
+    from quantizers.parts.rotation import rotate_to
 
     x, codes = features().requires_grad_(), torch.randn(4, 60, 32)
     torch.testing.assert_close(rotate_to(x, codes), codes)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import quantizers
-from quantizers import QuantizerError, grids
+from quantizers import QuantizerError
+from quantizers.geometry import grids
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "q2d2_released").glob("*.npz"))
 KINDS = {"hexagon": "hex", "rectangle": "rect", "rhombic": "rhombic"}

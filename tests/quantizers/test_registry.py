@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import quantizers
-from quantizers import QuantizerError, conformance
+from quantizers import QuantizerError
+from quantizers.checks import conformance
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding_a_quantizer.md"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import quantizers
-from quantizers.slices import principal_slice
+from quantizers.geometry.slices import principal_slice
 
 
 def test_the_plane_is_that_of_most_variance() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import quantizers
-from quantizers import source_coding as known
-from quantizers.geometry import EXACT
+from quantizers.checks import source_coding as known
+from quantizers.geometry.figures_of_merit import EXACT
 
 
 @pytest.mark.parametrize("source", known.SOURCES)

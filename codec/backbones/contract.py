@@ -1,0 +1,44 @@
+"""The contract of a backbone: sizes, a frame rate, and a new encoder and decoder."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+
+class BackboneError(ValueError):
+    """A backbone was asked for something that it cannot be; the message says what to change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(ABC):
+    """Sizes of an encoder and a decoder.
+
+    sample_rate: Hz. dim: channels of the features that the quantizer sees.
+    """
+
+    sample_rate: int
+    dim: int
+
+    @property
+    @abstractmethod
+    def hop(self) -> int:
+        """Samples a frame."""
+
+    @abstractmethod
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        """A new encoder and decoder, their weights drawn from torch's global generator."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, in Hz."""
+        return self.sample_rate / self.hop
+
+
+def check_counts(backbone: Backbone, but: tuple[str, ...] = ()) -> None:
+    """Raise BackboneError unless every field declared as an integer is a positive one."""
+    for field in dataclasses.fields(backbone):
+        value = getattr(backbone, field.name)
+        if field.type is int and field.name not in but and (type(value) is not int or value < 1):
+            raise BackboneError(f"{field.name} must be a positive integer, not {value!r}")

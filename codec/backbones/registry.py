@@ -1,0 +1,46 @@
+"""Backbones by name: everything of a codec but its quantizer."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from codec.backbones.contract import Backbone, BackboneError
+from codec.backbones.mdct import MDCTBackbone
+from codec.backbones.wavtokenizer import WavTokenizerBackbone
+
+_backbones: dict[str, Backbone] = {
+    "mdct-tiny": MDCTBackbone(),
+    "mdct-small": MDCTBackbone(width=320, blocks=6, dim=64),
+    "wavtokenizer-small": WavTokenizerBackbone(encoder_width=16, dim=128, width=192, hidden=576, blocks=4),
+    "wavtokenizer-40": WavTokenizerBackbone(strides=(6, 5, 5, 4)),
+    "wavtokenizer-53": WavTokenizerBackbone(strides=(6, 5, 5, 3)),
+    "wavtokenizer-75": WavTokenizerBackbone(),
+    "wavtokenizer-167": WavTokenizerBackbone(strides=(6, 4, 3, 2)),
+    "wavtokenizer-333": WavTokenizerBackbone(strides=(6, 4, 3, 1)),
+}
+
+
+def available() -> tuple[str, ...]:
+    """Names of all backbones."""
+    return tuple(_backbones)
+
+
+def get(name: str, overrides: Mapping[str, Any] | None = None) -> Backbone:
+    """The configuration of backbone `name`, with some of its fields changed.
+
+    Raises BackboneError for an unknown name, an unknown field, or a value that cannot be.
+    """
+    if name not in _backbones:
+        raise BackboneError(f"unknown backbone {name!r}; {_hint(name, available())}")
+    base = _backbones[name]
+    fields = [field.name for field in dataclasses.fields(base)]
+    for key in overrides or {}:
+        if key not in fields:
+            raise BackboneError(f"backbone {name} has no field {key!r}; {_hint(key, fields)}")
+    return dataclasses.replace(base, **(overrides or {}))
+
+
+def _hint(given: str, known: tuple[str, ...] | list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Grids of the plane, lattices, their nearest points and figures of merit."""

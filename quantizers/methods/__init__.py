@@ -1,0 +1,1 @@
+"""Quantization methods, one (or one close family) a module."""

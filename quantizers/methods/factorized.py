@@ -1,0 +1,136 @@
+"""Factorised, L2-normalised VQ and its residual form, as in DAC (Kumar et al. 2023, arXiv 2306.06546,
+section 3.2).
+
+The lookup happens in a few channels (factorised, after Improved VQGAN, Yu et al. 2021, arXiv 2110.04627)
+and by cosine similarity; codebooks are learned by gradient descent. DAC revives no codes: the low
+dimension keeps them in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantizers.contract import Config, Quantized, Quantizer
+from quantizers.option_checks import QuantizerError, check_count, check_open, check_weight
+from quantizers.parts.codebook import argmax
+from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.rates import BITS_PER_CODEBOOK, BITS_PER_STAGE, choose_codebooks
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorizedConfig(Config):
+    """codebook_size: codes of each stage. stages: token streams. codebook_dim: channels of the lookup.
+
+    commitment, codebook_loss: weights of the two halves of the auxiliary loss, DAC's by default.
+    """
+
+    codebook_size: int = 1024
+    stages: int = 1
+    codebook_dim: int = 8
+    commitment: float = 0.25
+    codebook_loss: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_count("codebook_size", self.codebook_size, minimum=2)
+        check_count("stages", self.stages)
+        check_count("codebook_dim", self.codebook_dim)
+        check_weight("commitment", self.commitment)
+        check_weight("codebook_loss", self.codebook_loss)
+
+
+class WeightNormLinear(nn.Linear):
+    """A linear map whose rows are a direction and a length (Salimans and Kingma 2016, arXiv 1602.07868).
+
+    torch's own parametrization cannot be pickled.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.length = nn.Parameter(self.weight.detach().norm(dim=1, keepdim=True))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.linear(inputs, self.length * F.normalize(self.weight, dim=1), self.bias)
+
+
+class Stage(nn.Module):
+    """One factorised codebook."""
+
+    def __init__(self, dim: int, config: FactorizedConfig) -> None:
+        super().__init__()
+        self.project_in = WeightNormLinear(dim, config.codebook_dim)
+        self.project_out = WeightNormLinear(config.codebook_dim, dim)
+        self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
+
+    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Output [batch, frames, dim], index [batch, frames], input and code [batch, frames,
+        codebook_dim]."""
+        low = self.project_in(residual)
+        with torch.no_grad():
+            index = argmax(F.normalize(low, dim=-1) @ F.normalize(self.codebook.weight, dim=-1).mT)
+        code = self.codebook(index)
+        return self.project_out(straight_through(code, low)), index, low, code
+
+    def lookup(self, index: Tensor) -> Tensor:
+        return self.project_out(self.codebook(index))
+
+
+class FactorizedVQ(Quantizer):
+    """One such codebook, or residual stages of them; the output is the sum of the stages'."""
+
+    config_class = FactorizedConfig
+    family = "vector"
+    learned = True
+    paper = "arXiv 2306.06546"
+    config: FactorizedConfig
+
+    def __init__(self, dim: int, config: FactorizedConfig) -> None:
+        super().__init__(dim, config)
+        self.codebook_sizes = (config.codebook_size,) * config.stages
+        self.stages = nn.ModuleList(Stage(dim, config) for _ in range(config.stages))
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        check_open("codebook_size", options)
+        stages = options.get("stages", choose_codebooks(bits, BITS_PER_STAGE, fewest=2)[0])
+        check_count("stages", stages)
+        if bits / stages > BITS_PER_CODEBOOK + 3:
+            raise QuantizerError(
+                f"{bits:g} bits in {stages} codebook(s) are too many, since one holds at most "
+                f"{BITS_PER_CODEBOOK + 3} bits; use rvq-factorized, or fewer bits"
+            )
+        return {**options, "stages": stages, "codebook_size": max(2, round(2 ** (bits / stages)))}
+
+    def quantize(self, features: Tensor) -> Quantized:
+        residual, total, loss = features, torch.zeros_like(features), zero_loss(features)
+        codes = []
+        for stage in self.stages:
+            quantized, index, low, code = stage(residual)
+            # DAC subtracts with gradients on; so every stage's projections learn from what the later ones
+            # see.
+            residual, total = residual - quantized, total + quantized
+            codes.append(index)
+            if self.training and low.numel():
+                commitment = self.config.commitment * F.mse_loss(low, code.detach())
+                loss = loss + commitment + self.config.codebook_loss * F.mse_loss(code, low.detach())
+        return Quantized(total, torch.stack(codes, -1), loss / len(self.stages), {})
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        total = torch.zeros((*codes.shape[:2], self.dim), device=codes.device)
+        for stage, index in zip(self.stages, codes.unbind(-1), strict=True):
+            assert isinstance(stage, Stage)
+            total = total + stage.lookup(index)
+        return total
+
+    def surrogate(self, features: Tensor) -> Tensor:
+        residual, total = features, torch.zeros_like(features)
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            smooth = stage.project_out(stage.project_in(residual))
+            residual, total = residual - smooth, total + smooth
+        return total

@@ -1,0 +1,94 @@
+"""Finite scalar quantization: every channel rounded to a few levels (Mentzer et al. 2023, arXiv
+2309.15505)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quantizers.contract import Quantized
+from quantizers.option_checks import check_choice
+from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.straight_through import straight_through, zero_loss
+
+STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the outer levels are reached
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSQConfig(LevelsConfig):
+    """levels: number of levels of each channel.
+
+    range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their
+    cells too, levels / 2, so that all cells have one width.
+    """
+
+    range: str = "edge"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_levels(3 if self.range == "edge" else 2)
+        check_choice("range", self.range, ("edge", "cell"))
+
+
+class FSQ(ChannelQuantizer):
+    """Linear to len(levels) channels, tanh, round, linear back.
+
+    Equation 1 of the paper: half = (levels - 1) / 2 * 1.001, offset = 1/2 for even levels,
+    code = round(half * tanh(z + atanh(offset / half)) - offset), value = code / floor(levels / 2).
+    """
+
+    config_class = FSQConfig
+    family = "scalar"
+    paper = "arXiv 2309.15505"
+    config: FSQConfig
+
+    amplitude: Tensor
+    offset: Tensor
+    shift: Tensor
+    scale: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+    def __init__(self, dim: int, config: FSQConfig) -> None:
+        super().__init__(dim, config)
+        levels = torch.tensor(config.levels, dtype=torch.float64)
+        offset = (levels % 2 == 0).double() / 2
+        if config.range == "edge":
+            half, shift = (levels - 1) / 2 * STRETCH, torch.atanh(offset / ((levels - 1) / 2 * STRETCH))
+            scale = levels.div(2, rounding_mode="floor")
+            scaled_offset = offset
+        else:  # equal cells: level k covers [k, k + 1] - levels / 2
+            half, shift = levels / 2, torch.zeros_like(levels)
+            scale, scaled_offset = half, offset
+        lowest = -levels.div(2, rounding_mode="floor")
+        constants = {"amplitude": half, "offset": scaled_offset, "shift": shift, "scale": scale}
+        constants |= {"lowest": lowest, "highest": lowest + levels - 1}
+        for name, value in constants.items():
+            self.register_buffer(name, value.float(), persistent=False)
+        self.lay_out(len(config.levels), config.levels)
+
+    def quantize(self, features: Tensor) -> Quantized:
+        bounded = self._bounded(self.project_in(features))
+        with torch.no_grad():
+            levels = torch.clamp(torch.round(bounded - self.offset), self.lowest, self.highest)
+            codes = self.packing.pack((levels - self.lowest).long())
+        quantized = straight_through(self._value(levels), bounded / self.scale)
+        diagnostics = {} if self.training else {"coordinates": bounded.detach()}
+        return Quantized(self.project_out(quantized), codes, zero_loss(features), diagnostics)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.project_out(self._value(self.packing.unpack(codes).float() + self.lowest))
+
+    def surrogate(self, features: Tensor) -> Tensor:
+        return self.project_out(self._bounded(self.project_in(features)) / self.scale)
+
+    def _bounded(self, low: Tensor) -> Tensor:
+        """Channels in units of levels, before the offset of even levels is taken off."""
+        return torch.tanh(low + self.shift) * self.amplitude
+
+    def _value(self, levels: Tensor) -> Tensor:
+        if self.config.range == "edge":
+            return levels / self.scale
+        return (levels + self.offset) / self.scale

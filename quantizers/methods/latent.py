@@ -1,0 +1,82 @@
+"""Latent quantization: every channel snapped to the nearest of a few learned values (Hsu et al. 2023,
+arXiv 2305.18378).
+
+Written here, not taken from vector-quantize-pytorch: there no gradient reaches the values, and decoding
+assumes that they never moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantizers.contract import Quantized
+from quantizers.option_checks import check_weight
+from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.straight_through import straight_through, zero_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig(LevelsConfig):
+    """levels: number of values of each channel, evenly spread over [-1/2, 1/2] at first.
+
+    quantization: weight of the loss that moves the values towards the inputs that chose them.
+    commitment: weight of the loss that moves inputs towards their values.
+    """
+
+    quantization: float = 0.1
+    commitment: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_levels(2)
+        check_weight("quantization", self.quantization)
+        check_weight("commitment", self.commitment)
+
+
+class Latent(ChannelQuantizer):
+    """Linear to len(levels) channels, nearest learned value of each, linear back (equations 2 to 4 of the
+    paper)."""
+
+    config_class = LatentConfig
+    family = "scalar"
+    learned = True
+    paper = "arXiv 2305.18378"
+    config: LatentConfig
+
+    present: Tensor
+
+    def __init__(self, dim: int, config: LatentConfig) -> None:
+        super().__init__(dim, config)
+        most = max(config.levels)
+        values = torch.zeros(len(config.levels), most)
+        for channel, level in enumerate(config.levels):
+            values[channel, :level] = torch.linspace(-0.5, 0.5, level)
+        self.values = nn.Parameter(values)
+        present = torch.arange(most) < torch.tensor(config.levels).unsqueeze(-1)
+        self.register_buffer("present", present, persistent=False)
+        self.lay_out(len(config.levels), config.levels)
+
+    def quantize(self, features: Tensor) -> Quantized:
+        low = self.project_in(features)
+        with torch.no_grad():
+            distance = (low.unsqueeze(-1) - self.values).abs()
+            index = distance.masked_fill(~self.present, torch.inf).argmin(-1)
+        value = self._values(index)
+        loss = zero_loss(features)
+        if self.training and low.numel():
+            loss = self.config.quantization * F.mse_loss(value, low.detach())
+            loss = loss + self.config.commitment * F.mse_loss(low, value.detach())
+        return Quantized(self.project_out(straight_through(value, low)), self.packing.pack(index), loss, {})
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.project_out(self._values(self.packing.unpack(codes)))
+
+    def surrogate(self, features: Tensor) -> Tensor:
+        return self.project_out(self.project_in(features))
+
+    def _values(self, index: Tensor) -> Tensor:
+        return self.values[torch.arange(len(self.config.levels), device=index.device), index]

@@ -1,0 +1,275 @@
+"""Lattice quantization: blocks of 1 to 24 channels, each snapped to the nearest point of a piece of a
+lattice.
+
+The paper on Q2D2 leaves more than two dimensions to future work; this is that work. Two ways of cutting
+out a finite piece: `cube`, `counts` steps along each axis (Conway and Sloane, SPLAG, chapter 20), exactly
+nearest within the piece; and `voronoi`, the points in the Voronoi cell enlarged `counts` times, one count
+a block, which are encoded and decoded by their integer coordinates modulo the count, without a table
+(Conway and Sloane, "A fast encoding method for lattice codes and quantizers", IEEE Trans. IT 29, 1983).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quantizers.contract import Config, Quantized
+from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
+from quantizers.option_checks import QuantizerError, check_choice, check_count, check_open, check_spread
+from quantizers.parts.channels import ChannelQuantizer
+from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.rates import BITS_PER_CHANNEL, check_bits
+
+BOUNDS = ("cube", "voronoi")
+_PULLS = 12  # most steps towards the origin of a point outside the enlarged Voronoi cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeConfig(Config):
+    """lattice: Z, A2, A3* (body-centred cubic), D4, E8 or Leech.
+
+    bound: `cube` or `voronoi`. counts: for `cube`, steps along each channel; for `voronoi`, the factor by
+    which the cell of each block is enlarged. spread: a factor on what tanh spans.
+    """
+
+    lattice: str = "E8"
+    bound: str = "cube"
+    counts: tuple[int, ...] = (6, 6, 6, 6, 6, 6, 6, 6)
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", tuple(self.counts))
+        check_choice("lattice", self.lattice, NAMES)
+        check_choice("bound", self.bound, BOUNDS)
+        check_spread(self.spread)
+        for count in self.counts:
+            check_count("each of counts", count, minimum=2 if self.bound == "voronoi" else 1)
+        size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
+        if not self.counts or len(self.counts) % size:
+            raise QuantizerError(
+                f"{self.lattice} with bound {self.bound} takes {size} counts a block, so a multiple of "
+                f"{size} in all, not {len(self.counts)}"
+            )
+        if self.bound == "cube" and lattice(self.lattice).parities is not None:
+            for count in self.counts[size - 1 :: size]:
+                if count % 2:
+                    raise QuantizerError(
+                        f"the last count of each block of {self.lattice} must be even, since the parity of "
+                        f"its points halves it; {count} is not: use {count + 1}"
+                    )
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The counts of each block."""
+        size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
+        return tuple(self.counts[i : i + size] for i in range(0, len(self.counts), size))
+
+
+class LatticeQuantizer(ChannelQuantizer):
+    """Linear to blocks of channels, tanh, scale, nearest point of each block's piece of the lattice,
+    linear back.
+
+    As in Q2D2 with range `cell` and gradient `unit`: tanh spans the piece with the cells of its outer
+    points, and the output is the quantized tanh value.
+    """
+
+    config_class = LatticeConfig
+    family = "lattice"
+    paper = "Conway and Sloane 1982, 1983"
+    fit_options = ("blocks",)
+    config: LatticeConfig
+
+    scale: Tensor
+
+    def __init__(self, dim: int, config: LatticeConfig) -> None:
+        super().__init__(dim, config)
+        kind = CubeBlock if config.bound == "cube" else VoronoiBlock
+        self.blocks = nn.ModuleList(kind(config.lattice, counts) for counts in config.blocks)
+        self.block_dim = DIMENSIONS[config.lattice]
+        sizes = [size for block in self._blocks for size in block.sizes]
+        scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
+        self.register_buffer("scale", scale.float(), persistent=False)
+        self.lay_out(len(scale), sizes)
+        self.exports = (
+            config.bound == "cube" and config.lattice != "Leech"
+        )  # else it branches on tensor values
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        check_bits(bits)
+        check_open("counts", options)
+        rest = {name: value for name, value in options.items() if name != "blocks"}
+        name, bound = rest.get("lattice", LatticeConfig.lattice), rest.get("bound", LatticeConfig.bound)
+        check_choice("lattice", name, NAMES)
+        check_choice("bound", bound, BOUNDS)
+        dimension = DIMENSIONS[name]
+        blocks = options.get("blocks", max(1, round(bits / BITS_PER_CHANNEL / dimension)))
+        check_count("blocks", blocks)
+        choose = _choose_cube if bound == "cube" else _choose_voronoi
+        return {**rest, "counts": choose(name, bits, blocks)}
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        return tuple(size for size in self.packing.factor_sizes if size > 1)
+
+    @property
+    def _blocks(self) -> list[Any]:
+        return list(self.blocks)
+
+    def quantize(self, features: Tensor) -> Quantized:
+        bounded = torch.tanh(self.project_in(features))
+        with torch.no_grad():
+            coordinates = bounded * self.scale
+            parts = coordinates.split(self.block_dim, dim=-1)
+            factors = torch.cat(
+                [block.encode(part) for block, part in zip(self._blocks, parts, strict=True)], -1
+            )
+            value = self._value(factors)
+        diagnostics = {} if self.training else {"coordinates": coordinates}
+        out = self.project_out(straight_through(value, bounded))
+        return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.project_out(self._value(self.packing.unpack(codes)))
+
+    def factors(self, codes: Tensor) -> Tensor:
+        kept = [i for i, size in enumerate(self.packing.factor_sizes) if size > 1]
+        return self.packing.unpack(codes)[..., kept]
+
+    def surrogate(self, features: Tensor) -> Tensor:
+        return self.project_out(torch.tanh(self.project_in(features)))
+
+    def _value(self, factors: Tensor) -> Tensor:
+        parts = factors.split([len(block.sizes) for block in self._blocks], dim=-1)
+        points = [block.decode(part) for block, part in zip(self._blocks, parts, strict=True)]
+        return torch.cat(points, -1) / self.scale
+
+
+class CubeBlock(nn.Module):
+    """Points of a lattice in a box centred on the origin; factors: the coset, then k of each axis."""
+
+    cosets: Cosets
+
+    def __init__(self, name: str, counts: tuple[int, ...]) -> None:
+        super().__init__()
+        self.cosets = Cosets(lattice(name), counts).float()
+        self.half_width = torch.tensor(counts, dtype=torch.float64) * lattice(name).steps / 2
+        self.checkerboard = self.cosets.checkerboard
+        last = counts[-1] // 2 if self.checkerboard else counts[-1]
+        self.sizes = (len(lattice(name).offsets), *counts[:-1], last)
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Factors [..., 1 + n] of the nearest point to `points` [..., n]."""
+        _, coset, k = self.cosets.nearest(points)
+        if self.checkerboard:  # the parity of the last k follows from the others
+            k = torch.cat((k[..., :-1], k[..., -1:] // 2), -1)
+        return torch.cat((coset.unsqueeze(-1), k), -1)
+
+    def decode(self, factors: Tensor) -> Tensor:
+        """Points [..., n] of `factors`."""
+        coset, k = factors[..., 0], factors[..., 1:]
+        if self.checkerboard:
+            odd = (self.cosets.parities[coset] - k[..., :-1].sum(-1)) % 2
+            k = torch.cat((k[..., :-1], 2 * k[..., -1:] + odd.unsqueeze(-1)), -1)
+        return self.cosets.point(coset, k)
+
+
+class VoronoiBlock(nn.Module):
+    """Points of a lattice in its Voronoi cell enlarged `count` times; factors: integer coordinates modulo
+    the count.
+
+    A point outside is pulled towards the origin until its nearest lattice point is in the code.
+    """
+
+    basis: Tensor
+    centre: Tensor
+    cosets: Cosets
+
+    def __init__(self, name: str, counts: tuple[int, ...]) -> None:
+        super().__init__()
+        self.count = counts[0]
+        self.cosets = Cosets(lattice(name))
+        n = DIMENSIONS[name]
+        self.sizes = (self.count,) * n
+        # A cube of the volume of the enlarged cell.
+        self.half_width = torch.full(
+            (n,), self.count * lattice(name).volume ** (1 / n) / 2, dtype=torch.float64
+        )
+        self.register_buffer("basis", lattice(name).basis, persistent=False)
+        # Off centre by a little, so that no lattice point lies on the boundary of the enlarged cell.
+        centre = (
+            0.03
+            * torch.sin(1.7 * torch.arange(1, n + 1, dtype=torch.float64))
+            * lattice(name).volume ** (1 / n)
+        )
+        self.register_buffer("centre", centre, persistent=False)
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Factors [..., n] of the code point for `points` [..., n]."""
+        flat = points.reshape(-1, points.shape[-1]).to(self.basis.dtype)
+        found = self.cosets.nearest(flat)[0]
+        outside = self._outside(found).nonzero().squeeze(-1)
+        for _ in range(_PULLS):
+            if not len(outside):
+                break
+            offset = flat[outside] - self.centre
+            facet = self.cosets.nearest(offset / self.count)[0]
+            beyond = 2 * (offset * facet).sum(-1, keepdim=True)
+            # To the facet that cuts the ray; a point that is inside, though its nearest point is not, a
+            # little inwards.
+            pull = torch.where(beyond > 0, self.count * facet.square().sum(-1, keepdim=True) / beyond, 0.9)
+            flat[outside] = self.centre + offset * pull.clamp_max(0.98)
+            found[outside] = self.cosets.nearest(flat[outside])[0]
+            outside = outside[self._outside(found[outside])]
+        found[outside] = 0.0  # the origin is in every code
+        coordinates = torch.linalg.solve_triangular(self.basis.mT, found.mT, upper=True).mT
+        return coordinates.round().long().remainder(self.count).view(points.shape)
+
+    def decode(self, factors: Tensor) -> Tensor:
+        """Points [..., n] float32 of `factors`."""
+        return self._reduce(factors.to(self.basis.dtype) @ self.basis).float()
+
+    def _outside(self, points: Tensor) -> Tensor:
+        return (self._reduce(points) - points).abs().amax(-1) > 1e-6
+
+    def _reduce(self, points: Tensor) -> Tensor:
+        """The code point that differs from each lattice point by a lattice vector `count` times over."""
+        return points - self.count * self.cosets.nearest((points - self.centre) / self.count)[0]
+
+
+def _choose_cube(name: str, bits: float, blocks: int) -> tuple[int, ...]:
+    """Counts as equal as the target allows; the last of each block even where parity halves it."""
+    n, chosen = DIMENSIONS[name], lattice(name)
+    halves = chosen.parities is not None
+    fixed = blocks * (math.log2(len(chosen.offsets)) - halves)
+    best: tuple[float, list[int]] | None = None
+    most = max(2, math.ceil(2 ** max(0.0, (bits - fixed) / (n * blocks))))
+    for low in range(max(1, most - 2), most + 1):
+        for ups in range(n * blocks + 1):
+            # Channels with one step more are spread over the blocks.
+            counts = [[low] * n for _ in range(blocks)]
+            for up in range(ups):
+                counts[up % blocks][up // blocks] += 1
+            if halves:
+                for block in counts:
+                    block[-1] = max(2, block[-1] - block[-1] % 2)
+            flat = [count for block in counts for count in block]
+            error = abs(fixed + math.fsum(math.log2(count) for count in flat) - bits)
+            if best is None or error < best[0] - 1e-9:
+                best = error, flat
+    assert best is not None
+    return tuple(best[1])
+
+
+def _choose_voronoi(name: str, bits: float, blocks: int) -> tuple[int, ...]:
+    """Enlargements of each block, two neighbouring integers at most."""
+    n = DIMENSIONS[name]
+    low = max(2, int(2 ** (bits / (n * blocks))))
+    each = [n * math.log2(low), n * math.log2(low + 1)]
+    ups = min(range(blocks + 1), key=lambda up: abs((blocks - up) * each[0] + up * each[1] - bits))
+    return (low,) * (blocks - ups) + (low + 1,) * ups

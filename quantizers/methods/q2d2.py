@@ -1,0 +1,125 @@
+"""Q2D2: channels in pairs, each pair snapped to the nearest point of a planar grid (arXiv 2512.01537)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quantizers.contract import Quantized
+from quantizers.geometry.grids import KINDS, SPACINGS, PairedGrids, PlanarGrid
+from quantizers.option_checks import QuantizerError, check_choice, check_spread
+from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.rotation import rotate_to
+from quantizers.parts.straight_through import straight_through, zero_loss
+
+GRADIENTS = ("unit", "released", "rotation", "noise")
+RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Q2D2Config(LevelsConfig):
+    """grid: `hex`, `rect` or `rhombic`.
+
+    levels: points along x and y of the first pair, of the second pair, and so on; an even number of entries.
+    spacing: `ideal`, or `released`, the released code's hexagonal grid, which lacks the factor sqrt(3)/2
+    between rows.
+    range: what tanh spans. `cell`: the cells of the outer points too, levels / 2 steps (paper, section 3);
+        `edge`: up to the outer points, (levels - 1) / 2; `released`: `edge` stretched by 1.001.
+    spread: a factor on what tanh spans; above 1 the outer cells take more, below 1 they are used less.
+    gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged;
+        `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2);
+        `rotation`: the rotation trick (arXiv 2410.06424) in each pair's plane, none in the cell of the
+        origin; `noise`: unit, and in training uniform noise of a cell's shape in place of quantization
+        (Zamir and Feder 1996, On lattice quantization noise; Balle et al., arXiv 1611.01704).
+    """
+
+    grid: str = "hex"
+    spacing: str = "ideal"
+    range: str = "cell"
+    gradient: str = "unit"
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("grid", self.grid, KINDS)
+        check_choice("spacing", self.spacing, SPACINGS)
+        check_choice("range", self.range, ("cell", "edge", "released"))
+        check_spread(self.spread)
+        check_choice("gradient", self.gradient, GRADIENTS)
+        if not self.levels or len(self.levels) % 2:
+            raise QuantizerError(
+                f"levels must have an even number of entries, two for each pair of channels; {self.levels} "
+                f"has {len(self.levels)}"
+            )
+        _ = self.grids  # each pair checks its levels
+
+    @property
+    def grids(self) -> tuple[PlanarGrid, ...]:
+        """One planar grid for each pair of channels."""
+        pairs = zip(self.levels[::2], self.levels[1::2], strict=True)
+        return tuple(PlanarGrid(self.grid, pair, self.spacing) for pair in pairs)
+
+
+class Q2D2(ChannelQuantizer):
+    """Linear to len(levels) channels, tanh, scale, nearest grid point of each pair, linear back."""
+
+    config_class = Q2D2Config
+    family = "planar"
+    paper = "arXiv 2512.01537"
+    config: Q2D2Config
+
+    scale: Tensor
+    normalise: Tensor
+
+    def __init__(self, dim: int, config: Q2D2Config) -> None:
+        super().__init__(dim, config)
+        levels = torch.tensor(config.levels, dtype=torch.float64)
+        pitch = torch.tensor([pitch for grid in config.grids for pitch in grid.pitch], dtype=torch.float64)
+        half = {"cell": levels / 2, "edge": (levels - 1) / 2, "released": (levels - 1) / 2 * RELEASED_STRETCH}
+        scale = half[config.range] * pitch * config.spread
+        normalise = levels.div(2, rounding_mode="floor") if config.gradient == "released" else scale
+        self.register_buffer("scale", scale.float(), persistent=False)
+        self.register_buffer("normalise", normalise.float(), persistent=False)
+        self.grids = config.grids
+        self.paired = PairedGrids(config.grids)
+        self.lay_out(len(config.levels), self.paired.sizes)
+
+    @classmethod
+    def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
+        grid: str = options.get("grid", Q2D2Config.grid)
+        check_choice("grid", grid, KINDS)
+        released_hex = grid == "hex" and options.get("spacing") == "released"
+        return "square" if released_hex else grid
+
+    def quantize(self, features: Tensor) -> Quantized:
+        bounded = torch.tanh(self.project_in(features))
+        with torch.no_grad():
+            coordinates = bounded * self.scale
+            points, codes = self.paired.nearest(coordinates.unflatten(-1, (-1, 2)))
+            if self.training and self.config.gradient == "noise":
+                points = coordinates.unflatten(-1, (-1, 2)) + self.paired.cell_noise(points)
+            value = points.flatten(-2) / self.normalise
+        diagnostics = {} if self.training else {"coordinates": coordinates}
+        out = self.project_out(self._with_gradient(value, bounded))
+        return Quantized(out, self.packing.pack(codes), zero_loss(features), diagnostics)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        points = self.paired.points(self.packing.unpack(codes))
+        return self.project_out(points.flatten(-2) / self.normalise)
+
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        if self.config.gradient == "rotation":
+            return None
+        bounded = torch.tanh(self.project_in(features))
+        return self.project_out(bounded / self.normalise if self.config.gradient == "released" else bounded)
+
+    def _with_gradient(self, value: Tensor, bounded: Tensor) -> Tensor:
+        if self.config.gradient == "rotation":
+            return rotate_to(bounded.unflatten(-1, (-1, 2)), value.unflatten(-1, (-1, 2))).flatten(-2)
+        return straight_through(
+            value, bounded / self.normalise if self.config.gradient == "released" else bounded
+        )

@@ -1,0 +1,105 @@
+"""Residual FSQ: stages of finite scalar quantization on what is left over (vector-quantize-pytorch's
+ResidualFSQ)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quantizers.option_checks import QuantizerError, check_count, check_open
+from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.library import LibraryQuantizer
+from quantizers.parts.straight_through import straight_through
+from quantizers.rates import TOLERANCE, check_bits, choose_channels, choose_levels
+
+MOST_CODES = 2**24  # of one stage: the library computes indices in float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualFSQConfig(LevelsConfig):
+    """levels: of each channel, the same in every stage. stages: token streams."""
+
+    levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)  # less than others, since stages multiply
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_levels(2)
+        check_count("stages", self.stages)
+        if math.prod(self.levels) > MOST_CODES:
+            raise QuantizerError(
+                f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
+                "indices go wrong; use more stages of fewer levels"
+            )
+
+
+class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
+    """Fixes: int32 codes; tables of all codes held by every stage; float32 indices (refused beyond 2^24
+    codes)."""
+
+    config_class = ResidualFSQConfig
+    family = "scalar"
+    paper = "arXiv 2309.15505"
+    config: ResidualFSQConfig
+
+    def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
+        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+
+        super().__init__(dim, config)
+        self.lay_out(len(config.levels), config.levels)
+        self.codebook_sizes = self.packing.stream_sizes * config.stages
+        self.inner = LibraryResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
+        for layer in self.inner.layers:
+            del layer.implicit_codebook
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        check_bits(bits)
+        check_open("levels", options)
+        rest = {name: value for name, value in options.items() if name != "channels"}
+        stages = rest.setdefault("stages", 2 if bits >= 4 else 1)
+        check_count("stages", stages)
+        if "channels" in options:
+            return {**rest, "levels": choose_levels(bits / stages, "symmetric", channels=options["channels"])}
+        best: tuple[float, tuple[int, ...]] | None = None
+        for channels in range(choose_channels(bits), 0, -1):
+            levels = choose_levels(bits / stages, "symmetric", channels=channels)
+            error = abs(stages * math.log2(math.prod(levels)) / bits - 1)
+            if best is None or error < best[0]:
+                best = error, levels
+            if error <= TOLERANCE and max(levels) - min(levels) <= 1:
+                best = error, levels
+                break
+        assert best is not None
+        return {**rest, "levels": best[1]}
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        return self.config.levels * self.config.stages
+
+    def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        low = self.project_in(features)
+        with torch.no_grad():
+            value, codes = self.inner(low)
+        return self.project_out(straight_through(value, self._clamp(low))), codes, features.new_zeros(())
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
+        value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
+        return self.project_out((value * self.inner.scales).sum(-2))
+
+    def factors(self, codes: Tensor) -> Tensor:
+        return self.packing.unpack(codes.unsqueeze(-1)).flatten(-2)
+
+    def surrogate(self, features: Tensor) -> Tensor:
+        return self.project_out(self._clamp(self.project_in(features)))
+
+    def _clamp(self, low: Tensor) -> Tensor:
+        """What the library does to its input: a soft clamp at half a cell beyond the outer levels."""
+        most = self.inner.soft_clamp_input_value
+        return torch.tanh(low / most) * most

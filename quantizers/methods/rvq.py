@@ -1,0 +1,109 @@
+"""Residual vector quantization: each stage quantizes what the stages before it left over.
+
+Juang and Gray 1982; in neural codecs SoundStream (Zeghidour et al. 2021, arXiv 2107.03312), EnCodec, DAC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantizers.contract import Quantized, Quantizer
+from quantizers.option_checks import check_count, check_open
+from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
+from quantizers.parts.rotation import rotate_to
+from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.rates import BITS_PER_STAGE, choose_codebooks
+
+
+@dataclass(frozen=True, kw_only=True)
+class RVQConfig(EMAConfig):
+    """stages: number of codebooks, each a token stream."""
+
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("stages", self.stages)
+
+
+class RVQ(Quantizer):
+    """Stages of vector quantization on the residual; the features are the sum of the stages' codes."""
+
+    config_class = RVQConfig
+    family = "vector"
+    learned = True
+    revives = True
+    paper = "arXiv 2107.03312"
+    config: RVQConfig
+
+    def __init__(self, dim: int, config: RVQConfig) -> None:
+        super().__init__(dim, config)
+        self.codebook_sizes = (config.codebook_size,) * config.stages
+        self.project_in = nn.Linear(dim, config.codebook_dim) if config.codebook_dim else nn.Identity()
+        self.project_out = nn.Linear(config.codebook_dim, dim) if config.codebook_dim else nn.Identity()
+        self.codebooks = nn.ModuleList(
+            EMACodebooks(1, config.codebook_dim or dim, config) for _ in range(config.stages)
+        )
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        check_open("codebook_size", options)
+        stages, size = choose_codebooks(bits, BITS_PER_STAGE, fewest=2)
+        if "stages" in options:
+            stages = options["stages"]
+            check_count("stages", stages)
+            size = max(2, round(2 ** (bits / stages)))
+        return {**options, "stages": stages, "codebook_size": size}
+
+    @property
+    def codebook_vectors(self) -> Tensor:
+        return self._stages[0].codes
+
+    @property
+    def _stages(self) -> list[EMACodebooks]:
+        return cast(list[EMACodebooks], list(self.codebooks))
+
+    def quantize(self, features: Tensor) -> Quantized:
+        vectors = self.project_in(features)
+        residual = vectors.detach().flatten(0, 1).unsqueeze(0)
+        total = torch.zeros_like(residual)
+        loss, indices = zero_loss(features), []
+        for stage in self._stages:
+            if self.training:
+                stage.start(residual)
+            index = stage.nearest(residual)
+            chosen = stage.lookup(index)
+            if self.training:
+                stage.update(residual, index)
+            # The commitment of a stage pulls the input towards the sum of the codes so far.
+            total, residual = total + chosen, residual - chosen
+            indices.append(index)
+            if self.training and vectors.numel():
+                loss = loss + F.mse_loss(vectors, total.view_as(vectors))
+        loss = loss * (self.config.commitment / self.config.stages)
+        total = total.view_as(vectors)
+        quantized = (
+            rotate_to(vectors, total) if self.config.rotation_trick else straight_through(total, vectors)
+        )
+        codes = torch.cat(indices).mT.unflatten(0, features.shape[:2]).contiguous()
+        diagnostics = {"vectors": vectors.detach().unsqueeze(2)}
+        if self.training:
+            used = perplexity(torch.cat(indices), self.config.codebook_size)
+            diagnostics = {"perplexity": used}
+        return Quantized(self.project_out(quantized), codes, loss, diagnostics)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        flat = codes.flatten(0, 1).mT  # [stages, tokens]
+        total = torch.zeros((), device=codes.device)
+        for stage, index in zip(self._stages, flat, strict=True):
+            total = total + stage.lookup(index.unsqueeze(0))
+        return self.project_out(total.view(*codes.shape[:2], self._stages[0].dim))
+
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        return None if self.config.rotation_trick else self.project_out(self.project_in(features))

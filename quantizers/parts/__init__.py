@@ -1,0 +1,1 @@
+"""Parts that several methods share: channels, codebooks, gradients, packed codes."""
