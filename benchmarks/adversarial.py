@@ -21,11 +21,15 @@ from pathlib import Path
 import torch
 
 from codec.model import Codec
-from experiments import assess, data, processes, training_state
-from experiments import study as studies
-from experiments.runs import CorpusIdentity, Run, expand
-from experiments.sections import ObjectiveChoice
-from experiments.train import Interrupted, Silent, train
+from experiments import data
+from experiments.evaluation import test_set as assess
+from experiments.studies import study as studies
+from experiments.studies.runs import CorpusIdentity, Run, expand
+from experiments.studies.sections import ObjectiveChoice
+from experiments.training import distributed as processes
+from experiments.training import state as training_state
+from experiments.training.loop import train
+from experiments.training.observer import Interrupted, Silent
 
 METRICS = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "dnsmos_sig")
 TRAIN = {

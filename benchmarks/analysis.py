@@ -36,14 +36,15 @@ def main() -> None:
 
     print(f"{'':32} {'clock':>8} {'computing':>10}")
     started, computed = time.perf_counter(), time.process_time()
-    from analysis import drawing, load
+    from analysis import load
+    from analysis.figures import writing as drawing
 
     drawing.prepare()
-    from analysis.columns import DEFAULT_COLUMNS
-    from analysis.paper import write_paper
-    from analysis.renderers import render
-    from analysis.report import write_report
-    from analysis.tables import comparison
+    from analysis.reports.paper import write_paper
+    from analysis.reports.report import write_report
+    from analysis.results.columns import DEFAULT_COLUMNS
+    from analysis.tables.comparison import comparison
+    from analysis.tables.formats import render
 
     results = load(given.study, given.tracking_uri)
     if given.quantizers:

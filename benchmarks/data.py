@@ -19,9 +19,10 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from experiments.audio import TARGET_DBFS
-from experiments.data import Crops, Split, TarSplit, prepare
-from experiments.tar_corpus import Shard
+from experiments.data import TarSplit, prepare
+from experiments.data.dataset import Crops, Split
+from experiments.data.signal import TARGET_DBFS
+from experiments.data.sources.tar_shards import Shard
 
 
 def per_second(work: Callable[[int], object], budget: float) -> float:

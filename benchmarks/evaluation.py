@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.evaluate import score
+from experiments.evaluation.scores import score
 from experiments.metrics import golden, pool
 
 RATE = 24000

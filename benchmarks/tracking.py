@@ -21,12 +21,17 @@ from typing import Any
 
 import torch
 
-from experiments import metrics_journal, processes, runner, runs, study, weights, worker
-from experiments.mlflow_server import MlflowServer
-from experiments.runs import Run
-from experiments.tracking import Store
-from experiments.tracking_schema import TAG
-from experiments.train import Silent
+from benchmarks.mlflow_server import MlflowServer
+from experiments.execution import study_runner as runner
+from experiments.execution import worker
+from experiments.studies import runs, study
+from experiments.studies.runs import Run
+from experiments.tracking import journal as metrics_journal
+from experiments.tracking.schema import TAG
+from experiments.tracking.store import Store
+from experiments.training import distributed as processes
+from experiments.training import trained_codec as weights
+from experiments.training.observer import Silent
 
 
 class Clock:

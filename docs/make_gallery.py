@@ -185,10 +185,10 @@ ENTRIES = (
 def main() -> None:
     """Write the pictures and the page."""
     from analysis import load
-    from analysis.drawing import write_all
-    from analysis.figures import file_name
-    from analysis.lattice_cells import lattice_figure
-    from analysis.style import save, style
+    from analysis.figures.cells.lattices import lattice_figure
+    from analysis.figures.drawn import file_name
+    from analysis.figures.style import save, style
+    from analysis.figures.writing import write_all
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.mlflow_server import MlflowServer
-from experiments.tracking import Store
-from experiments.tracking_schema import FINISHED, KIND_RUN, KIND_STUDY
+from benchmarks.mlflow_server import MlflowServer
+from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY
+from experiments.tracking.store import Store
 
 WAIT = 60.0  # seconds for an element of a page
 SETTLE = 4.0  # for what is drawn after it: charts, tables

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from make_gallery import shrink
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.results.study_results import Results
 
 HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
@@ -95,7 +95,7 @@ def main() -> None:
 
 def columns(results: Results) -> tuple[str, ...]:
     """Names of the columns that the study has values for."""
-    from analysis.columns import logged
+    from analysis.results.columns import logged
 
     asked = (*COLUMNS, *OF_STUDY.get(results.study, ()), *QUALITY)
     return tuple(logged(asked, results.runs.columns))
@@ -103,16 +103,16 @@ def columns(results: Results) -> tuple[str, ...]:
 
 def table(results: Results) -> str:
     """The comparison in Markdown."""
-    from analysis.renderers import render
-    from analysis.tables import comparison
+    from analysis.tables.comparison import comparison
+    from analysis.tables.formats import render
 
     return render(comparison(results, columns(results)), "markdown")
 
 
 def headline(results: Results) -> str:
     """The rows of one rate and the columns that matter most, in Markdown."""
-    from analysis.renderers import render
-    from analysis.tables import comparison
+    from analysis.tables.comparison import comparison
+    from analysis.tables.formats import render
 
     whole = comparison(results, HEADLINE_COLUMNS)
     (section,) = [part for part in whole.sections if part.rows[0].label.endswith(HEADLINE_BITS)]
@@ -126,7 +126,8 @@ def write_figures(results: Results, folder: Path, page: str | None) -> list[str]
 
     An imported store has no latents: pictures that show them stay as they are.
     """
-    from analysis.drawing import cores, prepare, write_all
+    from analysis.figures.writing import prepare, write_all
+    from experiments.common.machine import cores
 
     prepare()
     folder.mkdir(parents=True, exist_ok=True)

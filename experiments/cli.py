@@ -5,7 +5,8 @@ import sys
 
 import typer
 
-from experiments.commands import analysis, archive, evaluate, plan, quantizers, run, search, train
+from experiments.commands import archive, evaluate, plan, quantizers, run, search, train
+from experiments.commands import results as analysis
 
 app = typer.Typer(
     name="codecbench",

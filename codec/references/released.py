@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from codec.checkpoints import load_wavtokenizer
 from codec.references.contract import Decoded, Rates, Reference, ReferenceUnavailable, fit, resample
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ class WavTokenizer(Reference):
 
     @cached_property
     def _codec(self) -> "Codec":
-        from codec.checkpoints import load_wavtokenizer
-
         if not Path(self.checkpoint).is_file():
             where = f"there is no {self.checkpoint}" if self.checkpoint else "no checkpoint is given"
             raise ReferenceUnavailable(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.analysis import StoreOption
+from experiments.commands.results import StoreOption
 
 
 def export(
@@ -21,7 +21,7 @@ def export(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Write what tables and figures of studies are made from into one file, without weights."""
-    from analysis.archive import export_studies
+    from analysis.results.archive import export_studies
 
     path = output or Path(f"{studies[0]}.zip")
     number = export_studies(studies, path, tracking_uri, extras=extra or (), histories=histories)
@@ -33,8 +33,8 @@ def import_(
     tracking_uri: StoreOption = None,
 ) -> None:
     """Put the studies of an exported file into a tracking store, for tables, figures and reports."""
-    from analysis.archive import import_archive
-    from experiments.tracking import store_uri
+    from analysis.results.archive import import_archive
+    from experiments.tracking.store import store_uri
 
     new, before = import_archive(archive, tracking_uri)
     known = f"; {before} were there" if before else ""

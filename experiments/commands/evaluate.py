@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from experiments.audio_pairs import Pairs
+    from experiments.evaluation.audio_pairs import Pairs
 
 Item = TypeVar("Item")
 
@@ -54,9 +54,9 @@ def evaluate(
     import pandas as pd
 
     from codec import references
-    from experiments.audio_pairs import match_folders, read_manifest, recordings
-    from experiments.evaluate import EvaluationError, aggregate, require
-    from experiments.evaluate_codec import reconstruct_files
+    from experiments.evaluation.audio_pairs import match_folders, read_manifest, recordings
+    from experiments.evaluation.codec_files import reconstruct_files
+    from experiments.evaluation.scores import EvaluationError, aggregate, require
 
     folders = reconstructed_dirs or []
     asked = [references.parse(text) for text in codec or []]
@@ -195,7 +195,8 @@ def _add_to_study(
     folder: Path,
     pairs: Pairs,
 ) -> None:
-    from experiments import added_rows, tracking
+    from experiments.execution import added_rows
+    from experiments.tracking import store as tracking
 
     added_rows.add(
         study,
@@ -214,7 +215,7 @@ def _score(
 ) -> pd.DataFrame:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from experiments.evaluate_folders import by_sample_rate, score_pairs
+    from experiments.evaluation.folders import by_sample_rate, score_pairs
 
     rates = ", ".join(f"{len(group)} at {rate} Hz" for rate, group in by_sample_rate(pairs).items())
     console.print(f"[bold]{_safe(system)}[/]: {len(pairs.references)} utterances ({rates})")
@@ -290,7 +291,7 @@ def _safe(text: str) -> str:
 
 
 def _per_system(option: str, given: Sequence[Item] | None, default: Sequence[Item]) -> Sequence[Item]:
-    from experiments.evaluate import EvaluationError
+    from experiments.evaluation.scores import EvaluationError
 
     if not given:
         return default
@@ -313,7 +314,7 @@ def _metric_names(text: str | None) -> tuple[str, ...]:
 
 
 def _check_suffix(path: Path | None) -> None:
-    from experiments.evaluate import EvaluationError
+    from experiments.evaluation.scores import EvaluationError
 
     if path is not None and path.suffix not in (".csv", ".parquet"):
         raise EvaluationError(f"{path}: write to a file that ends in .csv or .parquet")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from experiments.commands.run import override_list
+from experiments.commands.options import override_list
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.plans import Outline, Plan, PlannedRun
+    from experiments.planning.outline import Outline, PlannedRun
+    from experiments.planning.plan import Plan
 
 
 def plan(
@@ -37,14 +38,15 @@ def plan(
     """Show a study's runs, rates, what is finished, and the hours that are left. Trains nothing."""
     from rich.console import Console
 
-    from experiments import plans, tracking
-    from experiments.executors.local import default_workers
+    from experiments.common.machine import default_workers, listed_gpus
+    from experiments.planning import plan as plans
+    from experiments.tracking import store as tracking
 
     overrides = override_list(set_, data)
     if measure:
         _measure(study, overrides, Console(stderr=True, highlight=False))
     made = plans.make(study, overrides, tracking.store_uri(tracking_uri), directory)
-    place = {"workers": workers or default_workers(), "gpus": plans.gpus()}
+    place = {"workers": workers or default_workers(), "gpus": listed_gpus()}
     if format == "json":
         typer.echo(json.dumps(as_values(made, place), indent=1))
     else:
@@ -178,11 +180,14 @@ def _time(seconds: float) -> str:
 
 def _measure(study: str, overrides: list[str], console: Console) -> None:
     """Time a few steps of each quantizer, at the first place where it stands."""
-    from experiments import data, runner, runs, step_costs
-    from experiments import study as studies
+    from experiments.commands.progress import progress_bar
+    from experiments.execution import study_runner as runner
+    from experiments.planning import costs as step_costs
+    from experiments.studies import runs
+    from experiments.studies import study as studies
 
     asked = studies.load(study, overrides)
-    with data.progress_bar() as preparing:
+    with progress_bar() as preparing:
         corpora = {each: runner.identify(*each, preparing) for each in runs.corpora(asked)}
     first = {
         (run.quantizer, run.backbone, json.dumps(run.train.model_dump(mode="json"))): run

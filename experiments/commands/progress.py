@@ -1,6 +1,7 @@
 """Progress of a study on the terminal: a bar a run, or plain lines where there is no terminal."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +15,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from experiments.reference_runs import ReferenceRun
-from experiments.runs import Run
-from experiments.worker import Update
+from experiments.data.corpus import Progress as CorpusProgress
+from experiments.execution.jobs import Update
+from experiments.studies.reference_runs import ReferenceRun
+from experiments.studies.runs import Run
 
 _SAID = ("failed", "diverged", "stopped", "elsewhere", "warning")  # stages that are told as lines
 
@@ -99,3 +101,17 @@ class RunProgress:
             self._bars.remove_task(task)
         colour = "green" if update.outcome == "finished" else "yellow"
         self._console.print(f"[{colour}]{update.outcome}[/] {escape(label)}")
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[CorpusProgress]:
+    """A rich progress bar on stderr, as the `progress` of `prepare`; a line for every stage."""
+    with Progress(console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(escape(stage))
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show

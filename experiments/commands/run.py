@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.commands.options import chosen_device, override_list
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.runner import Summary
-    from experiments.study import Study
-    from experiments.tracking import Store
+    from experiments.execution.study_runner import Summary
+    from experiments.studies.study import Study
+    from experiments.tracking.store import Store
 
 
 def run(
@@ -46,10 +48,12 @@ def run(
     """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
     from rich.console import Console
 
-    from experiments import executors, runner, runs, tracking
-    from experiments import study as studies
-    from experiments.commands.progress import RunProgress
-    from experiments.data import progress_bar
+    from experiments.commands.progress import RunProgress, progress_bar
+    from experiments.execution import executors
+    from experiments.execution import study_runner as runner
+    from experiments.studies import runs
+    from experiments.studies import study as studies
+    from experiments.tracking import store as tracking
 
     console = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop what they started with it
@@ -90,47 +94,31 @@ def run(
 _SAID = {"elsewhere": "left to others", "lost": "killed"}
 
 
-def override_list(values: list[str] | None, corpus: str | None) -> list[str]:
-    """The overrides of `--set` and `--data`."""
-    return [*(values or []), *([f"data={corpus}"] if corpus is not None else [])]
-
-
 def _check_rates(study: Study, console: Console) -> None:
     """A comparison is at one rate, or says that it is not."""
-    from experiments import runs
+    from experiments.studies import rates
 
     then = (
         "the study allows it, and captions say so"
         if study.allow_rate_mismatch
         else "it is set apart in tables"
     )
-    for rate in runs.mismatched(runs.rates(study)):
+    found = rates.row_rates(study)
+    off = rates.unmatched(found)
+    for rate in (rate for rate in found if rate.label in off):
         console.print(
             f"[yellow]rate mismatch[/]: {rate.label} spends {rate.bits_per_frame:.2f} bits a frame, "
             f"{rate.bitrate / 1000:.3f} kbit/s, more than 2 % off the others: {then}"
         )
 
 
-def chosen_device(name: str) -> str:
-    """The device that `name` means here. Raises BadParameter where there is no such device."""
-    import torch
-
-    if name != "auto":
-        try:
-            torch.zeros(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise typer.BadParameter(f"{name}: {reason}; use --device cpu", param_hint="--device") from None
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _report(
     summary: Summary, store: Store, study: Study, output: Path, figures: bool, console: Console
 ) -> None:
     from analysis import load
-    from analysis.renderers import print_table, render
-    from analysis.tables import comparison
+    from analysis.tables.comparison import comparison
+    from analysis.tables.console import print_table
+    from analysis.tables.formats import render
 
     results = load(study.name, store.uri, parent=summary.parent_id)
     table = comparison(results, allow_rate_mismatch=study.allow_rate_mismatch)
@@ -144,7 +132,8 @@ def _report(
     console.print(f"\ntables   {folder / 'tables'}/comparison.md, .csv, .tex", soft_wrap=True)
     if figures:
         if summary.outcomes or not (folder / "figures").exists():
-            from analysis.drawing import cores, write_all
+            from analysis.figures.writing import write_all
+            from experiments.common.machine import cores
 
             with console.status("drawing figures"):
                 write_all(results, folder / "figures", formats=("png", "svg"), processes=cores())
@@ -161,7 +150,7 @@ def list_studies() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from experiments import study as studies
+    from experiments.studies import study as studies
 
     table = Table("study", "question", box=None)
     for name in studies.available():

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from experiments.search import Found
-    from experiments.study import Study
+    from experiments.search.trials import Found
+    from experiments.studies.study import Study
 
 
 def search(
@@ -32,16 +32,18 @@ def search(
     go on after a stop."""
     from rich.console import Console
 
-    from experiments import executors, runner, runs, tracking
-    from experiments import study as studies
-    from experiments.commands.progress import RunProgress
-    from experiments.commands.run import chosen_device
-    from experiments.data import progress_bar
-    from experiments.search import budget
-    from experiments.search import search as carry_out
-    from experiments.search_space import SearchError, Space
-    from experiments.sections import Search
-    from experiments.tracking_schema import FINISHED
+    from experiments.commands.options import chosen_device
+    from experiments.commands.progress import RunProgress, progress_bar
+    from experiments.execution import executors
+    from experiments.execution import study_runner as runner
+    from experiments.search.space import SearchError, Space
+    from experiments.search.trials import budget
+    from experiments.search.trials import search as carry_out
+    from experiments.studies import runs
+    from experiments.studies import study as studies
+    from experiments.studies.sections import Search
+    from experiments.tracking import store as tracking
+    from experiments.tracking.schema import FINISHED
 
     try:
         import optuna  # noqa: F401
@@ -86,8 +88,8 @@ def _report(found: Found, study: Study, folder: Path, say: Callable[..., None]) 
     from rich.console import Console
     from rich.table import Table
 
-    from analysis import search as results
-    from analysis.style import save, style
+    from analysis.figures import search as results
+    from analysis.figures.style import save, style
 
     folder.mkdir(parents=True, exist_ok=True)
     found.trials.to_csv(folder / "trials.csv", index=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.run import override_list
+from experiments.commands.options import override_list
 
 
 def train(
@@ -40,11 +40,13 @@ def train(
     import torch
     from rich.console import Console
 
-    from experiments import processes, single_run, tracking
-    from experiments import study as studies
-    from experiments.data import progress_bar
-    from experiments.tracking_schema import FINISHED
-    from experiments.worker import ELSEWHERE, STOPPED
+    from experiments.commands.progress import progress_bar
+    from experiments.execution import one_run as single_run
+    from experiments.execution.jobs import ELSEWHERE, STOPPED
+    from experiments.studies import study as studies
+    from experiments.tracking import store as tracking
+    from experiments.tracking.schema import FINISHED
+    from experiments.training import distributed as processes
 
     asked = studies.load(study, override_list(set_, data))
     if device == "auto":

@@ -4,7 +4,8 @@
 ``MetricFailure`` with the reason: a failure is a status, never a number.
 """
 
-from experiments.metrics.contract import PROTOCOL, Metric, MetricFailure, MetricUnavailable
+from experiments.metrics.contract import Metric
+from experiments.metrics.failures import PROTOCOL, MetricFailure, MetricUnavailable
 from experiments.metrics.registry import available, core, get
 from experiments.metrics.signals import Signal
 

@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.metrics.failures import PROTOCOL, MetricFailure, MetricUnavailable
+from experiments.metrics.signals import prepare_pair
+
 if TYPE_CHECKING:
     import numpy as np
 
     from experiments.metrics.signals import Signal
-
-
-PROTOCOL = "v1"
-
-
-class MetricFailure(Exception):
-    """This metric has no value for this clip; the message is the reason, short enough for a table."""
-
-
-class MetricUnavailable(ValueError):
-    """This metric cannot run here (unknown, or not installed); the message is the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +90,6 @@ class Metric:
 
         Raises ``MetricFailure`` with the reason where there is no value.
         """
-        from experiments.metrics.signals import prepare_pair
-
         self.require()
         return self.evaluate(*prepare_pair(reference, reconstruction, sample_rate))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.metrics.contract import MetricFailure, MetricUnavailable
+from experiments.metrics.failures import MetricFailure, MetricUnavailable
 from experiments.metrics.registry import available, get
 from experiments.metrics.signals import prepare_pair
 

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
-from experiments import child_processes
+from experiments.common import child_processes
 from experiments.metrics.scoring import Score, Task, failures, score_utterance
 
 CRASHED = "backend error: the worker process died"

@@ -6,7 +6,8 @@ import difflib
 import functools
 import importlib
 
-from experiments.metrics.contract import Metric, MetricUnavailable
+from experiments.metrics.contract import Metric
+from experiments.metrics.failures import MetricUnavailable
 
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "pesq": ("pesq", "pesq_nb"),
@@ -43,5 +44,5 @@ def get(name: str) -> Metric:
         close = difflib.get_close_matches(name, _MODULE_OF, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise MetricUnavailable(f"unknown metric {name!r}.{hint} Known: {', '.join(_MODULE_OF)}")
-    module = importlib.import_module(f"experiments.metrics.{_MODULE_OF[name]}")
+    module = importlib.import_module(f"experiments.metrics.families.{_MODULE_OF[name]}")
     return next(metric for metric in module.METRICS if metric.name == name)

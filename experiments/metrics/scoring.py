@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.metrics.contract import MetricFailure
+from experiments.metrics.failures import MetricFailure
 from experiments.metrics.registry import get
 from experiments.metrics.signals import Signal, content_key, prepare_pair
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.metrics.contract import PROTOCOL, MetricFailure
+from experiments.metrics.failures import PROTOCOL, MetricFailure
 
 if TYPE_CHECKING:
     import torchaudio

@@ -9,11 +9,11 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import load
-from analysis.archive import ArchiveError, export_studies, import_archive
-from analysis.columns import DEFAULT_COLUMNS
-from analysis.renderers import render
-from analysis.results import Results
-from analysis.tables import comparison
+from analysis.results.archive import ArchiveError, export_studies, import_archive
+from analysis.results.columns import DEFAULT_COLUMNS
+from analysis.results.study_results import Results
+from analysis.tables.comparison import comparison
+from analysis.tables.formats import render
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 

@@ -9,16 +9,19 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis import drawing, figures, load
-from analysis.drawing import write_all
-from analysis.estimates import series, summary
-from analysis.learning import curves
-from analysis.rate_distortion import has_curves, rate_distortion_figure
-from analysis.results import Results
-from analysis.spectrograms import decibels
-from analysis.style import _KNOWN, appearance, legend_below, save, style
-from analysis.trade_offs import pareto
-from analysis.utilisation import ranks, sizes, use_histogram
+from analysis import load
+from analysis.figures import catalogue as figures
+from analysis.figures import writing as drawing
+from analysis.figures.code_use import ranks, sizes, use_histogram
+from analysis.figures.learning import curves
+from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
+from analysis.figures.spectrograms import decibels
+from analysis.figures.style import _KNOWN, appearance, legend_below, save, style
+from analysis.figures.writing import write_all
+from analysis.results.labels import series
+from analysis.results.study_results import Results
+from analysis.statistics.estimates import summary
+from analysis.statistics.pareto import pareto
 
 SLOW = (figures.voronoi, figures.voronoi_slices, figures.voronoi_training)
 QUICK = [make for make in figures.FIGURES if make not in SLOW]

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.animation import AnimationError, has_ffmpeg, write_animation
-from analysis.geometry import LevelGrid, planar_grids
-from analysis.latent_motion import MotionError, before_and_after_figure, movement_frame, pictures
-from analysis.style import style
+from analysis.figures.cells.animation import AnimationError, has_ffmpeg, write_animation
+from analysis.figures.cells.grids import LevelGrid, planar_grids
+from analysis.figures.cells.motion import MotionError, before_and_after_figure, movement_frame, pictures
+from analysis.figures.style import style
 
 START = np.random.default_rng(0).normal(size=(200, 2))
 MOVED = START + np.array([0.3, 0.4])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from analysis import load
-from analysis.paper import runs_behind, write_paper
-from analysis.results import Results
+from analysis.reports.paper import runs_behind, write_paper
+from analysis.results.study_results import Results
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from analysis import load
-from analysis.power import (
+from analysis.statistics.power import (
     Components,
     PowerError,
     components,
@@ -14,7 +14,7 @@ from analysis.power import (
     power,
     power_frame,
 )
-from analysis.significance import spread
+from analysis.statistics.significance import spread
 
 
 def test_one_seed_is_students_test() -> None:

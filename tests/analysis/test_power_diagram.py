@@ -3,10 +3,10 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
-from analysis import lattice_cells
-from analysis.lattice_cells import LatticeError, cell, lattice_figure, lattice_frame, plane_points
-from analysis.power_diagram import power_cells
-from analysis.style import style
+from analysis.figures.cells import lattices as lattice_cells
+from analysis.figures.cells.lattices import LatticeError, cell, lattice_figure, lattice_frame, plane_points
+from analysis.figures.cells.power_diagram import power_cells
+from analysis.figures.style import style
 from quantizers.geometry.lattices import lattice
 
 BOX = np.array([[-2.0, -1.5], [2.0, 1.5]])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis import published_tables
+from analysis.tables import published as published_tables
 
 
 @pytest.mark.parametrize("name", published_tables.available())

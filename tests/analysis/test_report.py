@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from analysis import load
-from analysis.answer import answer
-from analysis.captions import CAPTIONS, caption
-from analysis.figures import coded_labels
-from analysis.listening import choose, logged_audio
-from analysis.report import write_report
+from analysis.figures.captions import CAPTIONS, caption
+from analysis.reports.answer import answer
+from analysis.reports.listening import choose, logged_audio
+from analysis.reports.report import write_report
+from analysis.statistics.matched_rates import coded_labels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import ResultsError, load
-from analysis.results import RUN_COLUMNS
-from experiments.tracking_schema import rows
+from analysis.results.study_results import RUN_COLUMNS
+from experiments.tracking.schema import rows
 
 
 def test_runs_are_tidy(seven: Any) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from analysis import load
-from analysis.figures import robustness
-from analysis.robustness import robustness_frame
+from analysis.figures.catalogue import robustness
+from analysis.figures.robustness import robustness_frame
 
 
 def disturbed(stoi: float) -> dict[str, float]:

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from analysis import load
-from analysis.bjontegaard import Curve, bd_quality, bd_quality_interval, bd_rate, bd_rate_interval
-from analysis.comparisons import bd_rates, leaders, pairwise, ranks_across, scores_of
-from analysis.significance import (
+from analysis.statistics.bjontegaard import Curve, bd_quality, bd_quality_interval, bd_rate, bd_rate_interval
+from analysis.statistics.comparisons import bd_rates, leaders, pairwise, ranks_across, scores_of
+from analysis.statistics.significance import (
     average_ranks,
     critical_difference,
     hierarchical_bootstrap,

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from analysis import load
-from analysis.columns import ColumnError
-from analysis.figures import main_labels
-from analysis.renderers import FormatError, console_text, render
-from analysis.tables import Table, TableError, comparison, rate_groups
+from analysis.results.columns import ColumnError
+from analysis.statistics.matched_rates import main_labels, rate_groups
+from analysis.tables.comparison import Table, TableError, comparison
+from analysis.tables.console import console_text
+from analysis.tables.formats import FormatError, render
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.tables import comparison
-from analysis.uniform_use import UNIFORM, with_uniform_use
-from analysis.utilisation import size_figure, sizes
+from analysis.figures.code_use import size_figure, sizes
+from analysis.results.uniform_use import UNIFORM, with_uniform_use
+from analysis.tables.comparison import comparison
 
 
 def runs(*bits: float, tokens: int = 3000) -> pd.DataFrame:

@@ -6,17 +6,11 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis import geometry
-from analysis.cell_drawing import centroids
-from analysis.power_diagram import power_cells
-from analysis.style import StyleError, save, style
-from analysis.voronoi import (
-    VoronoiError,
-    box_around,
-    relative_use,
-    use_frame,
-    voronoi_figure,
-)
+from analysis.figures.cells import grids as geometry
+from analysis.figures.cells.panel import centroids
+from analysis.figures.cells.power_diagram import power_cells
+from analysis.figures.cells.voronoi import VoronoiError, box_around, relative_use, use_frame, voronoi_figure
+from analysis.figures.style import StyleError, save, style
 
 NAMES = ["q2d2-hex", "q2d2-rect", "q2d2-rhombic", "q2d2-hex-released"]
 

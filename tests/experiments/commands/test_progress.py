@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from experiments.commands.progress import RunProgress
-from experiments.worker import Update
+from experiments.execution.jobs import Update
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -4,7 +4,7 @@ from speechmos import dnsmos
 
 from experiments import metrics
 from experiments.metrics import golden
-from experiments.metrics.dnsmos import windows
+from experiments.metrics.families.dnsmos import windows
 
 RATE = 16000
 

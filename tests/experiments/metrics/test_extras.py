@@ -6,7 +6,7 @@ import pytest
 
 from experiments import metrics
 from experiments.metrics import MetricUnavailable, golden
-from experiments.metrics.transcription import words
+from experiments.metrics.families.transcription import words
 
 EXTRAS = [name for name in metrics.available() if metrics.get(name).install]
 
@@ -30,7 +30,7 @@ def hub(tmp_path, monkeypatch):
     """A torch.hub folder laid out as that of tarepan/SpeechMOS, with a small model."""
     import torch
 
-    from experiments.metrics import utmos
+    from experiments.metrics.families import utmos
 
     package = tmp_path / "tarepan_SpeechMOS_v1.2.0" / "speechmos" / "utmos22"
     (package / "strong").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_utmos_loads_code_and_weights_from_the_cache_beside_the_other_speechmos(
 
 
 def test_whisper_folder_without_model_is_refused(tmp_path, monkeypatch):
-    from experiments.metrics.transcription import model_folder
+    from experiments.metrics.families.transcription import model_folder
 
     monkeypatch.setenv("CODECBENCH_WHISPER", str(tmp_path))
     with pytest.raises(MetricUnavailable, match=r"no faster-whisper model \(model.bin\) in it"):

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import metrics
 from experiments.metrics import MetricFailure, golden
-from experiments.metrics.pesq import most_utterances
+from experiments.metrics.families.pesq import most_utterances
 from experiments.metrics.signals import Signal
 
 RATE = 16000

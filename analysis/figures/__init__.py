@@ -1,0 +1,1 @@
+"""Figures, one kind a module; `catalogue` chooses those that a study has data for."""

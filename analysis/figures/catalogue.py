@@ -1,0 +1,278 @@
+"""Every figure of a study, as matplotlib figures beside the frames that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.cells.grids import TILINGS, grids_of, is_scalar, parameter, reach_of, slices_of
+from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
+from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
+from analysis.figures.cells.panel import Words
+from analysis.figures.cells.voronoi import use_frame, voronoi_figure
+from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
+from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
+from analysis.figures.drawn import Drawn, file_name
+from analysis.figures.learning import curves, learning_figure
+from analysis.figures.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
+from analysis.figures.robustness import robustness_figure, robustness_frame
+from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
+from analysis.figures.trade_offs import COSTS, cost_figure, cost_frame, utterance_figure, utterance_frame
+from analysis.results.study_results import Results, records
+from analysis.statistics.comparisons import bd_rates, ranks_across
+from analysis.statistics.estimates import logged_metrics, quality_column, summary
+from analysis.statistics.matched_rates import _rates, coded_labels, main_labels
+
+if TYPE_CHECKING:
+    from analysis.figures.cells.voronoi import PlanarGrid
+
+
+def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The planar grids of each label, with the use and the latents of its first finished seed."""
+    for label, run in _first_seeds(results):
+        grids = grids_of(run)
+        if not grids:
+            continue
+        histograms, latents = _histograms(results, run), results.latents(run["run_id"])[: len(grids)]
+        title = f"{label}: cells, their use and the latents on the test set ({_speech(run)})"
+        figure = voronoi_figure(
+            grids, histograms, latents, title, reach=reach_of(run), displacement=bool(latents), scale=scale
+        )
+        yield Drawn(f"voronoi-{file_name(label)}", figure, use_frame(grids, histograms))
+
+
+def voronoi_slices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The codebooks of each label whose codes are learned, in the plane of their principal components."""
+    words = Words(point="code (its cell is cut)", elsewhere="code (its cell is not)")
+    for label, run in _first_seeds(results):
+        found = slices_of(results.slices(run["run_id"]))
+        if not found:
+            continue
+        grids = [grid for grid, _ in found]
+        histograms = results.histograms(run["run_id"])[: len(grids)]
+        title = (
+            f"{label}: slice of the cells by the plane of the codebook's first two principal components "
+            f"({_speech(run)})"
+        )
+        latents = [latents for _, latents in found]
+        figure = voronoi_figure(grids, histograms, latents, title, words=words, columns=2, scale=scale)
+        frame = use_frame(grids, histograms)
+        frame = frame.assign(offset=np.concatenate([grid.offsets for grid in grids]))
+        yield Drawn(f"voronoi-slice-{file_name(label)}", figure, frame)
+
+
+def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The three tilings at the main rate side by side: the first pair of each."""
+    main = main_labels(results)
+    runs = {str(run["quantizer"]): run for label, run in _first_seeds(results) if label in main}
+    shown = [runs[name] for name in TILINGS if name in runs and grids_of(runs[name])]
+    if len(shown) < 2:
+        return
+    grids = [grids_of(run)[0] for run in shown]
+    histograms = [_histograms(results, run)[:1] for run in shown]
+    latents = [results.latents(run["run_id"])[:1] for run in shown]
+    counts = [first[0] for first in histograms] if all(histograms) else []
+    samples = [first[0] for first in latents] if all(latents) else []
+    rate = float(np.mean([run["rate/bitrate"] for run in shown])) / 1e3
+    figure = voronoi_figure(
+        grids,
+        counts,
+        samples,
+        f"The first pair of each tiling at {rate:.2f} kbit/s ({_speech(shown[0])})",
+        reach=[reach_of(run)[0] for run in shown],
+        displacement=bool(samples),
+        scale=scale,
+    )
+    frame = use_frame(grids, counts)
+    names = frame["pair"].map(dict(enumerate(str(run["label"]) for run in shown)))
+    yield Drawn("voronoi-tilings", figure, frame.assign(pair=0).assign(label=names))
+
+
+def voronoi_training(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The first pair of each grid at the main rate before, early in and after training."""
+    for label, grid, reach, snapshots in _motions(results):
+        title = f"{label}: cells of the first pair, their use and the latents of fixed crops"
+        figure = before_and_after_figure(grid, snapshots, reach=reach, title=title, scale=scale)
+        yield Drawn(f"voronoi-training-{file_name(label)}", figure, movement_frame(snapshots))
+
+
+def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """A cell, or a slice of cells, of each lattice that the study has."""
+    made = results.finished[results.finished["quantizer"] == "lattice"]
+    names = [parameter(run, "lattice") for run in records(made)]
+    for name in dict.fromkeys(names):
+        if name in drawable():
+            yield Drawn(f"lattice-{file_name(name)}", lattice_figure(name, scale), lattice_frame(name))
+
+
+def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against bitrate, where some system was measured at several rates; with references, whose rates
+    and scores are often far off, in a figure of its own."""
+    frame = summary(results)
+    if has_curves(frame):
+        metrics = dict.fromkeys(frame["metric"])
+        gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)
+        first = gains[gains["metric"] == next(iter(metrics))]
+        legend = {str(gain["series"]): bd_text(gain) for gain in records(first)}
+        yield Drawn("rate-distortion", rate_distortion_figure(frame, legend=legend, scale=scale), frame)
+        if gains["bd_rate"].notna().any():
+            yield Drawn("bd-rates", bd_figure(gains, scale), gains)
+    if len(results.finished_references):
+        frame = summary(results, references=True)
+        if has_curves(frame):
+            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale=scale), frame)
+
+
+def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the severity of disturbances, at the main rate."""
+    frame = robustness_frame(results)
+    frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
+    if len(frame):
+        yield Drawn("robustness", robustness_figure(frame, scale), frame)
+
+
+def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Losses and validation metrics against steps, at the main rate; runs that did not finish, too."""
+    histories = results.histories
+    histories = histories[histories["label"].isin([*main_labels(results), *_unfinished(results)])]
+    if len(histories):
+        frame = curves(histories)
+        yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
+
+
+def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """How evenly each factor's codes are used, at the main rate, and how many are used how much."""
+    usage = results.usage[results.usage["label"].isin(coded_labels(results))]
+    if len(usage):
+        frame = ranks(usage)
+        yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame)
+        frame = use_histogram(usage)
+        yield Drawn("code-histograms", histogram_figure(frame, _quantizers(results), scale), frame)
+
+
+def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Codes used against codebook size."""
+    if "usage/used_fraction" in results.finished:
+        frame = sizes(results.finished)
+        yield Drawn("utilisation", size_figure(frame, scale), frame)
+
+
+def cost(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against cost."""
+    metrics = logged_metrics(results)
+    if metrics and any(name in results.finished for name in COSTS):
+        frame = cost_frame(results, metrics[0])
+        frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
+        yield Drawn("cost", cost_figure(frame, scale), frame)
+
+
+def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The two best quantizers of the main rate against each other, utterance by utterance."""
+    for metric in logged_metrics(results)[:1]:
+        frame = summary(results, [metric]).set_index("label")
+        main = frame[(frame["bitrate"] > 0) & frame.index.isin(main_labels(results))]
+        best = main["mean"].sort_values(
+            ascending=quality_column(metric).higher_is_better is False, kind="stable"
+        )
+        if len(best) > 1:
+            pairs = utterance_frame(results, metric, str(best.index[1]), str(best.index[0]))
+            if len(pairs):
+                yield Drawn(
+                    f"utterances-{metric}",
+                    utterance_figure(pairs, metric, frame.loc[best.index[0], "quantizer"], scale),
+                    pairs,
+                )
+
+
+def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Paired differences to the best quantizer at each rate, one panel a metric; the main rate first."""
+    means = results.finished.groupby("label")["rate/bitrate"].mean()
+    for number, labels in enumerate(_rates(results)[1]):
+        frame = differences_to_best(results, labels)
+        if len(frame):
+            at = f"-at-{means[labels].mean() / 1e3:.2f}-kbit" if number else ""
+            yield Drawn(f"differences{at}", difference_figure(frame, _quantizers(results), scale), frame)
+
+
+def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Average ranks of trainings over rates, seeds and corpora, with the critical difference."""
+    for metric in logged_metrics(results)[:1]:
+        frame = ranks_across(results, metric)
+        if len(frame) > 2:
+            yield Drawn(f"ranks-{metric}", ranking_figure(frame, _quantizers(results), scale), frame)
+
+
+def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """One utterance through every system."""
+    found = gather(results, main_labels(results))
+    if found:
+        utterance, clips, rate = found
+        figure = spectrogram_figure(clips, rate, f"utterance {utterance}", scale)
+        yield Drawn("spectrograms", figure, long_term(clips, rate))
+
+
+def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    """File name and pictures of the latents of each grid at the main rate while it was trained."""
+    for label, grid, reach, snapshots in _motions(results):
+        name = f"voronoi-training-{file_name(label)}"
+        yield name, pictures(grid, snapshots, reach=reach, title=label, scale=scale)
+
+
+def _unfinished(results: Results) -> list[str]:
+    finished = set(results.finished["label"])
+    return [label for label in dict.fromkeys(results.runs["label"]) if label not in finished]
+
+
+def _first_seeds(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each label with the run of its first finished seed."""
+    for label, runs in results.finished.groupby("label", sort=False):
+        yield str(label), records(runs.sort_values("seed", kind="stable").head(1))[0]
+
+
+def _histograms(results: Results, run: Mapping[str, Any]) -> list[np.ndarray]:
+    """Counts of the points of each grid of a run."""
+    if is_scalar(str(run["quantizer"])):
+        return results.pair_histograms(run["run_id"])
+    return results.histograms(run["run_id"])
+
+
+def _speech(run: Mapping[str, Any]) -> str:
+    return f"{run['corpus']}{', synthetic speech' if run['synthetic'] else ''}; seed {run['seed']}"
+
+
+def _motions(
+    results: Results,
+) -> Iterator[tuple[str, PlanarGrid, tuple[float, float], dict[str, np.ndarray]]]:
+    """Label, first grid, its reach, and snapshots of each label of the main rate that has two or more."""
+    main = main_labels(results)
+    for label, run in _first_seeds(results):
+        grids = grids_of(run) if label in main else ()
+        snapshots = results.snapshots(run["run_id"]) if grids else {}
+        if len(snapshots.get("steps", ())) > 1:
+            yield label, grids[0], reach_of(run)[0], snapshots
+
+
+def _quantizers(results: Results) -> dict[str, str]:
+    return dict(zip(results.runs["label"].astype(str), results.runs["quantizer"].astype(str), strict=True))
+
+
+FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
+    voronoi_tilings,
+    voronoi,
+    voronoi_slices,
+    voronoi_training,
+    lattices,
+    rate_distortion,
+    robustness,
+    learning,
+    code_ranks,
+    utilisation,
+    cost,
+    utterances,
+    differences,
+    critical_differences,
+    spectrograms,
+)

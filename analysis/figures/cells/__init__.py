@@ -1,0 +1,1 @@
+"""Cells of grids, lattices and codebooks in the plane."""

@@ -1,0 +1,80 @@
+"""Learning curves with seed bands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.results.labels import series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 4
+_DASHES = ("-", "--", ":", "-.")
+
+
+def curves(histories: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range over seeds: label, metric, step, mean, low (least seed), high (greatest seed), seeds.
+
+    Shows `validation/*` first, then `train/loss`, then what else was logged, up to four metrics.
+    """
+    logged = list(dict.fromkeys(histories["metric"]))
+    first = [name for name in logged if name.startswith("validation/")] + ["train/loss"]
+    chosen = [name for name in [*first, *logged] if name in logged]
+    chosen = list(dict.fromkeys(chosen))[:MOST_PANELS]
+    mine = histories[histories["metric"].isin(chosen)]
+    frame = mine.groupby(["label", "metric", "step"], sort=False)["value"].agg(
+        ["mean", "min", "max", "count"]
+    )
+    frame = frame.reset_index().rename(columns={"min": "low", "max": "high", "count": "seeds"})
+    order = {name: place for place, name in enumerate(chosen)}
+    return frame.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def learning_figure(
+    frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
+) -> Figure:
+    """One panel a metric of `curves`, one line a label, a band from the least to the greatest seed."""
+    from matplotlib.figure import Figure
+
+    metrics = list(dict.fromkeys(frame["metric"]))
+    columns = min(len(metrics), 2)
+    rows = -(-len(metrics) // columns)
+    width = DOUBLE_COLUMN * scale * (0.55 if columns == 1 else 1)
+    figure = Figure(figsize=(width, (2.2 * rows + 0.4) * scale), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    handles = {}
+    dashes: dict[str, str] = {}
+    for place, metric in enumerate(metrics):
+        for label, curve in frame[frame["metric"] == metric].groupby("label", sort=False):
+            curve = curve.sort_values("step")
+            colour, marker = appearance(str(label), (quantizers or {}).get(str(label), ""))
+            every = max(1, len(curve) // 6)
+            style = dashes.setdefault(str(label), _dash(str(label), list(dashes)))
+            (line,) = axes[place].plot(
+                curve["step"],
+                curve["mean"],
+                color=colour,
+                marker=marker,
+                markevery=every,
+                markersize=3 * scale,
+                linestyle=style,
+            )
+            if (curve["seeds"] > 1).any():
+                axes[place].fill_between(
+                    curve["step"], curve["low"], curve["high"], color=colour, alpha=0.2, linewidth=0
+                )
+            handles[str(label)] = line
+        axes[place].set_xlim(left=0)
+        axes[place].set(xlabel="step", ylabel=metric.replace("_", " "))
+    for empty in axes[len(metrics) :]:
+        empty.set_axis_off()
+    legend_below(figure, handles, 4 if columns == 2 else 3)
+    return figure
+
+
+def _dash(label: str, before: list[str]) -> str:
+    """Rates of one quantizer share its colour and differ in their dashes."""
+    return _DASHES[sum(series(other) == series(label) for other in before) % len(_DASHES)]

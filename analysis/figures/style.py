@@ -1,0 +1,171 @@
+"""How every figure looks, and how it is written: one colour and marker a quantizer, reproducible bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.figures import fonts
+from analysis.results.labels import series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SINGLE_COLUMN = 3.4  # inches
+DOUBLE_COLUMN = 7.0
+DEFAULT_FORMATS = ("pdf", "svg", "png")
+
+# Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
+_KNOWN = {
+    "none": ("#000000", "*"),
+    "vq": ("#E69F00", "s"),
+    "rvq": ("#8C6D00", "D"),
+    "fsq": ("#009E73", "^"),
+    "q2d2-hex": ("#D55E00", "h"),
+    "q2d2-rect": ("#0072B2", "o"),
+    "q2d2-rhombic": ("#CC79A7", "d"),
+    "q2d2-hex-released": ("#7A3300", "H"),  # as the ideal grids, in another shade
+    "q2d2-rect-released": ("#56B4E9", "8"),
+    "q2d2-rhombic-released": ("#5D3A9B", "D"),
+}
+_OTHERS = ("#56B4E9", "#7F7F7F", "#5D3A9B", "#994F00", "#40B0A6", "#1A85FF", "#4B0092", "#B2A100")
+_MARKERS = ("v", "<", ">", "P", "X", "p", "8", "H")
+
+_BASE: dict[str, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "codecbench",
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+}
+STYLES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "font.size": 7,
+        "axes.titlesize": 7,
+        "figure.titlesize": 8,
+        "legend.fontsize": 6,
+        "axes.linewidth": 0.6,
+        "lines.linewidth": 1.0,
+        "lines.markersize": 4,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "savefig.dpi": 300,
+    },
+    "talk": {
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "figure.titlesize": 13,
+        "legend.fontsize": 9,
+        "lines.linewidth": 2.0,
+        "lines.markersize": 7,
+        "savefig.dpi": 200,
+    },
+    "web": {
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "figure.titlesize": 11,
+        "legend.fontsize": 8,
+        "lines.linewidth": 1.5,
+        "lines.markersize": 5,
+        "savefig.dpi": 120,
+    },
+}
+_SCALE = {"paper": 1.0, "talk": 1.6, "web": 1.35}
+
+
+class StyleError(ValueError):
+    """An unknown figure style."""
+
+
+@contextmanager
+def style(name: str = "paper") -> Iterator[float]:
+    """Apply a figure style; yields the factor by which sizes in inches grow with its type.
+
+    Raises:
+        StyleError: unknown name.
+    """
+    import matplotlib
+
+    if name not in STYLES:
+        raise StyleError(f"unknown figure style {name!r}; known: {', '.join(STYLES)}")
+
+    families = fonts.families()
+    letters = {"font.family": families, "mathtext.fontset": "custom", "mathtext.fallback": "stixsans"}
+    letters |= {f"mathtext.{kind}": families[0] for kind in ("rm", "it", "bf", "sf", "tt", "cal")}
+    settings: Any = {**_BASE, **letters, **STYLES[name]}
+    with matplotlib.rc_context(settings):
+        yield _SCALE[name]
+
+
+def appearance(label: str, quantizer: str = "") -> tuple[str, str]:
+    """The colour and marker of a system, at every rate: those of its quantizer, or some that depend on its
+    name alone."""
+    name = series(label)
+    for known in (name, quantizer):
+        if known in _KNOWN:
+            return _KNOWN[known]
+    number = sum(place * ord(letter) for place, letter in enumerate(name, 1))
+    return _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
+    """Name `handles` below the panels, in at most `columns`, fewer where the figure is too narrow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for ncols in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
+        if ncols == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def save(
+    figure: Figure, stem: Path, formats: Iterable[str] = DEFAULT_FORMATS, data: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write `stem.<format>` and, with `data`, `stem.csv`; the same figure gives the same bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if figure.get_layout_engine() is not None:  # once, not for every format
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    written = []
+    for kind in formats:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        _print(figure, path, kind)
+        written.append(path)
+    if data is not None:
+        path = stem.with_name(f"{stem.name}.csv")
+        data.to_csv(path, index=False, lineterminator="\n")
+        written.append(path)
+    return written
+
+
+def _print(figure: Figure, path: Path, kind: str) -> None:
+    """As `figure.savefig` prints, without the drawing that it does before every format for the layout."""
+    from matplotlib import rcParams
+
+    dpi = figure.dpi if rcParams["savefig.dpi"] == "figure" else float(rcParams["savefig.dpi"])
+    figure.set_dpi(dpi)
+    if kind == "pdf":
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    elif kind == "svg":
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    elif kind == "png":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    else:
+        raise StyleError(f"unknown format {kind!r}; known: {', '.join(DEFAULT_FORMATS)}")

@@ -1,0 +1,125 @@
+"""Quality against cost, and two systems against each other utterance by utterance."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
+from analysis.statistics.estimates import quality_column, summary
+from analysis.statistics.pareto import pareto
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.results.study_results import Results
+
+COSTS = {
+    "cost/real_time_factor": "real-time factor (s/s)",
+    "cost/parameters": "parameters (M)",
+    "cost/train_seconds": "training time (s)",
+}
+NAMED = 3  # outliers with their names
+NAME_LENGTH = 22  # letters
+
+
+def cost_frame(results: Results, metric: str) -> pd.DataFrame:
+    """`estimates.summary` of one metric, with the mean cost of each label in the columns of `COSTS`."""
+    frame = summary(results, [metric])
+    costs = [name for name in COSTS if name in results.finished]
+    means = results.finished.groupby("label", sort=False)[costs].mean()
+    if "cost/parameters" in means:
+        means = means.assign(**{"cost/parameters": means["cost/parameters"] / 1e6})
+    return frame.join(means, on="label")
+
+
+def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+    """One panel a cost; the line joins the systems that no other one beats (Pareto front)."""
+    from matplotlib.figure import Figure
+
+    costs = [name for name in COSTS if name in frame and frame[name].notna().any()]
+    differ = [name for name in costs if np.ptp(frame[name]) > 0.01 * frame[name].abs().max()]
+    costs = differ or costs[:1]  # a cost that all systems share says nothing
+    column = quality_column(str(frame["metric"].iloc[0]))
+    width = min(DOUBLE_COLUMN, SINGLE_COLUMN * len(costs)) * scale
+    figure = Figure(figsize=(width, 2.6 * scale), layout="constrained")
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False).ravel()
+    handles = {}
+    mean = frame["mean"].to_numpy()
+    bars = np.nan_to_num(np.abs(np.stack([mean - frame["low"], frame["high"] - mean])))
+    for panel, cost in zip(panels, costs, strict=True):
+        x = frame[cost].to_numpy(dtype=float)
+        front = np.flatnonzero(pareto(x, mean, column.higher_is_better is not False))
+        front = front[np.argsort(x[front], kind="stable")]
+        panel.plot(x[front], mean[front], color="#999999", linewidth=0.8, zorder=1)
+        for place, (label, quantizer) in enumerate(zip(frame["label"], frame["quantizer"], strict=True)):
+            colour, marker = appearance(label, quantizer)
+            handles[label] = panel.errorbar(
+                x[place],
+                mean[place],
+                yerr=bars[:, [place]],
+                color=colour,
+                marker=marker,
+                capsize=2,
+                linestyle="",
+            )
+        panel.set_xlabel(COSTS[cost])
+        panel.margins(x=0.15)
+        panel.locator_params(axis="x", nbins=4)
+    unit = f" ({column.unit})" if column.unit else ""
+    panels[0].set_ylabel(f"{column.header} {column.arrow}{unit}")
+    legend_below(figure, handles, 2 if len(costs) == 1 else 5)
+    return figure
+
+
+def utterance_frame(results: Results, metric: str, first: str, second: str) -> pd.DataFrame:
+    """Mean over seeds of each utterance's utterance, `first`, `second`, difference (second less first)."""
+    mine = results.utterances[
+        (results.utterances["metric"] == metric) & results.utterances["label"].isin([first, second])
+    ]
+    wide = mine.pivot_table(index="utterance", columns="label", values="value", aggfunc="mean")
+    wide = wide.reindex(columns=[first, second]).dropna()
+    wide.columns.name = None
+    return wide.assign(difference=wide[second] - wide[first]).reset_index()
+
+
+def _short(utterance: str) -> str:
+    """A name that fits beside a point: without folder and suffix, and without its middle where it is long."""
+    name = PurePosixPath(utterance).stem
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH // 2]}…{name[-NAME_LENGTH // 2 + 1 :]}"
+
+
+def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scale: float = 1.0) -> Figure:
+    """Each utterance of `utterance_frame` as a point, the largest differences named."""
+    from matplotlib.figure import Figure
+
+    first, second = [name for name in frame.columns if name not in ("utterance", "difference")]
+    column = quality_column(metric)
+    figure = Figure(figsize=(SINGLE_COLUMN * scale, SINGLE_COLUMN * scale), layout="constrained")
+    panel = figure.subplots()
+    x, y = frame[first].to_numpy(), frame[second].to_numpy()
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    pad = 0.08 * (high - low or 1.0)
+    limits = (low - pad, high + pad)
+    panel.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
+    panel.scatter(x, y, s=8 * scale, color=appearance(second, quantizer)[0], alpha=0.7, linewidths=0)
+    for place in frame["difference"].abs().nlargest(NAMED).index:
+        above = y[place] > x[place]  # away from the diagonal and its crowd
+        edge = above and x[place] < low + 0.2 * (high - low)
+        panel.annotate(
+            _short(str(frame["utterance"][place])),
+            (x[place], y[place]),
+            xytext=(0, 4) if edge else (-4, 2) if above else (4, -2),
+            textcoords="offset points",
+            ha="right" if above and not edge else "left",
+            va="bottom" if edge else "center",
+            fontsize="small",
+        )
+    better = (frame["difference"] > 0) if column.higher_is_better is not False else (frame["difference"] < 0)
+    panel.set_title(f"{column.header}: {second} better on {int(better.sum())} of {len(frame)} utterances")
+    panel.locator_params(nbins=6)
+    panel.set(xlim=limits, ylim=limits, xlabel=first, ylabel=second, aspect="equal")
+    return figure

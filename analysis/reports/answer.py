@@ -1,0 +1,85 @@
+"""The answer of a study in sentences, from its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.results.study_results import Results
+from analysis.statistics.comparisons import bd_rates, leaders, ranks_across
+from analysis.statistics.estimates import estimate, logged_metrics, quality_column
+from analysis.tables.cells import number
+from experiments.common.matched_rates import RATE_TOLERANCE
+
+
+def answer(results: Results, labels: Sequence[str]) -> list[str]:
+    """Sentences on `labels`, of one bitrate unless the study allows more: who leads, and is it real?"""
+    finished = results.finished
+    if len(labels) < 2:
+        return ["Fewer than two quantizers finished at one bitrate: there is nothing to compare yet."]
+    mine = finished[finished["label"].isin(list(labels))]
+    seeds = int(mine.groupby("label").size().min())
+    rates = mine["rate/bitrate"] / 1e3
+    low, high = float(rates.min()), float(rates.max())
+    rate = f"{rates.mean():.2f}" if high / low - 1 <= 2 * RATE_TOLERANCE else f"{low:.2f} to {high:.2f}"
+    first = mine.iloc[0]
+    speech = "synthetic speech" if first["synthetic"] else "recorded audio"
+    opening = f"At {rate} kbit/s on {first['corpus']} ({speech})"
+    sentences = []
+    for metric in logged_metrics(results):
+        column = quality_column(metric)
+        means = {
+            label: estimate(results, mine[mine["label"] == label], f"eval/{metric}").mean for label in labels
+        }
+        known = {label: mean for label, mean in means.items() if mean == mean}
+        if not known:
+            continue
+        found = leaders(results, metric, labels)
+        choose = min if column.higher_is_better is False else max
+        best = found[0] if found else choose(known, key=known.__getitem__)
+        value = f"{column.header} {number(known[best], column.digits)}"
+        if found is None:
+            sentences.append(f"{best} has the best mean {value}.")
+        elif found[1]:
+            tied = ", ".join(label for label in labels if label in found[1])
+            sentences.append(f"{best} has the best {value}, but can't be told from {tied}.")
+        else:
+            sentences.append(f"{best} has the best {value}, distinguishable from all others.")
+    if seeds < 2:
+        sentences.append(
+            "Each system was trained once, so this study can't say whether another training would rank them "
+            "the same."
+        )
+    if sentences:
+        sentences[0] = f"{opening}, {sentences[0]}"
+    return sentences + _across_rates(results)
+
+
+def _across_rates(results: Results) -> list[str]:
+    """By the first metric, over all corpora, rates and seeds: average ranks, and bits saved."""
+    sentences = []
+    for metric in logged_metrics(results)[:1]:
+        header = quality_column(metric).header
+        ranks = ranks_across(results, metric)
+        if len(ranks) and ranks["rates"].iloc[0] * ranks["corpora"].iloc[0] > 1:
+            best, critical = ranks.iloc[0], float(ranks["critical"].iloc[0])
+            near = ranks["label"][1:][ranks["rank"][1:] - best["rank"] < critical]
+            but = f", but can't be told from {', '.join(near)}" if len(near) else ""
+            places = [
+                f"{best[name]} {name if best[name] > 1 else name[:-1]}"
+                for name in ("corpora", "rates", "seeds")
+                if name != "corpora" or best[name] > 1
+            ]
+            sentences.append(
+                f"Over {', '.join(places)}, {best['label']} has the best average rank by {header}, "
+                f"{best['rank']:.2f}{but} (critical difference {critical:.2f})."
+            )
+        gains = bd_rates(results, metric)
+        for gain in gains[gains["bd_rate"].notna()].sort_values("bd_rate").to_dict("records")[:1]:
+            ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if gain["low"] == gain["low"] else ""
+            doubt = "" if gain["low"] > 0 or gain["high"] < 0 else ", which may be none"
+            than = "fewer" if gain["bd_rate"] < 0 else "more"
+            sentences.append(
+                f"At equal {header}, {gain['series']} needs {abs(gain['bd_rate']):.0f} % {than} bits than "
+                f"{gain['anchor']} (BD-rate {gain['bd_rate']:+.0f} %{ends}{doubt})."
+            )
+    return sentences

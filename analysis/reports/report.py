@@ -1,0 +1,133 @@
+"""The report of a study: one static folder that opens from disk, with tables, figures and listening."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from analysis.figures.captions import caption
+from analysis.figures.writing import Target, begun
+from analysis.reports.answer import answer
+from analysis.reports.listening import write_clips
+from analysis.results.columns import DEFAULT_COLUMNS, logged
+from analysis.results.study_results import Results
+from analysis.statistics.matched_rates import coded_labels, main_labels
+from analysis.tables.comparison import Table, comparison
+from analysis.tables.formats import FORMATS, SUFFIXES, frame_web, render
+
+# Quality first: on a narrow screen the rest is a scroll away.
+_FIRST = ("bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+COLUMNS = (*_FIRST, *(name for name in DEFAULT_COLUMNS if name not in _FIRST))
+COLOURS = 128  # of a figure
+
+
+def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
+    """Write `output/index.html` with `tables/`, `figures/`, `audio/` and `spectrograms/` beside it.
+
+    Returns the page. It runs its own script only and asks nothing of any server.
+
+    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier report left in
+    these places is replaced.
+    """
+    for name in ("tables", "figures", "audio", "spectrograms"):
+        shutil.rmtree(output / name, ignore_errors=True)
+        (output / name).mkdir(parents=True)
+    pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
+    with begun(results, pictures, processes=processes) as finish:
+        table = comparison(results, logged(COLUMNS, results.runs.columns))
+        _write_tables(table, output / "tables")
+        labels = coded_labels(results)
+        references = list(dict.fromkeys(results.finished_references.get("label", [])))
+        clips = write_clips(results, [*main_labels(results), *references], labels, output)
+        sentences = answer(results, labels)
+        figures = finish()
+    script, sheet = (_beside(f"report.{suffix}") for suffix in ("js", "css"))
+    text = Template(_beside("report.html")).substitute(
+        policy=_policy(script, sheet),
+        script=script,
+        style=sheet,
+        study=html.escape(results.study),
+        question=html.escape(results.settings.get("question") or "Which quantizer makes the better codec?"),
+        answer=_answer(sentences),
+        table=render(table, "html"),
+        downloads=_downloads(),
+        figures="\n".join(_figure(figure.name) for figure in figures),
+        clips=_json(clips),
+        listening="" if clips else "hidden",
+        heard=_heard(clips),
+        nyquist=f"{clips[0]['sample_rate'] / 2000:g}" if clips else "",
+        provenance=_provenance(results),
+    )
+    path = output / "index.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _beside(name: str) -> str:
+    return (files("analysis.reports") / name).read_text(encoding="utf-8")
+
+
+def _policy(script: str, sheet: str) -> str:
+    """A content security policy: this very script and style, local pictures and audio, nothing else."""
+    hashes = [
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in (script, sheet)
+    ]
+    rules = {
+        "default-src": "'none'",
+        "script-src": hashes[0],
+        "style-src": hashes[1],
+        "img-src": "'self' file: data:",
+        "media-src": "'self' file:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _answer(sentences: list[str]) -> str:
+    first, *rest = [html.escape(sentence) for sentence in sentences] or [""]
+    more = "".join(f"<li>{sentence}</li>" for sentence in rest)
+    return f"<p>{first}</p>" + (f"<ul>{more}</ul>" if more else "")
+
+
+def _heard(clips: list[dict[str, Any]]) -> str:
+    count = max((len(clip["systems"]) for clip in clips), default=1) - 1
+    return f"The reference and {count} systems, each by its first seed."
+
+
+def _write_tables(table: Table, folder: Path) -> None:
+    for kind in FORMATS:
+        path = folder / f"comparison.{SUFFIXES[kind]}"
+        path.write_text(render(table, kind), encoding="utf-8")
+
+
+def _downloads() -> str:
+    names = [f"comparison.{SUFFIXES[kind]}" for kind in FORMATS]
+    return " · ".join(f'<a href="tables/{name}">{name}</a>' for name in names)
+
+
+def _figure(figure: str) -> str:
+    name = html.escape(figure, quote=True)
+    text = html.escape(caption(figure), quote=True)
+    return (
+        f'<figure><a href="figures/{name}.png"><img src="figures/{name}.png" alt="{text}" loading="lazy"></a>'
+        f'<figcaption>{text} <a href="figures/{name}.csv">CSV</a></figcaption></figure>'
+    )
+
+
+def _json(value: object) -> str:
+    """JSON that can't end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+
+
+def _provenance(results: Results) -> str:
+    names = ["label", "seed", "status", "run_hash", "protocol", "git_commit", "git_dirty", "run_id"]
+    return frame_web(results.runs[names])

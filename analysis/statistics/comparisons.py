@@ -1,0 +1,160 @@
+"""Compare the systems of a study pair by pair, and say which can't be told from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from analysis.results.labels import series
+from analysis.results.study_results import Results
+from analysis.statistics.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
+from analysis.statistics.estimates import quality_column
+from analysis.statistics.significance import average_ranks, critical_difference, holm, paired_difference
+from experiments.common.matched_rates import rate_groups
+
+LEVEL = 0.05
+COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p_value", "p_holm", "improvement"]
+
+
+def scores_of(
+    results: Results, metric: str, labels: Sequence[str]
+) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Scores of each label, `[seeds, utterances]`, on the seeds that all of them finished (listed first)."""
+    mine = results.finished[results.finished["label"].isin(list(labels))]
+    seeds = [set(mine[mine["label"] == label]["seed"]) for label in labels]
+    common = sorted(set.intersection(*seeds)) if seeds else []
+    found = results.utterances[results.utterances["metric"] == metric]
+    names = sorted(set(found["utterance"]))
+    scores = {}
+    for label in labels:
+        wide = found[found["label"] == label].pivot_table(
+            index="seed", columns="utterance", values="value", dropna=False
+        )
+        scores[label] = wide.reindex(index=common, columns=names).to_numpy(dtype=float)
+    return [int(seed) for seed in common], scores
+
+
+def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:
+    """All pairs of `labels`: the columns of `COLUMNS`, then seeds and utterances.
+
+    `difference` is second less first; `p_holm` is corrected for all the pairs.
+    """
+    seeds, scores = scores_of(results, metric, labels)
+    better = quality_column(metric).higher_is_better is not False
+    rows = []
+    for first, second in combinations(labels, 2):
+        if not seeds:
+            break
+        try:
+            found = paired_difference(scores[first], scores[second], higher_is_better=better)
+        except ValueError:  # nothing that both have scored
+            continue
+        rows.append(
+            (
+                *(first, second, metric, found.mean, found.low, found.high, found.p_value, 1.0),
+                *(found.improvement, found.seeds, found.utterances),
+            )
+        )
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, "seeds", "utterances"])
+    return frame.assign(p_holm=holm(frame["p_value"].tolist()))
+
+
+def leaders(results: Results, metric: str, labels: Sequence[str]) -> tuple[str, set[str]] | None:
+    """The best of `labels`, and those that can't be told from it at the 5 % level; None with one seed.
+
+    One seed can't show whether another training would turn out the same, so it gives no leaders.
+    """
+    frame = pairwise(results, metric, labels)
+    if len(labels) < 2 or frame.empty or frame["seeds"].min() < 2:
+        return None
+    means = results.finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels)).dropna()
+    if means.empty:
+        return None
+    best = str(means.idxmin() if quality_column(metric).higher_is_better is False else means.idxmax())
+    with_best = frame[(frame["first"] == best) | (frame["second"] == best)]
+    tied = with_best[with_best["p_holm"] > LEVEL]
+    return best, (set(tied["first"]) | set(tied["second"])) - {best}
+
+
+def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.DataFrame:
+    """BD-rate and BD-quality of each series against `anchor` (default: the first with several rates).
+
+    Columns: series, anchor, metric, bd_rate, low, high (percent), bd_quality, quality_low, quality_high (the
+    metric's unit; its sign is the metric's, so that less of a distance is better). The 95 % is of the
+    intervals of all series together (Bonferroni), since it is the greatest saving that is looked for.
+    """
+    finished = results.finished[results.finished["rate/bitrate"] > 0]
+    named = finished.assign(series=[series(label) for label in finished["label"]])
+    curves = {}
+    for name, group in named.groupby("series", sort=False):
+        rates = group.groupby("label")["rate/bitrate"].mean().sort_values()
+        if len(rates) > 1:
+            seeds, scores = scores_of(results, metric, [str(label) for label in rates.index])
+            if seeds:
+                curves[str(name)] = Curve(rates.to_numpy(dtype=float), np.stack(list(scores.values())))
+    anchor = anchor or next(iter(curves), None)
+    confidence = 1 - LEVEL / max(len(curves) - 1, 1)
+    rows = []
+    for name, curve in curves.items():
+        if anchor in curves and name != anchor:
+            found = bd_rate_interval(curves[anchor], curve, confidence=confidence)
+            gain = bd_quality_interval(curves[anchor], curve, confidence=confidence)
+            ends = (found.mean, found.low, found.high, gain.mean, gain.low, gain.high)
+            rows.append((name, anchor, metric, *ends))
+    measures = ["bd_rate", "low", "high", "bd_quality", "quality_low", "quality_high"]
+    return pd.DataFrame(rows, columns=["series", "anchor", "metric", *measures])
+
+
+def ranks_across(results: Results, metric: str) -> pd.DataFrame:
+    """Average ranks of the series over every corpus, rate and seed that all of them finished.
+
+    One block is one training of each series on one corpus at one rate, ranked by its mean score: a ranking
+    must hold for trainings, and the utterances that they share are not independent of each other.
+    Columns: label (the series), metric, rank, critical (Nemenyi's difference), blocks, corpora, rates, seeds.
+    Empty with fewer than two series or blocks.
+    """
+    columns = ["label", "metric", "rank", "critical", "blocks", "corpora", "rates", "seeds"]
+    finished = results.finished[results.finished["rate/bitrate"] > 0]
+    if f"eval/{metric}" not in finished:
+        return pd.DataFrame(columns=columns)
+    names = [
+        _series_on(label, corpus) for label, corpus in zip(finished["label"], finished["corpus"], strict=True)
+    ]
+    finished = finished.assign(series=names)
+    cells = {}  # (corpus, number of the rate) -> series x seeds
+    for corpus, runs in finished.groupby(["corpus_hash", "protocol"], sort=True):
+        rates = runs.groupby("label", sort=False)["rate/bitrate"].mean()
+        groups = rate_groups({str(label): float(rate) for label, rate in rates.items()})
+        for number, group in enumerate(groups):
+            mine = runs[runs["label"].isin(group)]
+            cells[corpus, number] = mine.pivot_table(index="seed", columns="series", values=f"eval/{metric}")
+    names = list(max(cells.values(), key=lambda cell: cell.shape[1]).columns) if cells else []
+    kept = {key: cell[names].dropna() for key, cell in cells.items() if set(names) <= set(cell.columns)}
+    kept = {key: cell for key, cell in kept.items() if len(cell)}
+    table = np.concatenate([cell.to_numpy() for cell in kept.values()]) if kept else np.empty((0, 0))
+    if len(names) < 2 or len(table) < 2:
+        return pd.DataFrame(columns=columns)
+    ranks = average_ranks(table, higher_is_better=quality_column(metric).higher_is_better is not False)
+    return pd.DataFrame(
+        {
+            "label": names,
+            "metric": metric,
+            "rank": ranks,
+            "critical": critical_difference(len(names), len(table)),
+            "blocks": len(table),
+            "corpora": len({corpus for corpus, _ in kept}),
+            "rates": max(sum(corpus == other for other, _ in kept) for corpus, _ in kept),
+            "seeds": max(len(cell) for cell in kept.values()),
+        }
+    ).sort_values("rank", kind="stable", ignore_index=True)
+
+
+def _series_on(label: str, corpus: str) -> str:
+    """The series of a label without the name of its corpus: what stays the same on every corpus."""
+    name = series(label)
+    if corpus and name.endswith(corpus):
+        name = series(name.removesuffix(corpus).rstrip(" ,;:/@(-"))
+    return name or label

@@ -1,0 +1,103 @@
+"""Values of systems with their intervals, over one seed or several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.results.columns import COLUMNS, Column
+from analysis.results.labels import _reference_series, series
+from analysis.results.study_results import Results
+from analysis.statistics.significance import Interval, mean_interval
+
+DEFAULT_METRICS = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")
+
+
+def quality_column(metric: str) -> Column:
+    """How a metric is shown; a metric without a column of its own keeps its name."""
+    return COLUMNS.get(metric) or Column(
+        key=metric, source=f"eval/{metric}", header=metric, group="quality", digits=3
+    )
+
+
+def logged_metrics(results: Results, wanted: Sequence[str] = DEFAULT_METRICS) -> list[str]:
+    """Those of `wanted` that some run has."""
+    return [metric for metric in wanted if f"eval/{metric}" in results.runs]
+
+
+def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
+    """Mean over `runs`, the finished seeds of one label, with its 95 % interval; NaN where unknown.
+
+    One seed keeps the interval that its evaluation logged; several get one over seeds and utterances.
+    """
+    mean = float(runs[source].astype(float).mean())
+    nothing = float("nan")
+    if not source.startswith("eval/") or not math.isfinite(mean):
+        return Interval(mean, nothing, nothing)
+    if len(runs) == 1:
+        low, high = (
+            float(runs[name].iloc[0]) if (name := f"{source}_{end}") in runs else nothing
+            for end in ("low", "high")
+        )
+        return Interval(mean, low, high)
+    scores = results.scores(source.removeprefix("eval/"), list(runs["run_id"]))
+    if not scores.size:
+        return Interval(mean, nothing, nothing)
+    interval = mean_interval(scores)
+    # Utterances that failed in some seed are left out of the interval, never out of the mean.
+    shift = mean - interval.mean
+    return Interval(mean, interval.low + shift, interval.high + shift)
+
+
+def summary(
+    results: Results, metrics: Sequence[str] | None = None, *, references: bool = False
+) -> pd.DataFrame:
+    """One row a finished label and metric.
+
+    Columns: label, series, quantizer, reference, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low,
+    high. With `references`, codecs from outside come last.
+    """
+    names = logged_metrics(results) if metrics is None else list(metrics)
+    rows = []
+    groups = [*results.finished.groupby("label", sort=False)]
+    if references and len(results.finished_references):
+        groups += [*results.finished_references.groupby("label", sort=False)]
+    for label, runs in groups:
+        reference = bool(runs["reference"].iloc[0])
+        for metric in names:
+            if f"eval/{metric}" not in runs:
+                continue
+            value = estimate(results, runs, f"eval/{metric}")
+            rows.append(
+                {
+                    "label": label,
+                    "series": _reference_series(runs.iloc[0]) if reference else series(str(label)),
+                    "quantizer": runs["quantizer"].iloc[0],
+                    "reference": reference,
+                    "seeds": len(runs),
+                    "bits_per_frame": runs["rate/bits_per_frame"].mean(),
+                    "bitrate": runs["rate/bitrate"].mean(),
+                    "metric": metric,
+                    "mean": value.mean,
+                    "low": value.low,
+                    "high": value.high,
+                }
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "label",
+            "series",
+            "quantizer",
+            "reference",
+            "seeds",
+            "bits_per_frame",
+            "bitrate",
+            "metric",
+            "mean",
+            "low",
+            "high",
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Tables: computed once, rendered for a terminal, Markdown, LaTeX, HTML and CSV."""

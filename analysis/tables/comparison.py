@@ -1,0 +1,289 @@
+"""Compute the comparison table of a study. Rendering is in `renderers.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from analysis.results.columns import DEFAULT_COLUMNS, SCORED, Column, select
+from analysis.results.study_results import Results, records
+from analysis.statistics.comparisons import leaders
+from analysis.statistics.estimates import estimate
+from analysis.statistics.matched_rates import mismatch_allowed
+from analysis.tables.notes import (
+    caption,
+    notes_on_backends,
+    notes_on_lost_seeds,
+    notes_on_precisions,
+    notes_on_use,
+    outcome,
+    rows_of,
+)
+from experiments.common.matched_rates import matched, rate_groups
+
+INTERVALS = ("plus-minus", "range")
+
+
+class TableError(ValueError):
+    """A table can't be made as asked; the message says what to ask for."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its 95 % interval, or a text in its place.
+
+    `mark` is `best`, `tied` (can't be told from the best at the 5 % level) or empty.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system. `message` stands in place of the cells when there is nothing to show."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be compared with each other, or a heading that says why they may not."""
+
+    title: str
+    rows: tuple[Row, ...]
+    comparable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be rendered. `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by."""
+
+    title: str
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    caption: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    intervals: str = "plus-minus"
+    name: str = "comparison"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for section in self.sections for row in section.rows)
+
+
+def comparison(
+    results: Results,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    *,
+    bitrate: float | None = None,
+    allow_rate_mismatch: bool = False,
+    intervals: str = "plus-minus",
+) -> Table:
+    """Put the systems of a study side by side, at equal bitrates only.
+
+    Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's common one
+    (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own, unless the study
+    itself allows it, which the caption then says; unquantized, failed and unfinished systems too. `intervals`
+    shows 95 % intervals as `± half-width` or as `[low, high]` (`range`).
+
+    Raises:
+        ColumnError: an unknown column.
+        TableError: unknown `intervals`.
+    """
+    if intervals not in INTERVALS:
+        raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
+    chosen = tuple(select(columns))
+    allow_rate_mismatch |= mismatch_allowed(results)
+    runs = results.runs
+    finished = results.finished
+    conditions = _main_conditions(finished if len(finished) else runs)
+    same = (runs[list(conditions)] == pd.Series(conditions)).all(axis=1)
+    main = finished[same.loc[finished.index]]
+    labels = list(dict.fromkeys(runs["label"]))
+    summaries = {label: summary for label in labels if not (summary := rows_of(main, label)).empty}
+    notes: list[str] = []
+    rows = {label: _row(label, group, chosen, results, notes) for label, group in summaries.items()}
+    rates = {label: float(group["rate/bitrate"].mean()) for label, group in summaries.items()}
+
+    sections = []
+    ceiling = [label for label in rows if not rates[label] > 0]
+    if ceiling:
+        sections.append(Section("unquantized ceiling", tuple(rows[label] for label in ceiling)))
+    coded = {label: rate for label, rate in rates.items() if rate > 0}
+    for title, members, comparable in _by_rate(coded, bitrate, allow_rate_mismatch):
+        sections.append(Section(title, tuple(rows[label] for label in members), comparable))
+    other = [
+        _row(str(label), group, chosen, results, notes)
+        for label, group in finished[~same.loc[finished.index]].groupby("label", sort=False)
+    ]
+    if other:
+        sections.append(Section("other corpus or protocol: not comparable with the rows above", tuple(other)))
+    unfinished = [label for label in labels if label not in set(finished["label"])]
+    if unfinished:
+        sections.append(
+            Section("no result", tuple(_message_row(runs, label, chosen) for label in unfinished))
+        )
+    sections = [_marked(section, chosen, results) for section in sections]
+    sections += _references(results, conditions, chosen, notes)
+    notes += notes_on_lost_seeds(runs, set(finished["label"]))
+    notes += notes_on_use(summaries, chosen)
+    notes += notes_on_backends(results, chosen)
+    notes += notes_on_precisions(main)
+    return Table(
+        title=f"{results.study}: quantizers compared",
+        columns=chosen,
+        sections=tuple(sections),
+        caption=(
+            *caption(results, main, conditions, intervals, chosen),
+            *(_mismatch_caption(coded) if allow_rate_mismatch else ()),
+        ),
+        notes=tuple(dict.fromkeys(notes)),
+        intervals=intervals,
+    )
+
+
+def _references(
+    results: Results, conditions: dict[str, str], columns: Sequence[Column], notes: list[str]
+) -> list[Section]:
+    """Codecs from outside, each at its own rate; those without a result last."""
+    found = results.references
+    if found.empty:
+        return []
+    done = results.finished_references
+    same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
+    sections = []
+    for title, runs in (
+        ("references: not trained here, each at its own rate", done[same]),
+        ("references on other audio or by another protocol: not comparable", done[~same]),
+    ):
+        if len(runs):
+            groups = runs.groupby("label", sort=False)
+            rows = [_row(str(label), group, columns, results, notes) for label, group in groups]
+            sections.append(Section(title, tuple(rows)))
+    lost = [label for label in dict.fromkeys(found["label"]) if label not in set(done["label"])]
+    if lost:
+        rows = [_message_row(found, label, columns) for label in lost]
+        sections.append(Section("references without a result", tuple(rows)))
+    return sections
+
+
+def _by_rate(
+    rates: dict[str, float], bitrate: float | None, allow_mismatch: bool
+) -> list[tuple[str, list[str], bool]]:
+    """Title, labels, and whether they may be compared, of each section."""
+    if not rates:
+        return []
+    if allow_mismatch and len(rate_groups(rates)) > 1:
+        return [(f"bitrates differ, as allowed: {_span(rates)}", list(rates), True)]
+    by_rate = matched(rates, bitrate)
+    sections = []
+    for group in by_rate.groups:
+        centre = sum(rates[label] for label in group) / len(group) / 1e3
+        sections.append((f"at {centre:.2f} kbit/s (within 2 %)", group, True))
+    if by_rate.alone:
+        off = ", ".join(f"{label} {100 * share:+.1f} %" for label, share in by_rate.alone.items())
+        title = f"more than 2 % off {by_rate.main_rate / 1e3:.2f} kbit/s, not comparable ({off})"
+        sections.append((title, list(by_rate.alone), False))
+    return sections
+
+
+def _span(rates: Mapping[str, float]) -> str:
+    return f"{min(rates.values()) / 1e3:.2f} to {max(rates.values()) / 1e3:.2f} kbit/s"
+
+
+def _mismatch_caption(rates: dict[str, float]) -> list[str]:
+    if len(rate_groups(rates)) < 2:
+        return []
+    return [
+        f"Rows of different bitrates ({_span(rates)}) are compared with each other, since the study "
+        "allows it (allow_rate_mismatch): a better score may be bought with bits alone."
+    ]
+
+
+def _marked(section: Section, columns: Sequence[Column], results: Results) -> Section:
+    """Mark the best of each quality column, and what can't be told from it, in a section of equal rates."""
+    labels = [row.label for row in section.rows]
+    if not section.comparable or len(labels) < 2:
+        return section
+
+    rows = list(section.rows)
+    for place, column in enumerate(columns):
+        found = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
+        if found is None:
+            continue
+        best, tied = found
+        for number, row in enumerate(rows):
+            mark = "best" if row.label == best else "tied" if row.label in tied else ""
+            cells = list(row.cells)
+            cells[place] = replace(cells[place], mark=mark)
+            rows[number] = replace(row, cells=tuple(cells))
+    return replace(section, rows=tuple(rows))
+
+
+def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:
+    pairs = runs[["corpus_hash", "protocol"]].value_counts(sort=False).sort_index()
+    corpus_hash, protocol = pairs.index[int(pairs.to_numpy().argmax())]
+    return {"corpus_hash": corpus_hash, "protocol": protocol}
+
+
+def _row(
+    label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
+) -> Row:
+    coded = float(runs["rate/bitrate"].mean()) > 0 if "rate/bitrate" in runs else True
+    cells = []
+    for column in columns:
+        if column is SCORED:
+            cells.append(_scored_cell(label, runs, columns, results, notes))
+        elif (column.needs_codes and not coded) or column.source not in runs:
+            cells.append(Cell())
+        else:
+            cells.append(_value_cell(runs, column, results))
+    return Row(label, tuple(cells))
+
+
+def _value_cell(runs: pd.DataFrame, column: Column, results: Results) -> Cell:
+    value = estimate(results, runs, column.source)
+    if not math.isfinite(value.mean):
+        return Cell()
+    low, high = (end * column.scale if math.isfinite(end) else None for end in (value.low, value.high))
+    return Cell(value.mean * column.scale, low, high)
+
+
+def _scored_cell(
+    label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
+) -> Cell:
+    """The worst metric's count, over all seeds; each metric with failures gets a note."""
+    worst: tuple[int, int] | None = None
+    for column in columns:
+        if not column.interval or f"{column.source}_asked" not in runs:
+            continue
+        asked = int(runs[f"{column.source}_asked"].sum())
+        scored = int(runs[f"{column.source}_scored"].sum())
+        if worst is None or scored / max(asked, 1) < worst[0] / max(worst[1], 1):
+            worst = (scored, asked)
+        if scored < asked:
+            reasons = pd.concat([results.utterances, results.reference_utterances])
+            failed = reasons[
+                reasons["run_id"].isin(runs["run_id"])
+                & (reasons["metric"] == column.source.removeprefix("eval/"))
+                & (reasons["status"] != "ok")
+            ]
+            counted = failed["status"].value_counts(sort=True).items()
+            why = "; ".join(f"{count} x {reason}" for reason, count in counted) or "reasons not logged"
+            notes.append(f"{label}: {column.header} failed on {asked - scored} of {asked} ({why})")
+    return Cell(text=f"{worst[0]}/{worst[1]}") if worst else Cell()
+
+
+def _message_row(runs: pd.DataFrame, label: str, columns: Sequence[Column]) -> Row:
+    mine = rows_of(runs, label)
+    parts = [outcome(row) for row in records(mine)]
+    return Row(label, tuple(Cell() for _ in columns), message="; ".join(dict.fromkeys(parts)))

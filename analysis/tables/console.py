@@ -1,0 +1,125 @@
+"""Comparison tables on the terminal, in as many panels as its width asks for."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from analysis.results.columns import Column
+from analysis.tables.comparison import Cell, Table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+from analysis.tables.cells import cell_text, interval_text
+
+
+def console(table: Table, width: int) -> Group:
+    """For a terminal `width` characters wide: column groups that don't fit side by side follow below."""
+    from rich.console import Group
+    from rich.text import Text
+
+    panels: list[list[int]] = []
+    for group in dict.fromkeys(column.group for column in table.columns):
+        places = [place for place, column in enumerate(table.columns) if column.group == group]
+        if panels and _panel_width(table, panels[-1] + places) <= width:
+            panels[-1] += places
+        else:
+            panels.append(places)
+    parts: list[Text | RichTable] = [Text(table.title, style="bold")]
+    for index, places in enumerate(panels):
+        parts += [Text(), *_panel(table, places, messages=index == 0)]
+    parts += [Text(), *[Text(line, style="dim") for line in table.caption]]
+    parts += [Text(f"Note. {line}") for line in table.notes]
+    return Group(*parts)
+
+
+def _label_width(table: Table) -> int:
+    return max(len(label) for label in ["quantizer", *[row.label for row in table.rows]])
+
+
+def _column_width(table: Table, place: int) -> int:
+    lines = [*_console_header(table.columns[place]).split("\n")]
+    for row in table.rows:
+        if not row.message:
+            lines += _console_cell(row.cells[place], table.columns[place], table.intervals).split("\n")
+    return max(len(line) for line in lines)
+
+
+def _panel_width(table: Table, places: list[int]) -> int:
+    return _label_width(table) + sum(2 + _column_width(table, place) for place in places)
+
+
+def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | RichTable]:
+    """One rich table a section, of equal column widths: rich has no cells that span columns."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    def grid(*, header: bool) -> RichTable:
+        view = RichTable(
+            box=box.SIMPLE_HEAD if header else None,
+            show_header=header,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0) if header else (0, 2, 0, 0),
+        )
+        view.add_column("quantizer", width=_label_width(table), no_wrap=True)
+        for place in places:
+            head = Text(_console_header(table.columns[place]))
+            view.add_column(head, width=_column_width(table, place), justify="right", no_wrap=True)
+        return view
+
+    parts: list[Text | RichTable] = [grid(header=True)]
+    for section in table.sections:
+        shown = [row for row in section.rows if not row.message]
+        told = [row for row in section.rows if row.message] if messages else []
+        if shown or told:
+            parts.append(Text(f"{section.title}", style="italic"))
+        if shown:
+            view = grid(header=False)
+            for row in shown:
+                cells = [
+                    _console_cell(row.cells[place], table.columns[place], table.intervals) for place in places
+                ]
+                marks = ["bold" if row.cells[place].mark else "" for place in places]
+                view.add_row(
+                    Text(row.label),
+                    *[Text(cell, style=mark) for cell, mark in zip(cells, marks, strict=True)],
+                )
+            parts.append(view)
+        parts += [Text(f"{row.label.ljust(_label_width(table))}  {row.message}") for row in told]
+    return parts
+
+
+def _console_header(column: Column) -> str:
+    unit = f"\n{column.unit}" if column.unit else ""
+    return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"
+
+
+def _console_cell(cell: Cell, column: Column, intervals: str) -> str:
+    interval = interval_text(cell, column, intervals)
+    if not interval:
+        return cell_text(cell, column)
+    return cell_text(cell, column) + ("\n" if intervals == "range" else " ") + interval
+
+
+def console_text(table: Table, width: int) -> str:
+    """What `print_table` prints on a terminal of that width, without colours or trailing spaces."""
+    from rich.console import Console
+
+    sink = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
+    sink.print(console(table, width), end="")
+    text = sink.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def print_table(table: Table) -> None:
+    """Print to the terminal, as wide as it is."""
+    from rich.console import Console
+
+    terminal = Console(highlight=False)
+    width = terminal.width if terminal.is_terminal else max(terminal.width, 160)
+    terminal.width = width
+    terminal.print(console(table, width))

@@ -1,0 +1,121 @@
+"""Comparison tables as LaTeX."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from analysis.results.columns import Column
+from analysis.tables.comparison import Cell, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+from analysis.tables.cells import GROUP_TITLES, MISSING, cell_text, interval_text
+
+# No wider than the page, and never blown up to it.
+_FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}"
+
+
+def latex(table: Table) -> str:
+    """A `table*` with booktabs; needs `\\usepackage{booktabs,graphicx}`."""
+    width = len(table.columns) + 1
+    lines = [
+        "% Needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table*}[tp]",
+        "\\centering",
+        "\\caption{" + " ".join(tex(line) for line in [table.title + ".", *table.caption]) + "}",
+        f"\\label{{tab:{table.name}}}",
+        "\\vspace{4pt}",
+        f"{_FIT}{{%",
+        "\\begin{tabular}{l" + "r" * len(table.columns) + "}",
+        "\\toprule",
+    ]
+    spans, start = [], 2
+    titles = [""]
+    for group, columns in groupby(table.columns, key=lambda column: column.group):
+        count = len(list(columns))
+        titles.append(f"\\multicolumn{{{count}}}{{c}}{{{GROUP_TITLES[group]}}}")
+        spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
+        start += count
+    lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
+    heads = [tex(f"{column.header} {column.arrow}".strip()) for column in table.columns]
+    units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
+    lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
+    for section in table.sections:
+        lines.append("\\midrule")
+        lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{tex(section.title)}}}}} \\\\")
+        for row in section.rows:
+            if row.message:
+                body = f"\\multicolumn{{{width - 1}}}{{l}}{{{tex(row.message)}}}"
+            else:
+                body = " & ".join(
+                    _tex_cell(cell, column, table.intervals)
+                    for cell, column in zip(row.cells, table.columns, strict=True)
+                )
+            lines.append(f"{tex(row.label)} & {body} \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}}"]
+    if table.notes:
+        lines.append("\\\\[2pt] {\\footnotesize " + " ".join(tex(note) + "." for note in table.notes) + "}")
+    lines.append("\\end{table*}")
+    return "\n".join(lines) + "\n"
+
+
+def frame_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
+    """A frame of texts as a `table`; a value of the first column that repeats the one above is left out."""
+    lines = [
+        "% Needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table}[tp]",
+        "\\centering",
+        f"\\caption{{{tex(caption)}}}",
+        f"\\label{{tab:{name}}}",
+        "\\vspace{4pt}",
+        f"{_FIT}{{%",
+        "\\begin{tabular}{" + "l" * len(frame.columns) + "}",
+        "\\toprule",
+        " & ".join(tex(str(column)) for column in frame.columns) + " \\\\",
+    ]
+    above = None
+    for row in frame.itertuples(index=False):
+        first, *rest = [tex(str(value)) for value in row]
+        if first != above:
+            lines.append("\\midrule")
+        lines.append(" & ".join(["" if first == above else first, *rest]) + " \\\\")
+        above = first
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table}"]) + "\n"
+
+
+def _tex_cell(cell: Cell, column: Column, intervals: str) -> str:
+    value, interval = cell_text(cell, column), interval_text(cell, column, intervals).replace("±", "$\\pm$")
+    value = "---" if value == MISSING else tex(value)
+    value = f"\\textbf{{{value}}}" if cell.mark else value
+    return f"{value} {{\\scriptsize {interval}}}" if interval else value
+
+
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "&": "\\&",
+    "%": "\\%",
+    "$": "\\$",
+    "#": "\\#",
+    "_": "\\_",
+    "{": "\\{",
+    "}": "\\}",
+    "~": "$\\sim$",
+    "^": "\\textasciicircum{}",
+    "|": "\\textbar{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "[": "{[}",  # a bracket at the start of a row would be read as an argument of \\
+    "]": "{]}",
+    "↑": "$\\uparrow$",
+    "↓": "$\\downarrow$",
+    "—": "---",
+    "–": "--",
+    "±": "$\\pm$",
+    "−": "$-$",
+}
+
+
+def tex(text: str) -> str:
+    """`text` with everything that LaTeX would read as a command made plain."""
+    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))

@@ -1,0 +1,147 @@
+"""What stands below a comparison table: how it was measured, and what a reader has to know about its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.results.columns import Column
+from analysis.results.study_results import Results, records
+
+_TERMS = {  # by what a column shows
+    "usage/": "Codebook use: each factor's codes on the test set, averaged over factors (a pair, a channel, "
+    "a stage).",
+    "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
+}
+
+
+def caption(
+    results: Results,
+    runs: pd.DataFrame,
+    conditions: dict[str, str],
+    intervals: str,
+    columns: Sequence[Column],
+) -> list[str]:
+    """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
+
+    conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `tables.INTERVALS`.
+    """
+    if runs.empty:
+        return [f"Study {results.study}: no run has finished."]
+    first = runs.iloc[0]
+    kind = "synthetic speech" if first["synthetic"] else "recorded audio"
+    seeds = sorted(set(runs["seed"]))
+    listed = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"
+    lines = [
+        f"Study {results.study}; evaluation protocol {conditions['protocol'] or 'unknown'}; "
+        f"corpus {first['corpus']} ({kind}, hash {str(conditions['corpus_hash'])[:12] or 'unknown'}); "
+        f"{_utterances(runs)} test utterances; {listed}."
+    ]
+    sign = "[ ]" if intervals == "range" else "±"
+    half = "" if intervals == "range" else "half of the "
+    if len(seeds) == 1:
+        lines.append(
+            f"{sign} {half}95 % interval over utterances; with one seed, differences between trainings are "
+            "not covered and nothing is marked as best."
+        )
+    else:
+        lines.append(
+            f"Means of seeds, {sign} {half}95 % interval over seeds and utterances. Bold: best at its rate, "
+            "~ what can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
+        )
+    terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
+    lines += [" ".join(terms)] if terms else []
+    lines += _warm_start(runs)
+    return lines
+
+
+def _utterances(runs: pd.DataFrame) -> str:
+    asked = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
+    counts = sorted({int(value) for name in asked for value in runs[name].dropna()})
+    return " or ".join(map(str, counts)) if counts else "unknown number of"
+
+
+def _warm_start(runs: pd.DataFrame) -> list[str]:
+    steps = "param/train.warm_start.steps"
+    if steps not in runs:
+        return []
+    warm = sorted({value for value in runs[steps].dropna() if value not in ("", "0", "None")})
+    if not warm:
+        return []
+    own = sorted(set(runs["param/train.steps"].dropna())) if "param/train.steps" in runs else []
+    then = f", each then trained {' or '.join(own)} steps with its quantizer" if own else ""
+    return [
+        f"Warm start: all systems begin from one backbone trained unquantized for "
+        f"{' or '.join(warm)} steps{then}."
+    ]
+
+
+def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
+    """Which seeds of a label that has a result have none."""
+    notes = []
+    for label in dict.fromkeys(runs["label"]):
+        mine = rows_of(runs, label)
+        lost = mine[mine["status"] != "finished"]
+        if label in finished and len(lost):
+            which = "; ".join(f"seed {row['seed']} {outcome(row)}" for row in records(lost))
+            notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
+    return notes
+
+
+def notes_on_use(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) -> list[str]:
+    """A large codebook can't be used up by few tokens; say what a uniform source would have used."""
+    if "used_fraction" not in {column.key for column in columns}:
+        return []
+    notes = []
+    for label, runs in summaries.items():
+        if "usage/uniform_used_fraction" in runs and float(runs["usage/uniform_used_fraction"].mean()) < 0.99:
+            uniform = 100 * float(runs["usage/uniform_used_fraction"].mean())
+            tokens = f"{runs['usage/tokens'].mean():,.0f} " if "usage/tokens" in runs else ""
+            notes.append(
+                f"{label}: with {tokens}test tokens even a uniform source would use only {uniform:.1f} %"
+            )
+    return notes
+
+
+def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
+    """Scores of different versions of a backend are not the same measure: say whose are whose."""
+    scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)
+    notes = []
+    for column in columns:
+        mine = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
+        if column.interval and mine["backend"].nunique() > 1:
+            whose = _labels_by(mine, "backend")
+            notes.append(
+                f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
+            )
+    return notes
+
+
+def notes_on_precisions(runs: pd.DataFrame) -> list[str]:
+    """`precision: auto` is another one on another device, which the hash of a run does not show."""
+    known = runs[runs["precision"] != ""]
+    if known["precision"].nunique() < 2:
+        return []
+    return [
+        "! trained in different precisions, so a difference between rows may be that of the precision "
+        f"({_labels_by(known, 'precision')}); train.precision: fp32 is the same everywhere"
+    ]
+
+
+def _labels_by(frame: pd.DataFrame, column: str) -> str:
+    """`value: labels that have it; ...`"""
+    labels = frame.groupby(column, sort=True)["label"].agg(lambda names: ", ".join(dict.fromkeys(names)))
+    return "; ".join(f"{value}: {names}" for value, names in labels.items())
+
+
+def rows_of(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+    """The runs of a label, by seed."""
+    return frame[frame["label"] == label].sort_values("seed", kind="stable")
+
+
+def outcome(run: Mapping[str, Any]) -> str:
+    """A run's status, and the reason where there is one."""
+    status = run["status"] or "unknown"
+    return f"{status}: {run['reason']}" if run["reason"] else status

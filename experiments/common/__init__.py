@@ -1,0 +1,1 @@
+"""Tools that every other room of `experiments` may use: processes, files, names, rates."""

@@ -1,0 +1,23 @@
+"""Corpora: sources of audio, prepared once into memory-mapped shards, read as splits and batches.
+
+`sources` knows every kind of corpus, `prepare` makes shards of one, `dataset` reads them.
+"""
+
+from experiments.data.cache import cache_directory
+from experiments.data.corpus import DataError, Progress
+from experiments.data.dataset import Crops, Shards, Split
+from experiments.data.prepare import prepare, prepared
+from experiments.data.streaming import TarSplit, joined
+
+__all__ = [
+    "Crops",
+    "DataError",
+    "Progress",
+    "Shards",
+    "Split",
+    "TarSplit",
+    "cache_directory",
+    "joined",
+    "prepare",
+    "prepared",
+]

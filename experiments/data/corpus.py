@@ -1,0 +1,49 @@
+"""Where audio comes from: every kind of corpus a study can name, as a stream of mono 16-bit clips."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from experiments.data.signal import Int16
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+class DataError(ValueError):
+    """Something about the user's data that the user can put right; the message says how."""
+
+    def __init__(self, message: str) -> None:
+        # A file name that is no UTF-8 must not break the terminal that shows it.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a corpus, or a file that gave none: then `audio` is None and `note` says why."""
+
+    name: str
+    speaker: str
+    split: str
+    audio: Int16 | None
+    note: str = ""
+
+
+class Corpus(Protocol):
+    """A source of clips. `fingerprint` is cheap (no decoding) and changes whenever the clips might."""
+
+    name: str
+    synthetic: bool
+    licence: str
+    notes: str
+    native_rate: int | None  # made at this rate only; other rates are resampled from it
+
+    def fingerprint(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Bring to this disk what `clips` needs; called before it."""
+
+    def clips(self, sample_rate: int) -> Iterator[Clip]: ...

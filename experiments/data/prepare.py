@@ -1,0 +1,135 @@
+"""Preparation of a corpus: shards at one sample rate, made once, kept in the cache."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.data import cache as shards
+from experiments.data.cache import SPLITS, CacheError, Index, cache_directory
+from experiments.data.corpus import Clip, Corpus, DataError, Progress
+from experiments.data.dataset import Shards
+from experiments.data.signal import (
+    resample,
+    to_int16,
+)
+from experiments.data.sources.registry import parse
+from experiments.data.sources.tar_shards import TarCorpus
+
+_log = logging.getLogger("codecbench.data")
+
+
+def prepare(
+    spec: str, *, sample_rate: int, cache: Path | None = None, progress: Progress | None = None
+) -> Shards:
+    """The corpus `spec` as shards at `sample_rate` Hz: from the cache, or made now.
+
+
+    Safe against kills (a temporary directory is renamed when all is written), against several preparers at
+    once (the second waits), and against damage (checked at every opening, made again with a message).
+    Raises `DataError` for whatever is wrong with the user's data.
+    """
+    if not 4_000 <= sample_rate <= 192_000:
+        raise DataError(f"sample rate {sample_rate} Hz is outside 4000 to 192000 Hz")
+    corpus = parse(spec)
+    root = cache or cache_directory()
+    stream = _stream(corpus)
+    target = _target(root, spec, sample_rate, corpus)
+    try:
+        if index := _open(target):
+            return Shards(target, index, stream)
+        with shards.locked(target) as alone:
+            if index := _open(target):  # made by another process while this one waited
+                return Shards(target, index, stream)
+            if corpus.native_rate and corpus.native_rate != sample_rate:
+                base = prepare(spec, sample_rate=corpus.native_rate, cache=root, progress=progress)
+                clips = _resampled(base, sample_rate)
+            else:
+                corpus.fetch(root, progress)
+                clips = corpus.clips(sample_rate)
+            index = _write(corpus, clips, sample_rate, target, alone, progress)
+    except OSError as error:
+        raise DataError(
+            f"cannot use the cache {root}: {error.strerror or error}. "
+            "Remedy: make room there, or set CODECBENCH_CACHE to another directory."
+        ) from error
+    return Shards(target, index, stream)
+
+
+def prepared(spec: str, *, sample_rate: int) -> Shards | None:
+    """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
+    corpus = parse(spec)
+    target = _target(cache_directory(), spec, sample_rate, corpus)
+    index = _open(target)
+    return Shards(target, index, _stream(corpus)) if index else None
+
+
+def _stream(corpus: Corpus) -> TarCorpus | None:
+    return corpus if isinstance(corpus, TarCorpus) else None
+
+
+def _target(root: Path, spec: str, sample_rate: int, corpus: Corpus) -> Path:
+    kind = spec.partition(":")[0]
+    return root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
+
+
+def _open(target: Path) -> Index | None:
+    if not target.exists():
+        return None
+    try:
+        return Index.read(target)
+    except CacheError as error:
+        _log.warning("the cache %s is damaged (%s): preparing it again", target, error)
+        return None
+
+
+def _resampled(base: Shards, sample_rate: int) -> Iterator[Clip]:
+    for name in SPLITS:
+        split = base.split(name)
+        for number in range(len(split)):
+            audio = to_int16(resample(split.clip(number, normalise=False), base.sample_rate, sample_rate))
+            yield Clip(split.names[number], split.speakers[number], name, audio)
+
+
+def _write(
+    corpus: Corpus,
+    clips: Iterator[Clip],
+    sample_rate: int,
+    target: Path,
+    alone: bool,
+    progress: Progress | None,
+) -> Index:
+    stage = f"preparing {corpus.name} at {sample_rate} Hz"
+    report: list[tuple[str, str, str]] = []
+    with shards.atomic_directory(target, alone) as directory:
+        writer = shards.Writer(directory)
+        try:
+            for done, clip in enumerate(clips, 1):
+                if clip.audio is not None:
+                    writer.add(clip.split, clip.name, clip.speaker, clip.audio)
+                if clip.note:
+                    report.append((clip.name, "skipped" if clip.audio is None else "noted", clip.note))
+                if progress:
+                    progress(stage, done, max(done, len(corpus)))
+            writer.finish()
+        finally:
+            writer.abandon()
+        if not any(columns.names for columns in writer.splits.values()):
+            raise DataError(_nothing_usable(corpus.name, report))
+        index = Index(
+            name=corpus.name,
+            sample_rate=sample_rate,
+            synthetic=corpus.synthetic,
+            licence=corpus.licence,
+            notes=corpus.notes,
+            splits=writer.splits,
+            files=writer.files,
+            report=report,
+        )
+        index.write(directory)
+    return index
+
+
+def _nothing_usable(name: str, report: list[tuple[str, str, str]]) -> str:
+    shown = "; ".join(f"{file!r}: {why}" for file, _, why in report[:3])
+    more = f"; and {len(report) - 3} more" if len(report) > 3 else ""
+    return f"corpus {name!r}: none of its files is usable ({shown}{more}). Give it readable speech files."

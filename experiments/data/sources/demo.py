@@ -1,0 +1,34 @@
+"""The demo corpus: synthetic speech that is made once and works offline."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.data.corpus import Clip, DataError, Progress
+from experiments.data.sources import demo_speech as demo_corpus
+
+
+class Demo:
+    """The embedded synthetic corpus."""
+
+    name = "demo"
+    synthetic = True
+    native_rate: int | None = 24_000
+
+    def __init__(self) -> None:
+        self.licence, self.notes = demo_corpus.LICENCE, demo_corpus.NOTES
+
+    def fingerprint(self) -> str:
+        return demo_corpus.fingerprint()
+
+    def __len__(self) -> int:
+        return len(demo_corpus.utterances())
+
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Nothing to fetch: the voice is in hibari's wheel."""
+
+    def clips(self, sample_rate: int) -> Iterator[Clip]:
+        try:
+            for utterance, audio in demo_corpus.synthesise():
+                yield Clip(utterance.name, utterance.voice.name, utterance.split, audio)
+        except RuntimeError as error:
+            raise DataError(f"{error}. Remedy: reinstall hibari-tts, or use --data folder:PATH.") from error

@@ -1,0 +1,129 @@
+"""Corpora of audio files on disk, decoded in parallel, and the simplest of them: a folder."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from experiments.data.corpus import Clip, DataError, Progress
+from experiments.data.decoding import Piece, read_file
+from experiments.data.splitting import Entry, assign_splits, readable_name, split_of_folder
+
+READABLE = {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff"}
+UNREADABLE = {".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".sph", ".ape"}
+REVISION = 1  # raise when the same files would give other clips
+
+
+class AudioFiles:
+    """A corpus of `Entry` items; `notes_on` are remarks on files from before decoding."""
+
+    synthetic = False
+    native_rate: int | None = None
+
+    def __init__(
+        self,
+        name: str,
+        entries: list[Entry],
+        *,
+        licence: str = "not stated",
+        notes: str = "",
+        notes_on: Iterable[Clip] = (),
+    ) -> None:
+        self.name, self.entries, self.licence, self.notes = name, entries, licence, notes
+        self.notes_on = list(notes_on)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.name} {REVISION}".encode())
+        for entry in self.entries:
+            try:
+                status = entry.path.stat()
+                state = (status.st_size, status.st_mtime_ns)
+            except OSError:
+                state = (-1, -1)
+            digest.update(
+                repr((entry.name, entry.speaker, entry.split, state)).encode("utf-8", "backslashreplace")
+            )
+        for clip in self.notes_on:
+            digest.update(repr((clip.name, clip.note)).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.notes_on)
+
+    def fetch(self, cache: Path, progress: Progress | None) -> None:
+        """Nothing to fetch: the files are on this disk."""
+
+    def clips(self, sample_rate: int) -> Iterator[Clip]:
+        """Decode the files in order, a few at once; a bad file is a clip without audio."""
+        yield from self.notes_on
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        waiting: deque[tuple[Entry, Future[list[Piece]]]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            try:
+                for entry in self.entries:
+                    waiting.append((entry, pool.submit(_read, entry.path, sample_rate)))
+                    if len(waiting) > 2 * workers:
+                        yield from _clips(*waiting.popleft())
+                while waiting:
+                    yield from _clips(*waiting.popleft())
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+
+def _read(path: Path, sample_rate: int) -> list[Piece]:
+    return list(read_file(path, sample_rate))
+
+
+def _clips(entry: Entry, future: Future[list[Piece]]) -> Iterator[Clip]:
+    for piece in future.result():
+        yield Clip(entry.name + piece.suffix, entry.speaker, entry.split, piece.audio, piece.note)
+
+
+def folder(path: Path) -> AudioFiles:
+    """All audio files below `path`.
+
+    First-level folders named like splits (train-clean-100, dev, test) are the splits. Else at least three
+    first-level folders are taken for speakers, who go to a split as a whole. Else files are dealt out singly.
+    """
+    if not path.is_dir():
+        raise DataError(f"folder:{path}: {'not a folder' if path.exists() else 'no such folder'}")
+    found: list[Path] = []
+    foreign: list[Path] = []
+    for parent, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in (Path(parent) / name for name in files if not name.startswith(".")):
+            kind = file.suffix.lower()
+            (found if kind in READABLE else foreign if kind in UNREADABLE else []).append(file)
+    if not found:
+        also = f"; {len(foreign)} files of other kinds, convert them to FLAC" if foreign else ""
+        raise DataError(
+            f"folder:{path}: no audio files in it (looked for {', '.join(sorted(READABLE))}{also})"
+        )
+    notes = [
+        Clip(
+            readable_name(file.relative_to(path)),
+            "",
+            "train",
+            None,
+            f"{file.suffix} cannot be read: convert it to FLAC",
+        )
+        for file in sorted(foreign)
+    ]
+    relative = sorted(
+        (file.relative_to(path) for file in found), key=lambda name: os.fsencode(name.as_posix())
+    )
+    tops = {name.parts[0] for name in relative if len(name.parts) > 1}
+    by_split = (
+        bool(tops) and all(split_of_folder(top) for top in tops) and all(len(n.parts) > 1 for n in relative)
+    )
+    depth = 1 if by_split else 0
+    speakers_known = by_split or len(tops) >= 3
+    entries = []
+    for name in relative:
+        speaker = readable_name(name.parts[depth]) if speakers_known and len(name.parts) > depth + 1 else ""
+        split = split_of_folder(name.parts[0]) if by_split else ""
+        entries.append(Entry(readable_name(name), speaker, split, path / name))
+    return AudioFiles(f"folder:{readable_name(path.resolve().name)}", assign_splits(entries), notes_on=notes)

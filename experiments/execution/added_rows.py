@@ -1,0 +1,73 @@
+"""Rows that did not come from a run of the study: scores of a folder, put into its table as a reference."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.evaluation.scores import EvaluationError
+from experiments.evaluation.test_set import summarise
+from experiments.tracking import store as tracking
+from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, RUNNING, TAG, provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def digest_of(files: Mapping[str, Path]) -> str:
+    """Content hash of recordings, so that rows on other audio are told from each other."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(name.encode("utf-8", "backslashreplace"))
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def add(
+    study: str,
+    uri: str,
+    *,
+    label: str,
+    codec: str,
+    scores: pd.DataFrame,
+    bitrate: float | None,
+    corpus: str,
+    corpus_hash: str,
+) -> None:
+    """Log `scores` (of `evaluate.score`) below the study that was worked on last; an older row of that label
+    gives way. codec: a reference codec's name, or `folder`.
+
+    Raises EvaluationError where the store has no such study.
+    """
+    store = tracking.Store(uri, study)
+    parents = store.search(kind=KIND_STUDY)
+    if not parents:
+        raise EvaluationError(f"{uri} has no study {study!r}; run it first, or correct --study")
+    parent = max(parents, key=lambda run: (run.info.end_time is None, run.info.end_time or 0))
+    tags = {
+        PARENT_TAG: parent.info.run_id,
+        f"{TAG}kind": KIND_RUN,
+        f"{TAG}reference": "true",
+        f"{TAG}added": "true",
+        f"{TAG}run_hash": hashlib.sha256(f"added {label}".encode()).hexdigest()[:16],
+        f"{TAG}status": RUNNING,
+        f"{TAG}protocol": str(scores["protocol"].iloc[0]),
+        f"{TAG}quantizer": f"reference:{codec}",
+        f"{TAG}label": label,
+        f"{TAG}corpus": corpus,
+        f"{TAG}corpus_hash": corpus_hash,
+        f"{TAG}synthetic": "false",
+        **provenance(),
+    }
+    run = store.client.create_run(store.experiment_id, run_name=label, tags=tags)
+    values = summarise(scores)
+    if bitrate is not None:
+        values["rate/bitrate"] = bitrate
+    with tempfile.TemporaryDirectory() as temporary:
+        scores.to_parquet(Path(temporary) / "utterances.parquet", index=False)
+        store.log_files(run.info.run_id, Path(temporary))
+    store.log_values(run.info.run_id, values)
+    store.set_status(run.info.run_id, FINISHED)

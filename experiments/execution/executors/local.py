@@ -1,0 +1,171 @@
+"""Worker processes on this machine: one thread each, one GPU each where there are any."""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from typing import TYPE_CHECKING
+
+from experiments.common import child_processes
+from experiments.common.machine import default_workers, gpus
+from experiments.execution import worker
+from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from multiprocessing.synchronize import Event
+
+TICK = 0.2  # seconds
+
+# Imported once and shared by all workers where processes can be forked from a clean one.
+_PRELOADED = ["mlflow", "torch", "torchaudio", "pandas", "experiments.execution.training_job"]
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine; by default one a core, or a GPU, as far as the memory goes."""
+
+    workers: int | None = None
+
+    @contextmanager
+    def open(self, settings: Settings) -> "Iterator[LocalPool]":
+        pool = LocalPool(settings, self.workers, gpus() if settings.device == "cuda" else [])
+        try:
+            yield pool
+        except BaseException:  # a second Ctrl-C does not wait
+            pool.kill()
+            raise
+        finally:
+            pool.close()
+
+
+@dataclass(eq=False)
+class _Process:
+    """One worker process, the end of the pipe to it, and what it is doing."""
+
+    process: "BaseProcess"
+    pipe: "Connection[Job | None, Update | Outcome]"
+    job: Job | None = None
+
+
+@dataclass
+class LocalPool:
+    """Worker processes, started as jobs come. One that is killed takes only its own job with it."""
+
+    settings: Settings
+    workers: int | None = None
+    gpus: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.size = self.workers or len(self.gpus) or default_workers()
+        self._context = child_processes.context(_PRELOADED)
+        self._stop: Event = self._context.Event()
+        self._queue: deque[Job] = deque()
+        self._processes: list[_Process | None] = []
+        self._ended: list[tuple[Job, Outcome]] = []
+
+    def submit(self, job: Job) -> None:
+        """Add a job."""
+        self._queue.append(job)
+
+    def wait(self, show: Callable[[Update], None]) -> list[tuple[Job, Outcome]]:
+        """What ended since the last call; updates go to `show`."""
+        self._feed()
+        there = {one.pipe: place for place, one in enumerate(self._processes) if one}
+        for pipe in wait_for(list(there), TICK):
+            self._listen(there[pipe], show)  # type: ignore[index]
+        self._feed()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def stop(self) -> None:
+        """Ask the jobs under way to save their state and end."""
+        self._stop.set()
+        self._ended += [(job, Outcome(STOPPED)) for job in self._queue]
+        self._queue.clear()
+
+    def kill(self) -> None:
+        """End the processes now: what they have not saved is lost."""
+        for one in self._processes:
+            if one:
+                one.process.kill()
+
+    def close(self) -> None:
+        """End the processes, when they are done with their jobs."""
+        living = [one for one in self._processes if one]
+        for one in living:
+            with contextlib.suppress(OSError):
+                one.pipe.send(None)
+        for one in living:
+            one.process.join()
+            one.pipe.close()
+
+    def _feed(self) -> None:
+        """Give waiting jobs to idle processes, starting new ones up to the size of the pool."""
+        for place in range(self.size):
+            if not self._queue:
+                return
+            if place == len(self._processes):
+                self._processes.append(None)
+            one = self._processes[place] = self._processes[place] or self._start(place)
+            if one.job is None:
+                one.job = self._queue.popleft()
+                with contextlib.suppress(OSError):  # it died idle; `_listen` will find out
+                    one.pipe.send(one.job)
+
+    def _start(self, place: int) -> _Process:
+        ours, theirs = self._context.Pipe()
+        gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
+        process = self._context.Process(target=_serve, args=(theirs, self._stop, self.settings, gpu))
+        with child_processes.environment():
+            process.start()
+        theirs.close()
+        return _Process(process, ours)
+
+    def _listen(self, place: int, show: Callable[[Update], None]) -> None:
+        one = self._processes[place]
+        assert one is not None
+        try:
+            said = one.pipe.recv()
+        except (EOFError, OSError):
+            one.process.join()
+            self._processes[place] = None
+            if one.job is not None:
+                reason = "its process was killed, perhaps for lack of memory; try fewer --workers"
+                self._ended.append((one.job, Outcome(LOST, reason)))
+            return
+        if isinstance(said, Update):
+            show(said)
+        elif one.job is not None:
+            self._ended.append((one.job, said))
+            one.job = None
+
+
+class _PipeLink:
+    """A worker's link to the runner."""
+
+    def __init__(self, pipe: "Connection[Update | Outcome, Job | None]", stop: "Event") -> None:
+        self._pipe, self._stop = pipe, stop
+
+    def tell(self, update: Update) -> None:
+        self._pipe.send(update)
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+
+def _serve(
+    pipe: "Connection[Update | Outcome, Job | None]", stop: "Event", settings: Settings, gpu: str | None
+) -> None:
+    """The life of a worker process."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is here
+    child_processes.become_worker()
+    link = _PipeLink(pipe, stop)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (job := pipe.recv()) is not None:
+            pipe.send(worker.perform(job, settings, link))

@@ -1,0 +1,104 @@
+"""Jobs: plain data that the runner and its workers exchange."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from experiments.studies.runs import Run
+from experiments.tracking import leases
+from experiments.tracking.schema import KIND_RUN, KIND_WARM_START
+
+if TYPE_CHECKING:
+    from experiments.studies.reference_runs import ReferenceRun
+
+
+VALIDATION_LOSS = "validation/loss"
+
+
+# Outcomes of a job that is not at its end; others are the statuses of `tracking`.
+STOPPED = "stopped"  # goes on later
+
+
+LOST = "lost"  # its process was killed
+
+
+ELSEWHERE = "elsewhere"  # another runner works on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how runs are worked on; nothing here decides a result.
+
+    device: as torch names it, or auto. lease_seconds: see `leases`. stop_above: by run hash, the validation
+    loss at each step above which a search gives the run up.
+    """
+
+    store_uri: str
+    study: str
+    parent_id: str
+    directory: Path
+    device: str = "cpu"
+    lease_seconds: float = field(default_factory=leases.seconds)
+    stop_above: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run to do; `warm_start` only trains the weights that other runs start from."""
+
+    run: "Run | ReferenceRun"
+    warm_start: bool = False
+
+    @property
+    def key(self) -> str:
+        """The identity of what is to be done."""
+        return self.run.training_hash if self.warm_start and isinstance(self.run, Run) else self.run.hash
+
+    @property
+    def lease(self) -> str:
+        """What only one process at a time may work on: runs of one training share its folder."""
+        return self.run.training_hash if isinstance(self.run, Run) else self.run.hash
+
+    @property
+    def needs(self) -> str | None:
+        """Key of the warm start that has to be done before."""
+        start = None if self.warm_start else self.run.warm_start()
+        return start.training_hash if start else None
+
+    @property
+    def kind(self) -> str:
+        """Kind of its run in the tracking store."""
+        return KIND_WARM_START if self.warm_start else KIND_RUN
+
+
+class Outcome(NamedTuple):
+    """How a job ended: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
+    finished. reused: another runner did it. kept_back: its warm start ended so, and it was not begun."""
+
+    status: str
+    reason: str = ""
+    reused: bool = False
+    kept_back: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What a worker tells: a stage's progress, or the outcome of a job."""
+
+    key: str
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    text: str = ""
+    outcome: str = ""
+
+
+class Link(Protocol):
+    """What joins a worker to the runner that gave it a job."""
+
+    def tell(self, update: Update) -> None:
+        """Send an update."""
+
+    def stopping(self) -> bool:
+        """Whether the work is to be saved and stopped."""

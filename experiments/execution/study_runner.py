@@ -1,0 +1,223 @@
+"""Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from experiments.common.run_folder import is_trained
+from experiments.data import prepare
+from experiments.execution import scheduling
+from experiments.execution.executors.contract import Executor
+from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, Job, Outcome, Settings, Update
+from experiments.execution.tracked_run import open_run
+from experiments.studies import reference_runs
+from experiments.studies.reference_runs import ReferenceRun
+from experiments.studies.runs import Corpora, CorpusIdentity, Run, expand, study_hash
+from experiments.studies.study import Study
+from experiments.tracking import leases
+from experiments.tracking.leases import Leases
+from experiments.tracking.schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_RUN,
+    KIND_STUDY,
+    KIND_WARM_START,
+    RUNNING,
+    TAG,
+    provenance,
+    rows,
+    status_of,
+)
+from experiments.tracking.store import Store
+
+AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
+
+BROKEN = (FAILED, DIVERGED)
+
+
+@dataclass
+class Summary:
+    """What came of a study: outcome by run hash, where a run was needed; `reused` were finished before, or
+    by another runner meanwhile."""
+
+    runs: list[Run]
+    parent_id: str
+    directory: Path
+    reused: set[str] = field(default_factory=set)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    references: list[ReferenceRun] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[Run]:
+        return [r for r in self.runs if r.hash in self.reused or self.outcomes.get(r.hash) == FINISHED]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.finished) == len(self.runs)
+
+    @property
+    def stopped(self) -> bool:
+        return bool({STOPPED, LOST, ELSEWHERE} & set(self.outcomes.values()))
+
+    def counts(self) -> dict[str, int]:
+        """Number of runs by what came of them, the references left out; the sum is that of all runs."""
+        mine = [run.hash for run in self.runs]
+        came = ["reused" if key in self.reused else self.outcomes.get(key, STOPPED) for key in mine]
+        return {name: came.count(name) for name in dict.fromkeys(sorted(came, key=_ORDER.index))}
+
+
+_ORDER = [FINISHED, "reused", FAILED, DIVERGED, STOPPED, LOST, ELSEWHERE]
+
+
+def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> tuple[Store, str]:
+    """The store of a study, and the id of the parent run of these very runs."""
+    store = Store(uri, study.name, study.question)
+    identity = study_hash(runs)
+    with Leases(store, leases.seconds()).waiting(f"study-{identity}"):
+        parent = store.start(
+            study.name,
+            {
+                f"{TAG}status": RUNNING,
+                **rows({run.hash: run.label for run in runs}),
+                **provenance(),
+            },
+            match={"kind": KIND_STUDY, "study_hash": identity},
+        )
+        store.log_params(parent, study.model_dump(mode="json"))
+    return store, parent
+
+
+def pending(
+    runs: Sequence[AnyRun], store: Store, retry: bool
+) -> tuple[list[AnyRun], set[str], dict[str, tuple[str, str]]]:
+    """Runs to do, hashes of finished ones, and those that failed or diverged before with their reasons.
+
+    retry: broken ones are to do as well, and the warm starts that broke them.
+    """
+    current = store.current([run.hash for run in runs])
+    known = {key: status_of(run) for key, run in current.items()}
+    done = {key for key, (status, _) in known.items() if status == FINISHED}
+    broken = {key: known[key] for key in known if known[key][0] in BROKEN}
+    if retry:
+        _take_up(runs, store)
+        broken = {}
+    todo = {run.hash: run for run in runs if run.hash not in done and run.hash not in broken}
+    return list(todo.values()), done, broken
+
+
+def _take_up(runs: "Sequence[Run | ReferenceRun]", store: Store) -> None:
+    """Show broken runs, and the warm starts that broke them, as running."""
+    warm = [start.training_hash for start in (run.warm_start() for run in runs) if start]
+    for kind, hashes in ((KIND_RUN, [run.hash for run in runs]), (KIND_WARM_START, warm)):
+        for logged in store.current(hashes, kind).values():
+            if status_of(logged)[0] in BROKEN:
+                store.set_status(str(logged.info.run_id), RUNNING)
+
+
+def execute(
+    runs: Sequence[Run],
+    settings: Settings,
+    executor: Executor,
+    *,
+    references: Sequence[ReferenceRun] = (),
+    show: Callable[[Update], None],
+) -> dict[str, Outcome]:
+    """Do `runs` and `references`, each after its warm start; outcome by run hash.
+
+    `show` is told of progress, and by an update with an `outcome` of every run that ended. A run that another
+    runner works on is waited for, and one that has finished in the store counts as done. A run whose warm
+    start fails or diverges has that outcome. On KeyboardInterrupt the states of the runs under way are saved,
+    and they count as stopped.
+    """
+    store = Store(settings.store_uri, settings.study)
+    warm = {start.training_hash: start for start in (run.warm_start() for run in runs) if start}
+    trained = store.statuses(list(warm), KIND_WARM_START)
+    jobs = [
+        Job(run=start, warm_start=True)
+        for key, start in warm.items()
+        if not is_trained(settings.directory / key) and trained.get(key, ("",))[0] != FINISHED
+    ]
+    jobs += [Job(run=run) for run in runs]
+    jobs += [Job(run=reference) for reference in references]
+    with executor.open(settings) as pool:
+        outcomes = scheduling.work(jobs, pool, Leases(store, settings.lease_seconds), show)
+    for job in jobs:
+        outcome = outcomes[job.key]
+        if outcome.kept_back and outcome.status in BROKEN:
+            run_id = open_run(store, job, settings.parent_id)
+            store.set_status(run_id, outcome.status, outcome.reason[:500])
+    return {key: outcome for key, outcome in outcomes.items() if key not in warm}
+
+
+def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Path) -> None:
+    """Put what there is of `runs` and their warm starts aside, so that all is done again.
+
+    Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted. What another runner
+    works on is left to it.
+    """
+    known = Leases(store, leases.seconds())
+    starts = [start for start in (run.warm_start() for run in runs) if start]
+    jobs = [*(Job(run=run) for run in runs), *(Job(run=start, warm_start=True) for start in starts)]
+    for kind in (KIND_RUN, KIND_WARM_START):
+        mine = {job.key: job for job in jobs if job.kind == kind}
+        for key, run in store.current(list(mine), kind).items():
+            if (lease := known.acquire(mine[key].lease)) is None:
+                continue
+            with lease:
+                store.set_tags(str(run.info.run_id), {f"{TAG}superseded": "true"})
+                shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
+
+
+def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
+    """Prepare the corpus of a study, and say what it is."""
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress)
+    return CorpusIdentity(
+        spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
+    )
+
+
+def run_study(
+    study: Study,
+    corpus: CorpusIdentity | Corpora,
+    *,
+    uri: str,
+    directory: Path,
+    executor: Executor,
+    device: str = "cpu",
+    retry: bool = False,
+    force: bool = False,
+    announce: Callable[[Sequence[Run | ReferenceRun], set[str], dict[str, tuple[str, str]]], None],
+    show: Callable[[Update], None],
+) -> tuple[Summary, Store]:
+    """Run what is missing of `study`. A reference that could not run before is tried again.
+
+    retry: runs that failed or diverged, too. force: all of them.
+    announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
+    """
+    runs = expand(study, corpus)
+    references = reference_runs.expand(study, corpus)
+    store, parent = open_store(study, [*runs, *references], uri)
+    if force:
+        supersede([*runs, *references], store, directory)
+    todo, reused, broken = pending(runs, store, retry)
+    references_todo, _, _ = pending(references, store, retry=True)
+    announce([*todo, *references_todo], reused, broken)
+    summary = Summary(runs, parent, directory, reused, {key: status for key, (status, _) in broken.items()})
+    summary.references = references
+    if todo or references_todo:
+        settings = Settings(
+            store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
+        )
+        outcomes = execute(todo, settings, executor, references=references_todo, show=show)
+        summary.outcomes |= {key: outcome.status for key, outcome in outcomes.items()}
+        summary.reused |= {
+            key for key, (status, _, by_other, _) in outcomes.items() if by_other and status == FINISHED
+        }
+    if summary.stopped:
+        store.pause(parent)
+    else:
+        store.set_status(parent, FINISHED if summary.complete else FAILED)
+    return summary, store

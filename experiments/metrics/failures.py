@@ -1,0 +1,19 @@
+"""Failures of metrics, and the version of the evaluation protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+PROTOCOL = "v1"
+
+
+class MetricFailure(Exception):
+    """This metric has no value for this clip; the message is the reason, short enough for a table."""
+
+
+class MetricUnavailable(ValueError):
+    """This metric cannot run here (unknown, or not installed); the message is the remedy."""

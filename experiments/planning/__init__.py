@@ -1,0 +1,1 @@
+"""Planning: what a study will do and cost, before anything is trained."""

@@ -1,0 +1,146 @@
+"""What a step of training and the evaluation of a clip cost on this machine, from runs that were timed."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.common.flat_keys import flatten
+from experiments.data import cache_directory
+from experiments.tracking.run_index import KnownRun
+from experiments.training import distributed as processes
+from experiments.training import trained_codec as weights
+from experiments.training.observer import Silent
+
+if TYPE_CHECKING:
+    from experiments.studies.runs import Run
+
+# Keys of the training section, beyond its objective, on which the time of a step depends.
+_LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "ema_decay")
+_MEASURED = "step-costs.json"
+
+
+def relevant(params: Mapping[str, str]) -> dict[str, str]:
+    """Those of a run's flattened parameters on which its cost depends."""
+    return {
+        key: value
+        for key, value in params.items()
+        if key.startswith(("backbone.", "quantizer.", "train.objective"))
+        or key.removeprefix("train.") in _LOAD
+        or key in ("evaluate.metrics", "data.content_hash", "train.steps")
+    }
+
+
+class Costs:
+    """Mean times of runs like the one asked for: of the same configuration, else of the same quantizer at
+    any rate, else of any quantizer on the same backbone."""
+
+    def __init__(self, known: Sequence[KnownRun]) -> None:
+        self._timed = [(relevant(run.params), run.metrics) for run in known]
+
+    def training(self, config: Mapping[str, str], steps: int) -> float | None:
+        """Seconds of `steps` steps, or None where nothing alike was timed."""
+        same = [
+            (params, metrics["cost/train_seconds"] / int(params["train.steps"]))
+            for params, metrics in self._timed
+            if "cost/train_seconds" in metrics and params.get("train.steps", "").isdigit()
+        ]
+        mean = _mean(same, config, _setting)
+        return None if mean is None else mean * steps
+
+    def evaluation(self, config: Mapping[str, str], clips: int) -> float | None:
+        """Seconds of the evaluation of `clips` test clips (0: as many as were timed), or None."""
+        same = []
+        for params, metrics in self._timed:
+            asked = max((value for key, value in metrics.items() if key.endswith("_asked")), default=0.0)
+            if "cost/evaluate_seconds" in metrics and asked:
+                seconds = metrics["cost/evaluate_seconds"]
+                same.append((params, seconds / asked * clips if clips else seconds))
+        here = [each for each in same if each[0].get("data.content_hash") == config.get("data.content_hash")]
+        return _mean(here or same, config, _scoring)
+
+
+def _setting(config: Mapping[str, str]) -> dict[str, str]:
+    left_out = ("quantizer.", "evaluate.", "data.", "train.steps")
+    return {key: value for key, value in config.items() if not key.startswith(left_out)}
+
+
+def _scoring(config: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in config.items()
+        if key.startswith("backbone.") or key == "evaluate.metrics"
+    }
+
+
+def _mean(
+    timed: Sequence[tuple[Mapping[str, str], float]],
+    config: Mapping[str, str],
+    condition: Callable[[Mapping[str, str]], dict[str, str]],
+) -> float | None:
+    alike = [(params, value) for params, value in timed if condition(params) == condition(config)]
+    for keys in ([key for key in config if key.startswith("quantizer.")], ["quantizer.name"], []):
+        values = [value for params, value in alike if all(params.get(key) == config.get(key) for key in keys)]
+        if values:
+            return sum(values) / len(values)
+    return None
+
+
+def measured() -> list[KnownRun]:
+    """What `measure` found on this machine before."""
+    try:
+        kept = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [KnownRun(params=entry["params"], metrics=entry["metrics"]) for entry in kept]
+
+
+def measure(runs: "Sequence[Run]", show: Callable[[str], None]) -> None:
+    """Time a few steps of each of `runs`, and keep what they cost for later plans."""
+    kept = {json.dumps(run.params, sort_keys=True): run for run in measured()}
+    for run in runs:
+        show(run.label)
+        config = {**relevant(flatten(run.resolved())), "train.steps": "1"}
+        # What comes before the first step cancels.
+        step = max(_seconds(run, 13) - _seconds(run, 3), 1e-6) / 10
+        known = KnownRun(params=config, metrics={"cost/train_seconds": step})
+        kept[json.dumps(config, sort_keys=True)] = known
+    _path().parent.mkdir(parents=True, exist_ok=True)
+    entries = [{"params": run.params, "metrics": run.metrics} for run in kept.values()]
+    _path().write_text(json.dumps(entries), encoding="utf-8")
+
+
+def _seconds(run: "Run", steps: int) -> float:
+    """Seconds of the first `steps` steps of a training that is thrown away."""
+    import dataclasses
+    import tempfile
+
+    import torch
+
+    torch.set_num_threads(1)  # as a worker has
+    seldom = {"log_every": 1_000, "validate_every": 1_000, "checkpoint_every": 1_000}
+    short = run.train.model_copy(update={"steps": steps, "warm_start": None, **seldom})
+    fabric = processes.single(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    with tempfile.TemporaryDirectory() as folder, _without_warnings():
+        _, trained, _ = weights.obtain(
+            dataclasses.replace(run, train=short), Path(folder), fabric=fabric, observer=Silent()
+        )
+    return trained.seconds
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Codebooks that have hardly begun to move look collapsed, which says nothing of a codec thrown away."""
+    log = logging.getLogger("codecbench.train")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _path() -> Path:
+    return cache_directory() / _MEASURED

@@ -1,0 +1,67 @@
+"""Outlines from live modules: the runs that a study expands to, and the rates that its quantizers have."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.common.flat_keys import flatten
+from experiments.planning import costs
+from experiments.planning.outline import Outline, PlannedCorpus, PlannedRate, PlannedRun
+from experiments.studies import reference_runs, runs
+from experiments.studies.rates import row_rates, unmatched
+from experiments.studies.study import check
+
+
+def needed_corpora(values: Mapping[str, Any], source: str) -> list[tuple[str, int]]:
+    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError."""
+    return runs.corpora(check(values, source))
+
+
+def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]) -> Outline:
+    """The outline of the study that `values` describe. Raises StudyError."""
+    study = check(values, source)
+    place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
+    prepared = {
+        (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
+            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
+        )
+        for corpus in corpora
+    }
+    planned = []
+    for run in runs.expand(study, prepared):
+        start = run.warm_start()
+        planned.append(
+            PlannedRun(
+                label=run.label,
+                seed=run.seed,
+                hash=run.hash,
+                corpus=place[run.corpus.spec, run.sample_rate],
+                training_hash=run.training_hash,
+                warm_start=start.training_hash if start else "",
+                warm_start_steps=start.train.steps if start else 0,
+                steps=run.train.steps,
+                config=costs.relevant(flatten(run.resolved())),
+            )
+        )
+    references = [
+        PlannedRun(label=run.label, seed=None, hash=run.hash, corpus=place[run.corpus.spec, run.sample_rate])
+        for run in reference_runs.expand(study, prepared)
+    ]
+    rates = row_rates(study)
+    off = unmatched(rates)
+    return Outline(
+        study=study.name,
+        question=study.question,
+        allow_rate_mismatch=study.allow_rate_mismatch,
+        corpora=tuple(corpora),
+        runs=tuple(planned),
+        references=tuple(references),
+        rates={
+            rate.label: PlannedRate(
+                bits_per_frame=rate.bits_per_frame,
+                bitrate=rate.bitrate,
+                token_rate=rate.token_rate,
+                off=100 * off[rate.label] if rate.label in off else None,
+            )
+            for rate in rates
+        },
+    )

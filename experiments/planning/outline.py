@@ -1,0 +1,52 @@
+"""Outlines of studies: runs and rates as plain data."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCorpus:
+    """A corpus at a sample rate in Hz. `content_hash`, `summary`, `test_clips`: once it is prepared."""
+
+    spec: str
+    sample_rate: int
+    content_hash: str = ""
+    summary: str = ""
+    test_clips: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run: `warm_start` is the hash of the training it starts from; `config` what its cost depends on."""
+
+    label: str
+    seed: int | None
+    hash: str
+    corpus: int
+    training_hash: str = ""
+    warm_start: str = ""
+    warm_start_steps: int = 0
+    steps: int = 0
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRate:
+    """The rate of a row; `off`: by how much, in percent, where it is more than 2 % off the study's."""
+
+    bits_per_frame: float
+    bitrate: float
+    token_rate: float
+    off: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is known of a study without a tracking store."""
+
+    study: str
+    question: str
+    allow_rate_mismatch: bool
+    corpora: tuple[PlannedCorpus, ...]
+    runs: tuple[PlannedRun, ...]
+    references: tuple[PlannedRun, ...]
+    rates: dict[str, PlannedRate]  # by label; a row that spends no bits is not there

@@ -1,0 +1,96 @@
+"""Outlines of studies, kept in the cache.
+
+The rates are the live modules'. Building those needs torch, which takes seconds to import. So an outline is
+kept for as long as neither the study nor the code changes, and then a plan imports no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from experiments.data import cache_directory, prepared
+from experiments.planning.outline import Outline, PlannedCorpus, PlannedRate, PlannedRun
+from experiments.studies import files
+
+_CODE = ("quantizers", "codec", "experiments")  # packages that decide runs and rates
+
+
+_KEPT = 50  # outlines kept in the cache
+
+
+def outline(name: str, overrides: Sequence[str]) -> Outline:
+    """The outline of a study: from the cache, or worked out now. Raises StudyError, DataError."""
+    values, source = files.read(name)
+    for override in overrides:
+        files.override(values, override)
+    needed = _kept("corpora", [values, source], lambda: _live().needed_corpora(values, source))
+    corpora = [_corpus(spec, rate) for spec, rate in needed]
+    what = [values, source, [asdict(corpus) for corpus in corpora]]
+    found = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora)))
+    return Outline(
+        **{
+            **found,
+            "corpora": tuple(PlannedCorpus(**corpus) for corpus in found["corpora"]),
+            "runs": tuple(PlannedRun(**run) for run in found["runs"]),
+            "references": tuple(PlannedRun(**run) for run in found["references"]),
+            "rates": {label: PlannedRate(**rate) for label, rate in found["rates"].items()},
+        }
+    )
+
+
+def _live() -> Any:
+    """The module that builds live quantizers, and so imports torch."""
+    from experiments.planning import live_outline
+
+    return live_outline
+
+
+def _corpus(spec: str, sample_rate: int) -> PlannedCorpus:
+    shards = prepared(spec, sample_rate=sample_rate)
+    if shards is None:
+        return PlannedCorpus(spec=spec, sample_rate=sample_rate)
+    return PlannedCorpus(
+        spec=spec,
+        sample_rate=sample_rate,
+        content_hash=shards.content_hash,
+        summary=shards.summary(),
+        test_clips=len(shards.split("test")),
+    )
+
+
+def _kept(kind: str, what: Any, work: Callable[[], Any]) -> Any:
+    """The result of `work` as JSON values, from the cache where the code and `what` are the same."""
+    code = _code()
+    if code is None:
+        return json.loads(json.dumps(work()))
+    key = hashlib.sha256(json.dumps([kind, what, code], default=str).encode()).hexdigest()[:32]
+    folder = cache_directory() / "plans"
+    path = folder / f"{key}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pass
+    text = json.dumps(work())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in sorted(folder.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+            old.unlink(missing_ok=True)
+        partial = path.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:  # a plan is made without a cache, too
+        pass
+    return json.loads(text)
+
+
+def _code() -> list[Any] | None:
+    """What changes whenever our code does; None where quantizers of other packages decide, too."""
+    if entry_points(group="codecbench.quantizers"):
+        return None
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(path for package in _CODE for path in (root / package).rglob("*.py"))
+    return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]

@@ -1,0 +1,100 @@
+"""Plans of studies: what is finished, what is left, and how long it takes. Trains nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.common.run_folder import is_trained
+from experiments.planning import costs
+from experiments.planning.costs import Costs
+from experiments.planning.outline import Outline, PlannedRun
+from experiments.planning.outline_cache import outline
+from experiments.tracking import run_index
+from experiments.tracking.run_index import KnownRun
+from experiments.tracking.schema import DIVERGED, FAILED, FINISHED
+
+TO_DO = "to do"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds of one worker for what is to do; `missing` says why a part is None."""
+
+    warm_starts: int
+    training: float | None
+    evaluation: float | None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """All of it, or None where a part is not known."""
+        if self.training is None or self.evaluation is None:
+            return None
+        return self.training + self.evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An outline, the state of each run in the tracking store, and the work that is left."""
+
+    outline: Outline
+    store: str
+    states: dict[str, tuple[str, str]]  # by run hash: status, reason
+    estimate: Estimate
+
+    def state(self, run: PlannedRun) -> str:
+        """The status of a run in the store, or `to do`."""
+        return _state(self.states, run)
+
+    def left(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Those that the next `codecbench run` does: failed and diverged ones wait for --retry."""
+        return _left(self.states, runs)
+
+
+def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) -> Plan:
+    """The plan of a study. Raises StudyError, DataError, TrackingError."""
+    outlined = outline(name, overrides)
+    known = run_index.read(store)
+    mine = {run.hash for run in (*outlined.runs, *outlined.references)}
+    states: dict[str, tuple[str, str]] = {}
+    for run in known:
+        put_aside = run.tags.get("superseded") == "true"  # by run --force
+        if run.hash in mine and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
+            states[run.hash] = (run.status, run.tags.get("reason", ""))
+    estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory)
+    return Plan(outline=outlined, store=store, states=states, estimate=estimate)
+
+
+def _state(states: Mapping[str, tuple[str, str]], run: PlannedRun) -> str:
+    return states.get(run.hash, (TO_DO, ""))[0]
+
+
+def _left(states: Mapping[str, tuple[str, str]], runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    return [run for run in runs if _state(states, run) not in (FINISHED, FAILED, DIVERGED)]
+
+
+def _estimate(
+    outlined: Outline, todo: Sequence[PlannedRun], known: Sequence[KnownRun], runs_directory: Path
+) -> Estimate:
+    timed = Costs([*known, *costs.measured()])
+    starts = {
+        run.warm_start: run
+        for run in todo
+        if run.warm_start and not is_trained(runs_directory / run.warm_start)
+    }
+    untrained = [run for run in todo if not is_trained(runs_directory / run.training_hash)]
+    steps = [(run, run.steps) for run in untrained]
+    steps += [(run, run.warm_start_steps) for run in starts.values()]
+    training = [timed.training(run.config, number) for run, number in steps]
+    evaluation = [timed.evaluation(run.config, outlined.corpora[run.corpus].test_clips) for run in todo]
+    missing = []
+    if None in training:
+        missing.append("no run with this backbone, batch and objective was timed")
+    if None in evaluation:
+        missing.append("no evaluation with these metrics was timed")
+    return Estimate(
+        warm_starts=len(starts),
+        training=None if None in training else sum(filter(None, training)),
+        evaluation=None if None in evaluation else sum(filter(None, evaluation)),
+        missing=tuple(missing),
+    )

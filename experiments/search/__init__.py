@@ -1,0 +1,1 @@
+"""Search for the bottleneck that is best at a number of bits."""

@@ -1,0 +1,389 @@
+"""Search for the quantizer of a study at a fixed budget of bits: Optuna's choices beside random ones.
+
+Both samplers get the same training steps. Trials are runs like any other: those that are finished, in
+whatever study, are not trained again. Every choice depends on the sampler's seed, the trial's number and
+the outcome of earlier batches alone, so that a search that is stopped goes on to the very same trials.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from codec import backbones
+from experiments.execution import study_runner as runner
+from experiments.execution.executors.contract import Executor
+from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, VALIDATION_LOSS, Outcome, Settings, Update
+from experiments.search.space import Candidate, SearchError, Space
+from experiments.studies.runs import CorpusIdentity, Run, expand
+from experiments.studies.sections import QuantizerChoice, Search
+from experiments.studies.study import Study
+from experiments.tracking import leases
+from experiments.tracking.leases import Leases
+from experiments.tracking.schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_STUDY,
+    PRUNED,
+    RUNNING,
+    TAG,
+    provenance,
+    rows,
+)
+from experiments.tracking.store import Store
+
+if TYPE_CHECKING:
+    import optuna
+    from mlflow.entities import Run as MlflowRun
+
+Execute = Callable[..., dict[str, Outcome]]
+SAMPLERS = ("tpe", "random")
+STARTUP = 8  # trials of TPE that are random, the very ones that the random sampler of its seed begins with
+COLUMNS = (
+    "sampler",
+    "seed",
+    "trial",
+    "status",
+    "label",
+    "quantizer",
+    "channels",
+    "bits",
+    "steps",
+    "run_hash",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One sampler with one seed, and what it has tried."""
+
+    sampler: str
+    seed: int
+    asked: Search
+    steps: int  # of a full training
+    study: "optuna.Study"
+
+    @property
+    def ended(self) -> "list[optuna.trial.FrozenTrial]":
+        return [trial for trial in self.study.trials if trial.state.is_finished()]
+
+    def next_batch(self, space: Space) -> "tuple[list[tuple[optuna.Trial, Candidate]], dict[int, float]]":
+        """The trials of the batch under way, or of a new one, and the thresholds for them.
+
+        No trials when the steps are used up.
+        """
+        import optuna
+
+        # Those that an earlier sitting asked for and did not end come back with the same choices.
+        open_ = [trial for trial in self.study.trials if trial.state == optuna.trial.TrialState.RUNNING]
+        first = int(open_[0].user_attrs.get("first", open_[0].number)) if open_ else len(self.study.trials)
+        before = [trial for trial in self.ended if trial.number < first]
+        found = [
+            (trial, self._choose(trial, space))
+            for trial in (optuna.trial.Trial(self.study, frozen._trial_id) for frozen in open_)
+        ]
+        if len(before) == len(self.ended):  # nothing of this batch has been told yet: it may be incomplete
+            spent = sum(int(trial.user_attrs["steps"]) for trial in before)
+            wanted = min(self.asked.batch, math.ceil((self.asked.trials * self.steps - spent) / self.steps))
+            for number in range(first + len(found), first + wanted):
+                self.study.sampler = self._sampler(number)
+                trial = self.study.ask()
+                trial.set_user_attr("first", first)
+                found.append((trial, self._choose(trial, space)))
+        return found, self._thresholds(before)
+
+    def _choose(self, trial: "optuna.Trial", space: Space) -> Candidate:
+        self.study.sampler = self._sampler(trial.number)
+        return space.choose(trial)
+
+    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        seed = 100_003 * self.seed + number
+        if self.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
+
+    def _thresholds(self, before: "list[optuna.trial.FrozenTrial]") -> dict[int, float]:
+        """The validation loss at each step above which a new trial is given up (median stopping: Golovin et
+        al. 2017, Google Vizier, section 3.2.2). The random sampler gives nothing up."""
+        pruner = self.asked.pruner
+        if pruner is None or self.sampler == "random":
+            return {}
+        losses: dict[int, list[float]] = {}
+        for trial in before:
+            for step, loss in trial.user_attrs["validation"].items():
+                losses.setdefault(int(step), []).append(loss)
+        return {
+            step: float(np.percentile(values, pruner.percentile))
+            for step, values in losses.items()
+            if len(values) >= pruner.after_trials and pruner.from_step <= step < self.steps
+        }
+
+
+@dataclass
+class Found:
+    """A search as far as it came: one row a trial, see `COLUMNS`, then one column an objective."""
+
+    trials: pd.DataFrame
+    objectives: tuple[str, ...]
+    store: Store
+    parent_id: str
+    stopped: bool
+
+
+def search(
+    study: Study,
+    corpus: CorpusIdentity,
+    *,
+    uri: str,
+    directory: Path,
+    executor: Executor,
+    device: str = "cpu",
+    announce: Callable[[Sequence[Run], int], None],
+    show: Callable[[Update], None],
+    execute: Execute = runner.execute,
+) -> Found:
+    """Search as the study's `search` section says, and as far as Ctrl-C lets it.
+
+    announce: called before each round with the runs to do and the number of those that are there already.
+    execute: does the runs of a round. Raises SearchError.
+    """
+    asked = study.search or Search()
+    space = Space(asked.space, budget(study))
+    under_way = _Search(study, asked, space, corpus, uri, directory)
+    with Leases(under_way.store, leases.seconds()).waiting(f"search-{under_way.identity}"):
+        under_way.open()
+        return under_way.go_on(executor, device, announce, show, execute)
+
+
+def budget(study: Study) -> float:
+    """Bits a frame of the search. Raises SearchError where the study has none."""
+    if study.search is not None and study.search.bits is not None:
+        return study.search.bits
+    if study.bits is not None:
+        return study.bits
+    if study.bitrate is not None:
+        return study.bitrate / backbones.get(study.backbone.name, study.backbone.options).frame_rate
+    raise SearchError(f"{study.name} has no rate to search at; set search.bits, or bits of the study")
+
+
+class _Search:
+    def __init__(
+        self, study: Study, asked: Search, space: Space, corpus: CorpusIdentity, uri: str, directory: Path
+    ) -> None:
+        self.study, self.asked, self.space, self.corpus = study, asked, space, corpus
+        self.uri, self.directory = uri, directory
+        self.store = Store(uri, study.name, study.question)
+        self.parent_id = ""
+
+    def open(self) -> None:
+        """Open the parent run."""
+        self.parent_id = self.store.start(
+            f"{self.study.name} search",
+            {f"{TAG}status": RUNNING, **provenance()},
+            match={"kind": KIND_STUDY, "study_hash": self.identity},
+        )
+        fixed = self.asked.model_dump(mode="json", exclude={"trials", "seeds"})
+        self.store.log_params(self.parent_id, {"search": fixed, "bits": self.space.bits})
+
+    @cached_property
+    def identity(self) -> str:
+        """What decides the choices, but for the number of trials, which may grow."""
+        (example,) = self._runs([Candidate("none", {}, "", 0, 0.0)])
+        decides = {
+            "training": example.training_identity,
+            "search": self.asked.model_dump(mode="json", exclude={"trials", "seeds"}),
+            "bits": self.space.bits,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        path = self.directory / "search" / f"{self.identity}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        steps = self.study.train.steps
+        return [
+            Arm(
+                sampler,
+                seed,
+                self.asked,
+                steps,
+                optuna.create_study(
+                    storage=storage,
+                    study_name=f"{self.study.name}/{sampler}/{seed}",
+                    directions=["minimize"] * len(self.asked.objectives),
+                    load_if_exists=True,
+                ),
+            )
+            for seed in self.asked.seeds
+            for sampler in SAMPLERS
+        ]
+
+    def go_on(
+        self,
+        executor: Executor,
+        device: str,
+        announce: Callable[[Sequence[Run], int], None],
+        show: Callable[[Update], None],
+        execute: Execute,
+    ) -> Found:
+        stopped = False
+        while not stopped:
+            batches = [(arm, *arm.next_batch(self.space)) for arm in self.arms]
+            if not any(trials for _, trials, _ in batches):
+                break
+            stopped = self._do_round(batches, executor, device, announce, show, execute)
+        frame = self._frame()
+        if stopped:
+            self.store.pause(self.parent_id)
+        else:
+            self.store.set_status(self.parent_id, FINISHED)
+        return Found(frame, self.asked.objectives, self.store, self.parent_id, stopped)
+
+    def _do_round(
+        self,
+        batches: "list[tuple[Arm, list[tuple[optuna.Trial, Candidate]], dict[int, float]]]",
+        executor: Executor,
+        device: str,
+        announce: Callable[[Sequence[Run], int], None],
+        show: Callable[[Update], None],
+        execute: Execute,
+    ) -> bool:
+        """Do one batch of every arm together. Whether it was stopped; then what has ended counts."""
+        runs: dict[str, Run] = {}
+        stop_above: dict[str, dict[int, float]] = {}
+        placed = []
+        for arm, trials, thresholds in batches:
+            for (trial, candidate), run in zip(trials, self._runs([c for _, c in trials]), strict=True):
+                describe(trial, candidate, run)
+                placed.append((arm, trial, run, thresholds))
+                if run.hash in runs and thresholds != stop_above[run.hash]:
+                    stop_above[run.hash] = {}  # who wants it whole gets it
+                else:
+                    runs[run.hash], stop_above[run.hash] = run, thresholds
+        known = self.store.current(list(runs))
+        todo = [run for run in runs.values() if not self._settled(known.get(run.hash), stop_above[run.hash])]
+        announce(todo, len(runs) - len(todo))
+        settings = Settings(
+            store_uri=self.uri,
+            study=self.study.name,
+            parent_id=self.parent_id,
+            directory=self.directory,
+            device=device,
+            stop_above={run.hash: stop_above[run.hash] for run in todo},
+        )
+        outcomes = execute(todo, settings, executor, show=show) if todo else {}
+        known = self.store.current(list(runs))
+        stopped = False
+        for arm, trial, run, thresholds in placed:
+            outcome = outcomes.get(run.hash)
+            if outcome and outcome.status in (STOPPED, LOST, ELSEWHERE):
+                stopped = True
+            elif outcome and outcome.kept_back:
+                raise SearchError(f"the warm start of every trial {outcome.status}: {outcome.reason}")
+            else:
+                self._tell(arm, trial, known[run.hash], thresholds)
+        tried = {trial.user_attrs["run_hash"] for arm in self.arms for trial in arm.ended}
+        ended = self.store.current(sorted(tried))
+        labels = {key: run.data.tags[f"{TAG}label"] for key, run in ended.items() if _status(run) == FINISHED}
+        self.store.set_tags(self.parent_id, rows(labels))
+        return stopped
+
+    def _runs(self, candidates: Sequence[Candidate]) -> list[Run]:
+        """The run of each candidate: the study with this one quantizer, and its first seed."""
+        nothing: dict[str, Any] = {"bits": None, "bitrate": None, "references": (), "axes": ()}
+        alone = {key: value for key, value in nothing.items() if key in Study.model_fields}
+        found = []
+        for candidate in candidates:
+            choice = QuantizerChoice(
+                name=candidate.quantizer, label=candidate.label, options=candidate.options
+            )
+            one = self.study.model_copy(
+                update={**alone, "quantizers": (choice,), "seeds": self.study.seeds[:1]}
+            )
+            found += expand(one, self.corpus)
+        return found
+
+    def _settled(self, run: "MlflowRun | None", thresholds: Mapping[int, float]) -> bool:
+        """Whether a trial of the run needs no training: it ended, or came far enough to be given up."""
+        if run is None:
+            return False
+        if _status(run) in (FINISHED, FAILED, DIVERGED):
+            return True
+        history = self.store.history(run.info.run_id, VALIDATION_LOSS) if thresholds else {}
+        return given_up_at(history, thresholds) is not None
+
+    def _tell(
+        self, arm: Arm, trial: "optuna.Trial", run: "MlflowRun", thresholds: Mapping[int, float]
+    ) -> None:
+        """Tell a sampler what came of its trial, as if the run had been trained for this trial alone."""
+        import optuna
+
+        history = self.store.history(run.info.run_id, VALIDATION_LOSS)
+        end = given_up_at(history, thresholds)
+        broken = _status(run) in (FAILED, DIVERGED)
+        last = arm.steps if end is None else end
+        if broken and end is None:
+            last = max(self.store.history(run.info.run_id, "train/loss"), default=1)
+        trial.set_user_attr("steps", last)
+        trial.set_user_attr("validation", {str(s): v for s, v in history.items() if s <= last})
+        if end is not None:
+            trial.set_user_attr("status", PRUNED)
+            arm.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        elif broken:
+            trial.set_user_attr("status", _status(run))
+            arm.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            trial.set_user_attr("status", FINISHED)
+            arm.study.tell(trial, [self._objective(run, name) for name in self.asked.objectives])
+
+    def _objective(self, run: "MlflowRun", name: str) -> float:
+        if name not in run.data.metrics:
+            there = sorted(k for k in run.data.metrics if k.startswith(("validation/", "rate/", "cost/")))
+            raise SearchError(
+                f"search.objectives: a run does not log {name!r}; these may be minimised: {', '.join(there)}"
+            )
+        return float(run.data.metrics[name])
+
+    def _frame(self) -> pd.DataFrame:
+        rows = []
+        for arm in self.arms:
+            for trial in arm.ended:
+                values = trial.values or [math.nan] * len(self.asked.objectives)
+                row = {"sampler": arm.sampler, "seed": arm.seed, "trial": trial.number}
+                row |= {name: trial.user_attrs[name] for name in COLUMNS if name in trial.user_attrs}
+                rows.append(row | dict(zip(self.asked.objectives, values, strict=True)))
+        return pd.DataFrame(rows, columns=[*COLUMNS, *self.asked.objectives])
+
+
+def given_up_at(history: Mapping[int, float], thresholds: Mapping[int, float]) -> int | None:
+    """The first step at which a validation loss is above its threshold, None where none is."""
+    above = [step for step, loss in history.items() if step in thresholds and not loss <= thresholds[step]]
+    return min(above, default=None)
+
+
+def describe(trial: "optuna.Trial", candidate: Candidate, run: Run) -> None:
+    """Keep with a trial what it stands for."""
+    values = dataclasses.asdict(candidate) | {"run_hash": run.hash}
+    for name in ("label", "quantizer", "channels", "bits", "run_hash"):
+        trial.set_user_attr(name, values[name])
+
+
+def _status(run: "MlflowRun") -> str:
+    return str(run.data.tags.get(f"{TAG}status", ""))

@@ -1,0 +1,68 @@
+"""Rates of the rows of a study, from live modules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import quantizers
+from codec import backbones
+from experiments.common.matched_rates import matched
+from experiments.studies.runs import resolved_options
+from experiments.studies.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Nominal rate of a row. bitrate: bit/s. token_rate: tokens a second, of all streams. asked: the bit/s
+    that the study asks for there, if any."""
+
+    label: str
+    bits_per_frame: float
+    bitrate: float
+    token_rate: float
+    asked: float | None = None
+
+
+def row_rates(study: Study) -> list[Rate]:
+    """The rate of each row, from live modules. `none` spends no bits and is left out."""
+    found = []
+    for cell in study.cells():
+        backbone = backbones.get(cell.backbone.name, cell.backbone.options)
+        for choice in cell.quantizers:
+            options = resolved_options(cell, choice)
+            quantizer = quantizers.create(choice.name, dim=backbone.dim, **options)
+            if not quantizer.streams:
+                continue
+            bits = quantizer.bits_per_frame
+            asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
+            found.append(
+                Rate(
+                    label=choice.row,
+                    bits_per_frame=bits,
+                    bitrate=bits * backbone.frame_rate,
+                    token_rate=backbone.frame_rate * quantizer.streams,
+                    asked=asked or None,
+                )
+            )
+    return found
+
+
+def unmatched(rates: Sequence[Rate]) -> dict[str, float]:
+    """By label, the rows that tables set apart from those they were to stand beside: how far each is off
+    their rate, as a fraction.
+
+    The groups are those of tables (`common.matched_rates`). A row is unmatched where it is alone in its
+    group, or where most of the rows that ask for the same rate are in another group.
+    """
+    by_rate = matched({rate.label: rate.bitrate for rate in rates})
+    bitrate = {rate.label: rate.bitrate for rate in rates}
+    asked: dict[float | None, set[str]] = {}
+    for rate in rates:
+        asked.setdefault(rate.asked, set()).add(rate.label)
+    off = dict(by_rate.alone)
+    for peers in asked.values():
+        home = max(by_rate.groups, key=lambda group: len(peers.intersection(group)))
+        if len(peers) < 2 or not peers.intersection(home):
+            continue
+        centre = sum(bitrate[label] for label in home) / len(home)
+        off |= {label: bitrate[label] / centre - 1 for label in peers if label not in home}
+    return {rate.label: off[rate.label] for rate in rates if rate.label in off}

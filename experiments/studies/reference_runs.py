@@ -1,0 +1,96 @@
+"""Reference codecs as runs of a study: scored on its test split by its protocol, and never trained."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from codec import references
+from experiments import metrics
+from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
+from experiments.studies.sections import Evaluate
+from experiments.studies.study import Study
+
+if TYPE_CHECKING:
+    from codec.references import Reference
+
+REVISION = 1  # raise when a change of the code changes results, so that old runs are not taken for new ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceRun:
+    """One evaluation of a reference codec. Plain data, so that it can be sent to another process."""
+
+    reference: ClassVar[bool] = True
+    seed: ClassVar[None] = None
+
+    study: str
+    label: str
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    sample_rate: int
+    corpus: CorpusIdentity
+    evaluate: Evaluate
+
+    @property
+    def quantizer(self) -> str:
+        """What the tracking store has in place of a quantizer's name."""
+        return f"reference:{self.name}"
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the run: the codec with its version, the corpus, and what is measured."""
+        identity = {
+            "revision": REVISION,
+            "reference": {"name": self.name, "version": self.codec().version, **self.options},
+            "sample_rate": self.sample_rate,
+            "corpus": self.corpus.content_hash,
+            "protocol": metrics.PROTOCOL,
+            "metrics": sorted(self.evaluate.metrics),
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def warm_start(self) -> Run | None:
+        """Nothing is trained."""
+        return None
+
+    def codec(self) -> "Reference":
+        """The codec, nothing of it loaded yet."""
+        return references.create(self.name, self.options)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration in full, for people and for MLflow's parameters."""
+        return {
+            "study": self.study,
+            "label": self.label,
+            "reference": {"name": self.name, "version": self.codec().version, "options": self.options},
+            "sample_rate": self.sample_rate,
+            "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
+            "evaluate": self.evaluate.model_dump(mode="json"),
+        }
+
+
+def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]:
+    """Every reference run of `study`: each codec once for each corpus and sample rate.
+
+    corpus: the one corpus of the study, or all of `runs.corpora`.
+    """
+    found = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
+    several_corpora = len({spec for spec, _ in found}) > 1
+    several_rates = len({rate for _, rate in found}) > 1
+    return [
+        ReferenceRun(
+            study=study.name,
+            label=choice.row
+            + (f" data={spec}" if several_corpora else "")
+            + (f" {rate} Hz" if several_rates else ""),
+            name=choice.name,
+            options=dict(choice.options),
+            sample_rate=rate,
+            corpus=identity,
+            evaluate=study.evaluate,
+        )
+        for (spec, rate), identity in found.items()
+        for choice in study.references
+    ]

@@ -1,0 +1,192 @@
+"""Runs: what a study asks for, one by one, each with an identity made of what decides its result."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import quantizers
+from codec import backbones, model
+from experiments import metrics
+from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
+from experiments.studies.study import Study, StudyError, bits_per_frame
+from quantizers import registry
+
+if TYPE_CHECKING:
+    from codec.model import Codec
+
+REVISION = 2  # raise when a change of the code changes results, so that old runs are not taken for new ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusIdentity:
+    """What a run needs to know of its corpus: where `data.prepare` finds it, and what it is."""
+
+    spec: str
+    name: str
+    content_hash: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
+
+    reference: ClassVar[bool] = False
+
+    study: str
+    label: str
+    seed: int
+    quantizer: str
+    quantizer_options: dict[str, Any]
+    backbone: str
+    backbone_options: dict[str, Any]
+    sample_rate: int
+    corpus: CorpusIdentity
+    train: Train
+    evaluate: Evaluate
+
+    @cached_property
+    def training_identity(self) -> dict[str, Any]:
+        """All that decides the trained weights; no paths, devices or numbers of workers."""
+        backbone = backbones.get(self.backbone, self.backbone_options)
+        entry = registry.entry(self.quantizer)
+        return {
+            "revision": REVISION,
+            "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
+            "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
+            "corpus": self.corpus.content_hash,
+            "train": self.train.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING)),
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def training_hash(self) -> str:
+        """Identity of the trained weights, 16 hexadecimal digits."""
+        return _hash(self.training_identity)
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the run: the training, and what is measured by which protocol."""
+        measured: dict[str, Any] = {"protocol": metrics.PROTOCOL, "metrics": sorted(self.evaluate.metrics)}
+        if self.evaluate.robustness is not None:
+            measured["robustness"] = self.evaluate.robustness.model_dump(mode="json")
+            if not self.evaluate.robustness.shuffles:  # as it was before there were any
+                del measured["robustness"]["shuffles"]
+        if self.evaluate.bit_exact != "fp32":
+            measured["bit_exact"] = self.evaluate.bit_exact
+        return _hash({"training": self.training_identity, "evaluation": measured})
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration in full, for people and for MLflow's parameters."""
+        backbone = backbones.get(self.backbone, self.backbone_options)
+        return {
+            "study": self.study,
+            "label": self.label,
+            "seed": self.seed,
+            "quantizer": {"name": self.quantizer, "options": self.quantizer_options},
+            "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
+            "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
+            "train": self.train.model_dump(mode="json"),
+            "evaluate": self.evaluate.model_dump(mode="json"),
+        }
+
+    def codec(self) -> "Codec":
+        """The untrained codec: backbone weights drawn from the seed alone."""
+        return model.build(
+            backbones.get(self.backbone, self.backbone_options),
+            lambda dim: quantizers.create(self.quantizer, dim=dim, **self.quantizer_options),
+            self.seed,
+        )
+
+    def warm_start(self) -> "Run | None":
+        """The unquantized training that this one starts from, the same for every quantizer of a seed."""
+        warm = self.train.warm_start
+        if warm is None:
+            return None
+        train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
+        return dataclasses.replace(
+            self, label="warm start", quantizer="none", quantizer_options={}, train=train
+        )
+
+
+class Hashed(Protocol):
+    """Whatever has an identity: a run, or a run of a reference codec."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of the run, 16 hexadecimal digits."""
+
+
+Corpora = Mapping[tuple[str, int], CorpusIdentity]  # by what `corpora` names
+
+
+def corpora(study: Study) -> list[tuple[str, int]]:
+    """The corpora that `study` needs, each with its sample rate in Hz."""
+    return list(dict.fromkeys((cell.data.corpus, sample_rate(cell)) for cell in study.cells()))
+
+
+def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity:
+    """The corpus of one cell of a study, where there may be several."""
+    if isinstance(prepared, CorpusIdentity):
+        return prepared
+    return prepared[cell.data.corpus, sample_rate(cell)]
+
+
+def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
+    """Every run of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
+
+    corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
+    """
+    found = [
+        Run(
+            study=study.name,
+            label=choice.row,
+            seed=seed,
+            quantizer=choice.name,
+            quantizer_options=resolved_options(cell, choice),
+            backbone=cell.backbone.name,
+            backbone_options=dict(cell.backbone.options),
+            sample_rate=sample_rate(cell),
+            corpus=corpus_of(cell, corpus),
+            train=cell.train,
+            evaluate=cell.evaluate,
+        )
+        for seed in study.seeds
+        for cell in study.cells()
+        for choice in cell.quantizers
+    ]
+    labels: dict[str, str] = {}
+    for run in found:
+        other = labels.setdefault(run.hash, run.label)
+        if other != run.label:
+            raise StudyError(
+                f"{study.name}: {other!r} and {run.label!r} come to one configuration, {run.quantizer} with "
+                f"{run.quantizer_options}; leave one of them out"
+            )
+    return found
+
+
+def sample_rate(study: Study) -> int:
+    """Sample rate of the study's backbone, in Hz."""
+    return backbones.get(study.backbone.name, study.backbone.options).sample_rate
+
+
+def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
+    """The options of the configuration that `choice` comes to, presets of the name left out."""
+    config = quantizers.validate(choice.name, choice.options, bits_per_frame(study, choice))
+    preset = registry.entry(choice.name).preset
+    values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def study_hash(runs: Iterable[Hashed]) -> str:
+    """Identity of a set of runs."""
+    return _hash(sorted(run.hash for run in runs))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Tracking: runs, metrics, leases and weights in an MLflow store."""

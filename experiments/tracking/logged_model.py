@@ -1,0 +1,100 @@
+"""The trained codec as an MLflow model: weights as safetensors, a signature, a link to its run."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.common.flat_keys import flatten
+from experiments.common.run_folder import WEIGHTS
+from experiments.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+MODEL_TYPE = "speech codec"
+SHOWN = ("quantizer", "backbone.name", "seed", "train.steps", "label")  # what the Models tab tells apart by
+
+
+def log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[str, Any], step: int) -> str:
+    """Log the codec in `weights` as the output of a run at `step`. Its id, also where it is there already.
+
+    config: the resolved run; some of it becomes the model's parameters.
+    """
+    return store.patiently(lambda: _log(store, run_id, name, weights, config, step))
+
+
+def fetch(store: Store, run_id: str, folder: Path) -> Path | None:
+    """A copy in `folder` of the weights that a run put out, or None when it has none."""
+    return store.patiently(lambda: _fetch(store, run_id, folder))
+
+
+def signature() -> "ModelSignature":
+    """Audio in, audio out: [clips, samples] float32 on [-1, 1], at the sample rate of the configuration."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    audio = TensorSpec(np.dtype("float32"), (-1, -1), "audio")
+    return ModelSignature(inputs=Schema([audio]), outputs=Schema([audio]))
+
+
+def plain_name(name: str) -> str:
+    """`name` with nothing that MLflow refuses in a model's name."""
+    return "".join("-" if c in "/:.%\"' " else c for c in name)
+
+
+def _log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[str, Any], step: int) -> str:
+    from mlflow.entities import LoggedModelOutput
+
+    client = store.client
+    if (ready := _ready(store, run_id)) is not None:
+        return str(ready.model_id)
+    params = {key: value for key, value in flatten(config).items() if key.startswith(SHOWN)}
+    model = client.create_logged_model(
+        store.experiment_id, plain_name(name), source_run_id=run_id, params=params, model_type=MODEL_TYPE
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copyfile(weights, folder / WEIGHTS)
+        _describe(folder, run_id, model.model_id, config)
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _ready(store: Store, run_id: str) -> "LoggedModel | None":
+    """The model that a run put out, once it is whole."""
+    from mlflow.entities import LoggedModelStatus
+
+    known = store.client.get_run(run_id).outputs
+    for output in known.model_outputs if known else ():
+        model = store.client.get_logged_model(str(output.model_id))
+        if model.status == LoggedModelStatus.READY:
+            return model
+    return None
+
+
+def _fetch(store: Store, run_id: str, folder: Path) -> Path | None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    model = _ready(store, run_id)
+    if model is None:
+        return None
+    # By its place: `models:/` goes through the registry of MLflow's default store, and makes one where there
+    # is none.
+    repository = get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
+    return Path(repository.download_artifacts(WEIGHTS, str(folder)))
+
+
+def _describe(folder: Path, run_id: str, model_id: str, config: Mapping[str, Any]) -> None:
+    """Write `MLmodel`, from which the UI takes the signature."""
+    from mlflow.models import Model
+
+    flavor = {"weights": WEIGHTS, "config": json.dumps(config)}
+    described = Model(run_id=run_id, signature=signature(), flavors={"codecbench": flavor}, model_id=model_id)
+    described.save(str(folder / "MLmodel"))

@@ -1,0 +1,382 @@
+"""The tracking store: writing to MLflow so that nothing is lost or logged twice."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from experiments.common.flat_keys import flatten
+from experiments.tracking.schema import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KIND_RUN,
+    KIND_STUDY,
+    PARENT_TAG,
+    PRUNED,
+    TAG,
+    newest,
+    short,
+    status_of,
+    superseded,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient as Client
+    from mlflow.entities import DatasetInput, Experiment
+    from mlflow.entities import Run as MlflowRun
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+BATCH = 900  # metrics a request; MLflow takes at most 1000
+_PAGE = 1000
+_FEW = 10  # runs that are looked for one by one rather than in a list of all of the study
+
+PATIENCE = 300.0  # seconds for which a store that was there is waited for
+_LONGEST_PAUSE = 5.0
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+_log = logging.getLogger("codecbench.tracking")
+
+
+class TrackingError(ValueError):
+    """The tracking store cannot be used; the message says why and what to do."""
+
+
+def store_uri(given: str | None = None) -> str:
+    """`given`, else $MLFLOW_TRACKING_URI, else the default store in the working directory."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def patience() -> float:
+    """Seconds for which a store that went away is waited for: $CODECBENCH_TRACKING_PATIENCE, else 300."""
+    given = os.environ.get("CODECBENCH_TRACKING_PATIENCE", "")
+    try:
+        return float(given) if given else PATIENCE
+    except ValueError:
+        raise TrackingError(
+            f"CODECBENCH_TRACKING_PATIENCE is {given!r}; give it a number of seconds, such as 300"
+        ) from None
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into a TrackingError."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException  # what uploads through a server raise
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        first_line = str(error).strip().splitlines()[0].rstrip(".")
+        lost = "nothing that was trained is lost"
+        if not _away(error):
+            raise TrackingError(
+                f"the tracking store {uri} refused: {first_line}. Remedy: mend what it names "
+                f"and start the same command again; {lost}."
+            ) from error
+        raise TrackingError(
+            f"the tracking store {uri} does not answer: {first_line}. Remedy: start the server, or set "
+            f"MLFLOW_TRACKING_URI to a store such as {DEFAULT_STORE}; {lost}."
+        ) from error
+
+
+def _away(error: BaseException | None) -> bool:
+    """Whether to ask again may help: no answer, or a trouble of the server's own."""
+    from requests.exceptions import HTTPError, RequestException
+
+    if isinstance(error, HTTPError) and error.response is not None:
+        return error.response.status_code >= 500
+    if isinstance(error, RequestException):
+        return True
+    code = getattr(error, "error_code", "")
+    return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+def _patient(
+    method: Callable[Concatenate["Store", Parameters], Answer],
+) -> Callable[Concatenate["Store", Parameters], Answer]:
+    """Let a method of a store begin again while the store is away. All of it may be done twice."""
+
+    @wraps(method)
+    def asked(self: "Store", *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
+        return self.patiently(lambda: method(self, *args, **kwargs))
+
+    return asked
+
+
+class Store:
+    """One experiment, that is one study, of an MLflow store.
+
+    A store that has answered once and goes away is waited for, `patience` seconds at a time, unless
+    `give_up` says not to; then TrackingError is raised. wait: whether the first contact waits, too.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        study: str,
+        question: str = "",
+        *,
+        wait: bool = False,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        self.uri, self.study = uri, study
+        self.give_up = give_up
+        self.patience = patience() if wait else 0.0
+        with explained(uri):
+            self.client: Client = MlflowClient(tracking_uri=uri)
+        self.experiment_id = self.patiently(lambda: self._experiment(question))
+        self.patience = patience()
+
+    def patiently(self, action: Callable[[], Answer]) -> Answer:
+        """The result of `action`, which is begun again while the store is away."""
+        deadline, pause, warned = time.monotonic() + self.patience, 0.5, False
+        while True:
+            try:
+                with explained(self.uri):
+                    return action()
+            except TrackingError as error:
+                if not _away(error.__cause__) or self.give_up() or time.monotonic() >= deadline:
+                    raise
+                if not warned:
+                    _log.warning("waiting up to %.0f s: %s", self.patience, error)
+                    warned = True
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _experiment(self, question: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(self.study)
+        if found is None:
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view of training runs
+            if question:
+                tags["mlflow.note.content"] = question
+            try:
+                return str(self.client.create_experiment(self.study, tags=tags))
+            except MlflowException:  # another process was first
+                found = self.client.get_experiment_by_name(self.study)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"the experiment {self.study!r} is deleted in {self.uri}; restore it with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or rename the study"
+            )
+        return str(found.experiment_id)
+
+    def search(self, **tags: str) -> "list[MlflowRun]":
+        """Runs of the study with these `codecbench.` tags, oldest first."""
+        return self._search([self.experiment_id], tags)
+
+    def search_everywhere(self, **tags: str) -> "list[MlflowRun]":
+        """Runs of every study with these `codecbench.` tags, oldest first."""
+        return self._search([str(one.experiment_id) for one in self.experiments()], tags)
+
+    @_patient
+    def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> "list[MlflowRun]":
+        conditions = [f"tags.`{TAG}{name}` = '{value}'" for name, value in tags.items()]
+        found: list[MlflowRun] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                experiment_ids,
+                " and ".join(conditions),
+                max_results=_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def current(self, run_hashes: Collection[str], kind: str = KIND_RUN) -> "dict[str, MlflowRun]":
+        """The run of each identity that there is one of, in this study or any other: the newest that
+        finished, otherwise the newest. Superseded ones do not count."""
+        everywhere = [str(one.experiment_id) for one in self.experiments()]
+        found: dict[str, MlflowRun] = {}
+        if len(run_hashes) > _FEW:
+            own = self.search(kind=kind)
+            found = newest(run for run in own if run.data.tags.get(f"{TAG}run_hash") in run_hashes)
+        for run_hash in run_hashes:
+            if run_hash not in found or status_of(found[run_hash])[0] != FINISHED:
+                found |= newest(self._search(everywhere, {"kind": kind, "run_hash": run_hash}))
+        return found
+
+    def statuses(self, run_hashes: Collection[str], kind: str = KIND_RUN) -> dict[str, tuple[str, str]]:
+        """(status, reason) of the `current` run of each identity that there is one of."""
+        return {key: status_of(run) for key, run in self.current(run_hashes, kind).items()}
+
+    @_patient
+    def experiments(self) -> "list[Experiment]":
+        """Every study of the store, oldest first."""
+        found: list[Experiment] = []
+        token = None
+        while True:
+            page = self.client.search_experiments(
+                max_results=_PAGE, order_by=["experiment_id ASC"], page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    @_patient
+    def experiment_tags(self) -> dict[str, str]:
+        """Tags of the study's experiment."""
+        return dict(self.client.get_experiment(self.experiment_id).tags)
+
+    @_patient
+    def tag_experiment(self, key: str, value: str) -> None:
+        """Set a tag of the study's experiment."""
+        self.client.set_experiment_tag(self.experiment_id, key, value)
+
+    @_patient
+    def untag_experiment(self, experiment_id: str, key: str) -> None:
+        """Remove a tag of any study's experiment, if it is there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.delete_experiment_tag(experiment_id, key)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    @_patient
+    def start(self, name: str, tags: Mapping[str, str], *, match: Mapping[str, str]) -> str:
+        """The id of the run whose `codecbench.` tags are `match`, going on if it is there, else a new one.
+
+        A run that another study began stays in that study, under its label.
+        """
+        found = [run for run in self.search(**match) if not superseded(run)]
+        if not found and match["kind"] != KIND_STUDY:
+            found = [run for run in self.search_everywhere(**match) if not superseded(run)]
+        if found:
+            run_id = str(found[-1].info.run_id)
+            self.client.update_run(run_id, status="RUNNING")
+            if str(found[-1].info.experiment_id) != self.experiment_id:
+                tags = {key: tags[key] for key in tags if key not in (PARENT_TAG, f"{TAG}label")}
+            self.set_tags(run_id, tags)
+            return run_id
+        new = self.client.create_run(
+            self.experiment_id, run_name=name, tags={**tags, **{TAG + k: v for k, v in match.items()}}
+        )
+        return str(new.info.run_id)
+
+    @_patient
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    @_patient
+    def set_status(self, run_id: str, status: str, reason: str = "") -> None:
+        """Set a run's status; `finished`, `failed`, `diverged` and `pruned` end it."""
+        ended = {FINISHED: "FINISHED", FAILED: "FAILED", DIVERGED: "FAILED", PRUNED: "KILLED"}
+        if status in ended:
+            self.client.set_terminated(run_id, ended[status])
+        # The tag comes last: a run that is killed in between is taken up again, and ended then.
+        self.set_tags(run_id, {f"{TAG}reason": reason, f"{TAG}status": status})
+
+    @_patient
+    def pause(self, run_id: str) -> None:
+        """Show in MLflow that nobody works on a run, which goes on later."""
+        self.client.set_terminated(run_id, "KILLED")
+
+    @_patient
+    def log_params(self, run_id: str, config: Mapping[str, Any]) -> None:
+        """Log a nested configuration with dotted names. What the run has already is left alone: MLflow allows
+        no second value, and the same study may have its corpus elsewhere."""
+        from mlflow.entities import Param
+
+        there = self.client.get_run(run_id).data.params
+        params = [Param(key, short(value)) for key, value in flatten(config).items() if key not in there]
+        for start in range(0, len(params), 100):
+            self.client.log_batch(run_id, params=params[start : start + 100])
+
+    @_patient
+    def log_values(
+        self, run_id: str, values: Mapping[str, float], step: int = 0, model_id: str | None = None
+    ) -> None:
+        """Log final values, of the model `model_id` too; those that the run has already are left alone."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        there = self.client.get_run(run_id).data.metrics
+        new = [Metric(key, value, now, step, model_id) for key, value in values.items() if key not in there]
+        for start in range(0, len(new), BATCH):
+            self.client.log_batch(run_id, metrics=new[start : start + BATCH])
+
+    @_patient
+    def history(self, run_id: str, key: str) -> dict[int, float]:
+        """The last value of a metric at each step that it was logged at."""
+        points = self.client.get_metric_history(run_id, key)
+        return {int(point.step): float(point.value) for point in points}
+
+    @_patient
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Log the corpus as the run's input."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest[:36], "codecbench", json.dumps({"corpus": source}))
+        if not self.client.get_run(run_id).inputs.dataset_inputs:
+            tags = [InputTag("mlflow.data.context", "train and test")]
+            self._log_input(run_id, DatasetInput(dataset, tags))
+
+    def _log_input(self, run_id: str, dataset: "DatasetInput") -> None:
+        """Once more where another process adds the same dataset just now: MLflow refuses the second."""
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(5):
+            try:
+                self.client.log_inputs(run_id, [dataset])
+                return
+            except MlflowException:
+                if attempt == 4:
+                    raise
+                time.sleep(0.2 * (attempt + 1))
+
+    @_patient
+    def log_files(self, run_id: str, directory: Path, artifact_path: str | None = None) -> None:
+        """Log all files below a directory as artifacts."""
+        self.client.log_artifacts(run_id, str(directory), artifact_path)
+
+    @_patient
+    def log_file(self, run_id: str, path: Path, folder: str) -> None:
+        """Log one file into a folder of the run's artifacts; "" is the topmost."""
+        self.client.log_artifact(run_id, str(path), folder or None)
+
+    @_patient
+    def files(self, run_id: str, artifact_path: str) -> set[str]:
+        """Paths of what is in a folder of the run's artifacts."""
+        return {entry.path for entry in self.client.list_artifacts(run_id, artifact_path or None)}
+
+    @_patient
+    def fetch_file(self, run_id: str, path: str, folder: Path) -> Path:
+        """A copy in `folder` of one artifact."""
+        return Path(self.client.download_artifacts(run_id, path, str(folder)))
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow from chatting on the terminal and from phoning home, unless the user asked for it."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A server that is away says so within seconds: who waits for it, and how long, is for `Store` to decide.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,48 @@
+"""What a training looks at now and then: losses and use of the codebooks on crops that stay the same."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.losses.objectives import Losses
+from codec.model import Codec
+from experiments.data.dataset import Crops, Split
+from quantizers import Quantizer
+from quantizers.usage import UsageCounter
+
+CROPS = 32
+COLLAPSE = 0.1  # of the perplexity, above 1, that a uniform source of as many tokens would show
+
+
+def batch(split: Split, samples: int) -> Tensor:
+    """The fixed crops [crops, samples] that every validation looks at."""
+    crops = Crops(split, samples=samples, batch_size=CROPS, seed=0)
+    return torch.from_numpy(np.ascontiguousarray(crops.batch(0)))
+
+
+@torch.no_grad()
+def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, float], list[float]]:
+    """Reconstruction losses on `audio` [crops, samples] and the least use of a codebook, as metrics; the use
+    of each codebook. Leaves `codec` in evaluation mode."""
+    codec.eval()
+    output = codec(audio)
+    terms = losses.reconstruction(output.audio, audio)
+    values = {f"validation/{name}": term.item() for name, term in terms.items()}
+    values["validation/loss"] = sum(values.values())
+    shares = codebook_use(codec.quantizer, output.quantized.codes)
+    if shares:
+        values["validation/codebook_use"] = min(shares)
+        values["validation/collapsed_codebooks"] = float(sum(share < COLLAPSE for share in shares))
+    return values, shares
+
+
+def codebook_use(quantizer: Quantizer, codes: Tensor) -> list[float]:
+    """Perplexity of each independent codebook over `codes` [batch, frames, streams], as a share of what a
+    uniform source of as many tokens would show: 0 for a single code, 1 for even use."""
+    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    counter.update(codes, quantizer.factors(codes))
+    return [
+        (factor["perplexity"] - 1) / max(factor["uniform_perplexity"] - 1, 1e-9)
+        for factor in counter.report()["factors"]
+        if factor["codes"] > 1
+    ]

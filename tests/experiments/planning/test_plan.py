@@ -1,0 +1,142 @@
+"""`codecbench plan`: rates before anything is trained, states and hours from the store."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from typer.testing import CliRunner
+
+from experiments.cli import app
+from experiments.planning import plan as plans
+from experiments.studies import runs, study
+from experiments.studies.rates import row_rates, unmatched
+from experiments.tracking import run_index as known_runs
+
+CORPUS = runs.CorpusIdentity(spec="demo", name="demo", content_hash="", synthetic=False)  # not prepared
+
+
+def plan(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize("name", study.available())
+def test_every_shipped_study_passes(name: str, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/none.db"
+    said = json.loads(plan(name, "--format", "json", "--tracking-uri", store))
+    loaded = study.load(name)
+    wanted = runs.expand(loaded, CORPUS)
+    assert [run["hash"] for run in said["runs"]] == [run.hash for run in wanted]
+    assert len(said["left"]) == len(wanted)
+    rates = {rate.label: rate for rate in row_rates(loaded)}
+    assert {label: rate["bitrate"] for label, rate in said["rates"].items()} == {
+        label: pytest.approx(rate.bitrate) for label, rate in rates.items()
+    }
+    off = {label for label, rate in said["rates"].items() if rate["off"] is not None}
+    assert loaded.allow_rate_mismatch or not off
+    assert off == set(unmatched(list(rates.values())))
+    first = (Path(study.__file__).parent / "shipped" / f"{name}.yaml").read_text()
+    for word in ("# Question: ", "\n# Cost: ", "\n# Look at: "):
+        assert word in "\n" + first if word[0] == "\n" else first.startswith(word)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_unequal_rates_are_told_before_anything_is_trained() -> None:
+    said = " ".join(plan("tilings-same-levels").split())
+    assert "q2d2-rhombic, q2d2-rhombic-released spend 20.00 bits a frame beside 17.25 to 17.57" in said
+    assert "compared all the same, and captions say so" in said
+    apart = " ".join(plan("tilings-same-levels", "--set", "allow_rate_mismatch=false").split())
+    assert "set apart in tables and statistics" in apart
+    assert "rate mismatch" not in plan("tilings-matched-rate")
+
+
+def test_a_plan_made_again_imports_no_torch(tmp_path: Path) -> None:
+    plan("rate-distortion")
+    code = (
+        "import sys\nfrom experiments.cli import app\n"
+        "try:\n    app(['plan', 'rate-distortion'])\nexcept SystemExit:\n    pass\n"
+        "print('heavy:', sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert "99, of which 0 finished" in done.stdout
+    assert "heavy: []" in done.stdout
+
+
+def log(store: str, run: runs.Run, status: str, metrics: dict[str, float]) -> None:
+    from experiments.common.flat_keys import flatten
+
+    client = MlflowClient(store)
+    found = client.get_experiment_by_name("x")
+    experiment = found.experiment_id if found else client.create_experiment("x")
+    tags = {"kind": "run", "run_hash": run.hash, "status": status, "reason": "why"}
+    made = client.create_run(experiment, tags={f"codecbench.{key}": value for key, value in tags.items()})
+    params = [Param(key, value) for key, value in flatten(run.resolved()).items()]
+    logged = [Metric(key, value, 0, 0) for key, value in metrics.items()]
+    client.log_batch(made.info.run_id, metrics=logged, params=params)
+
+
+def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    options = ["--set", "quantizers=[fsq, vq, rvq]", "--set", "train.warm_start=null", "--set", "seeds=[0]"]
+    overrides = [option for option in options if option != "--set"]
+    fsq, vq, _ = runs.expand(study.load("base", [*overrides, "bits=12"]), CORPUS)
+    costs = {"cost/train_seconds": 100.0, "cost/evaluate_seconds": 20.0, "eval/pesq_asked": 10.0}
+    log(store, fsq, "finished", costs)
+    log(store, vq, "diverged", {})
+    assert sorted(known_runs._from_client(store), key=lambda run: run.hash) == sorted(
+        known_runs.read(store), key=lambda run: run.hash
+    )
+    made = plans.make("base", [*overrides, "bits=12"], store, tmp_path)
+    assert [made.state(run) for run in made.outline.runs] == ["finished", "diverged", "to do"]
+    assert [run.label for run in made.left(made.outline.runs)] == ["rvq"]
+    # rvq was not timed: as long as what was. A hundredth of the steps, and an evaluation as long.
+    assert made.estimate.training == pytest.approx(100.0)
+    assert made.estimate.evaluation == pytest.approx(20.0)
+    said = plan("base", *options, "--set", "bits=12", "--tracking-uri", store, "--workers", "1")
+    assert "1 finished, 1 failed or diverged (--retry does them again)" in said
+    assert "about 2 min with 1 at once" in said
+    longer = plans.make("base", [*overrides, "bits=12", "train.steps=3000"], store, tmp_path)
+    assert longer.estimate.training == pytest.approx(3 * 3 * 100.0)
+    wider = plans.make("base", [*overrides, "bits=12", "backbone={options: {width: 200}}"], store, tmp_path)
+    assert wider.estimate.seconds is None
+    assert "no run with this backbone" in wider.estimate.missing[0]
+
+
+@pytest.mark.slow
+def test_measured_steps_make_the_hours_known(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "cache"))
+    store = f"sqlite:///{tmp_path}/none.db"
+    options = [
+        *("--set", "quantizers=[none, vq, q2d2-hex]", "--set", "backbone.options={width: 32, blocks: 1}"),
+        *("--set", f"data=manifest:{speech}", "--set", "train.batch_size=4", "--tracking-uri", store),
+    ]
+    assert "training about" not in plan("quickstart", *options)
+    said = plan("quickstart", *options, "--measure")
+    assert "timing q2d2-hex" in said
+    assert "training about" in said
+    assert not caplog.records
+    # Kept for the next plan, and for longer trainings.
+    again = json.loads(plan("quickstart", *options, "--format", "json"))
+    longer = json.loads(
+        plan(
+            "quickstart",
+            *options,
+            "--set",
+            "train.steps=600",
+            "--set",
+            "train.warm_start=null",
+            "--format",
+            "json",
+        )
+    )
+    assert 0 < again["estimate"]["training"] < 600
+    assert longer["estimate"]["training"] > again["estimate"]["training"] / 2

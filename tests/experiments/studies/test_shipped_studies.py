@@ -1,0 +1,91 @@
+"""A seconds-long version of every shipped study, from its file to its table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis import load
+from codec import backbones
+from experiments.cli import app
+from experiments.studies import study
+from experiments.studies.study import Study
+
+pytestmark = pytest.mark.slow
+
+TINY = {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}}
+LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
+
+
+def few(values: list[Any]) -> list[Any]:
+    """The one in the middle and the last."""
+    return [values[index] for index in sorted({len(values) // 2, len(values) - 1})]
+
+
+def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
+    """Overrides that keep what a study varies, with few rows, and next to no work in each."""
+    choices = [choice.model_dump(exclude_none=True) for choice in few(list(loaded.quantizers))]
+    values: dict[str, Any] = {
+        "quantizers": choices,
+        "seeds": [0],
+        "data": f"manifest:{manifest}",
+        "backbone": TINY,
+        "train.batch_size": 2,
+        "train.crop_seconds": 0.3,
+        "train.steps": 2,
+        "evaluate.metrics": ["stoi"],
+        "evaluate.audio_examples": 1,
+        "references": [reference.name for reference in loaded.references[:1]],
+    }
+    if loaded.train.warm_start:
+        values["train.warm_start"] = {"steps": 1}
+    for axis in loaded.axes:
+        for number, key in enumerate(axis.keys):
+            asked = [step[number] for step in (axis.steps[0], axis.steps[-1])]
+            values[key] = [shortened(key, value, place) for place, value in enumerate(asked)]
+            if key == "bits" and any(choice["name"] == "vq" for choice in choices):
+                values[key] = [min(value, LARGEST + place) for place, value in enumerate(asked)]
+    return values
+
+
+def shortened(key: str, value: Any, place: int) -> Any:
+    if key == "train.steps":
+        return 2 + place
+    if key == "train.warm_start":
+        return value and {"steps": 1}
+    if key == "backbone":
+        strides = getattr(backbones.get(value), "strides", None)
+        small = {"encoder_width": 4, "lstm_layers": 1, "dim": 32, "width": 32, "hidden": 32, "blocks": 1}
+        return {"name": "wavtokenizer-small", "options": {**small, "strides": strides}} if strides else TINY
+    return value
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all studies run: they share warm starts and a store, which takes a while to be made."""
+    return tmp_path_factory.mktemp("shipped")
+
+
+@pytest.mark.parametrize("name", study.available())
+def test_runs_through(name: str, speech: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    loaded = study.load(name)
+    overrides = [f"{key}={json.dumps(value)}" for key, value in seconds_long(loaded, speech).items()]
+    arguments = [part for override in overrides for part in ("--set", override)]
+    store = f"sqlite:///{folder}/store.db"
+    options = ["--workers", "1", "--no-figures", "--tracking-uri", store]
+    done = CliRunner().invoke(app, ["run", name, *arguments, *options])
+    assert done.exit_code == 0, done.output
+    results = load(name, store)
+    wanted = [choice.row for cell in study.load(name, overrides).cells() for choice in cell.quantizers]
+    assert sorted(results.runs["label"]) == sorted(wanted)
+    assert set(results.runs["status"]) == {"finished"}
+    assert len(results.references) == min(1, len(loaded.references))
+    caption = (folder / "results" / name / "tables" / "comparison.md").read_text()
+    coded = results.runs["rate/bitrate"][results.runs["rate/bitrate"] > 0]
+    unequal = loaded.allow_rate_mismatch and coded.max() / coded.min() > 1.04
+    assert ("may be bought with bits alone" in caption) == unequal
+    again = CliRunner().invoke(app, ["plan", name, *arguments, "--tracking-uri", store])
+    assert "nothing is left to do" in again.output

@@ -1,0 +1,76 @@
+"""Trainings that are killed, and trainings of two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+WORKER = Path(__file__).with_name("training_worker.py")
+
+
+def start(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kills_at_random_moments_lose_little_and_change_nothing(speech: Path, tmp_path: Path) -> None:
+    found = json.loads(start(str(WORKER), "kills", str(speech), str(tmp_path)))
+    assert found["differing"] == []
+    reached, sittings = 0, 0
+    for line in found["told"]:
+        what, step = line.split()
+        if what == "restored":
+            sittings += 1
+            assert reached - int(step) <= found["interval"]
+        reached = int(step)
+    assert reached == 40
+    assert sittings > 4
+
+
+@pytest.fixture(scope="module")
+def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process and two learned from the same global batches."""
+    folder = tmp_path_factory.mktemp("ddp")
+    start(str(WORKER), "ddp", str(speech), str(folder), "fsq")
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    told = start(*torchrun, str(WORKER), "ddp", str(speech), str(folder), "fsq,vq")
+    assert "batch_size 3 cannot be shared by 2 processes" in told
+    return folder
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, weights_only=True))
+
+
+@pytest.mark.parametrize("quantizer", ["fsq", "vq"])
+def test_two_processes_hold_the_same_weights(quantizer: str, trained: Path) -> None:
+    first, second = (load(trained / quantizer / "of_2" / f"{rank}.pt") for rank in (0, 1))
+    assert [k for k, v in first["codec"].items() if not torch.equal(v, second["codec"][k])] == []
+    assert first["logged"][3]["train/loss"] == second["logged"][3]["train/loss"]
+
+
+def test_two_processes_learn_what_one_does_from_the_doubled_batch(trained: Path) -> None:
+    alone, both = (load(trained / "fsq" / f"of_{n}" / "0.pt") for n in (1, 2))
+    for step, values in alone["logged"].items():
+        for name, value in values.items():
+            if "per_second" not in name:
+                assert both["logged"][step][name] == pytest.approx(value, rel=2e-3, abs=1e-5), (step, name)
+    assert "train/discriminator/dac" in alone["logged"][3]
+    for name, weight in alone["codec"].items():
+        torch.testing.assert_close(both["codec"][name], weight, rtol=1e-3, atol=1e-3, msg=name)
