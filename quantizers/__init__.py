@@ -1,48 +1,34 @@
 """Every bottleneck behind one contract.
 
 `create("q2d2-hex", dim=512, bits=19)` builds one; `available()` names them; docs/adding_a_quantizer.md
-adds one.
+adds one. `methods` has one quantization method a module, `parts` what several of them share, `geometry` grids
+and lattices, `checks` the conformance suite and known sources.
+
+The names below are imported when they are first used, since they need torch, which takes seconds.
 """
 
-from quantizers.contract import Config, Quantized, Quantizer
-from quantizers.methods.binary import Binary
-from quantizers.methods.factorized import FactorizedVQ
-from quantizers.methods.fsp import FSP
-from quantizers.methods.fsq import FSQ
-from quantizers.methods.grouped import GroupedRVQ
-from quantizers.methods.latent import Latent
-from quantizers.methods.lattice import LatticeQuantizer
-from quantizers.methods.none import Identity
-from quantizers.methods.q2d2 import Q2D2
-from quantizers.methods.residual_fsq import ResidualFSQ
-from quantizers.methods.rvq import RVQ
-from quantizers.methods.simvq import SimVQ
-from quantizers.methods.vq import VQ
-from quantizers.option_checks import QuantizerError
-from quantizers.parts.straight_through import straight_through
-from quantizers.registry import available, create, entry, options, register, validate
+import importlib
+from typing import TYPE_CHECKING, Any
 
-register(Identity, name="none")
-register(VQ, name="vq")
-register(RVQ, name="rvq")
-register(FSQ, name="fsq")
-for _grid in ("hex", "rect", "rhombic"):
-    register(Q2D2, name=f"q2d2-{_grid}", preset={"grid": _grid})
-_released = {"spacing": "released", "range": "released", "gradient": "released", "spread": 1.0}
-for _grid in ("hex", "rect", "rhombic"):
-    register(Q2D2, name=f"q2d2-{_grid}-released", preset={"grid": _grid, **_released})
-register(SimVQ, name="simvq", preset={"stages": 1})
-register(SimVQ, name="residual-simvq")
-register(FactorizedVQ, name="vq-factorized", preset={"stages": 1})
-register(FactorizedVQ, name="rvq-factorized")
-register(GroupedRVQ, name="grouped-rvq")
-register(ResidualFSQ, name="residual-fsq")
-register(FSP, name="fsp")
-register(Latent, name="latent")
-register(Binary, name="lfq", preset={"stages": 1, "spherical": False})
-register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arXiv 2406.07548")
-register(Binary, name="residual-lfq", preset={"spherical": False})
-register(LatticeQuantizer, name="lattice")
+if TYPE_CHECKING:
+    from quantizers.contract import Config, Quantized, Quantizer
+    from quantizers.option_checks import QuantizerError
+    from quantizers.parts.straight_through import straight_through
+    from quantizers.registry import available, create, entry, options, register, validate
+
+_HOMES = {
+    "Config": "contract",
+    "Quantized": "contract",
+    "Quantizer": "contract",
+    "QuantizerError": "option_checks",
+    "available": "registry",
+    "create": "registry",
+    "entry": "registry",
+    "options": "registry",
+    "register": "registry",
+    "straight_through": "parts.straight_through",
+    "validate": "registry",
+}
 
 __all__ = [
     "Config",
@@ -57,3 +43,9 @@ __all__ = [
     "straight_through",
     "validate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"quantizers.{_HOMES[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Any
 
 from quantizers.contract import Config, Quantizer
 from quantizers.option_checks import QuantizerError
+from quantizers.suggestions import did_you_mean
 
 ENTRY_POINTS = "codecbench.quantizers"
 
@@ -51,17 +52,18 @@ def register(
 
 def available() -> tuple[str, ...]:
     """All names, ours first, then those of installed packages."""
+    _load_builtin()
     return (*_entries, *(name for name in _third_party() if name not in _entries))
 
 
 def entry(name: str) -> Entry:
     """The entry of `name`. Raises QuantizerError with a suggestion if there is none."""
+    _load_builtin()
     if name in _entries:
         return _entries[name]
     if name in _third_party():
         return _load(name)
-    close = difflib.get_close_matches(name, available(), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, available())
     raise QuantizerError(f"unknown quantizer {name!r}; {hint}known: {', '.join(available())}")
 
 
@@ -80,8 +82,7 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
             continue
         if key in found.preset:
             raise QuantizerError(f"{name}: {key} is fixed to {found.preset[key]!r} by the name; leave it out")
-        close = difflib.get_close_matches(key, found.options, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(key, found.options)
         raise QuantizerError(
             f"{name} has no option {key!r}; {hint}its options: {', '.join(found.options) or 'none'}"
         )
@@ -110,6 +111,12 @@ def create(name: str, *, dim: int, bits: float | None = None, **options: Any) ->
         raise QuantizerError(f"{name}: {error}") from None
     quantizer.name = name
     return quantizer
+
+
+@cache
+def _load_builtin() -> None:
+    """Register our own quantizers, whose modules import this one."""
+    importlib.import_module("quantizers.builtin")
 
 
 @cache

@@ -7,9 +7,10 @@ lacks are taken from the font itself.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
+
+from experiments.common.atomic_files import replacing
 
 FULL = "DejaVu Sans"
 SMALL = "DejaVu Sans Labels"
@@ -56,6 +57,5 @@ def _copy(source: Path, weight: str, target: Path) -> None:
         }.items():
             font["name"].setName(text, number, 3, 1, 0x409)
             font["name"].setName(text, number, 1, 0, 0)
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
-        font.save(partial)
-    partial.replace(target)
+        with replacing(target) as partial:
+            font.save(partial)

@@ -21,6 +21,7 @@ import pandas as pd
 
 from analysis.results.load import load
 from analysis.results.study_results import Results
+from experiments.common.atomic_files import replacing
 from experiments.tracking.schema import PARENT_TAG, RUNNING, TAG
 from experiments.tracking.store import BATCH, Store, store_uri
 
@@ -92,29 +93,23 @@ def export_studies(
         ]
         for run_id in (*([results.parent_id] if results.parent_id else []), *ended):
             owners.setdefault(run_id, results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     store = Store(uri, studies[0])
     names = {str(one.experiment_id): one.name for one in store.experiments()}
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            entries, points = [], []
-            for run_id, results in track(sorted(owners.items()), "exporting", transient=True):
-                run = store.client.get_run(run_id)
-                entries.append(_entry(run, names[run.info.experiment_id]))
-                points += _points(store, entries[-1]) if histories else []
-                if run_id != results.parent_id:
-                    _write_files(archive, results, run_id, extras)
-            _write(archive, _HISTORIES, _parquet(points))
-            listing = {
-                "format": FORMAT,
-                "codecbench": version("codecbench"),
-                "runs": [asdict(entry) for entry in entries],
-            }
-            _write(archive, _LISTING, json.dumps(listing, indent=1, sort_keys=True).encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        entries, points = [], []
+        for run_id, results in track(sorted(owners.items()), "exporting", transient=True):
+            run = store.client.get_run(run_id)
+            entries.append(_entry(run, names[run.info.experiment_id]))
+            points += _points(store, entries[-1]) if histories else []
+            if run_id != results.parent_id:
+                _write_files(archive, results, run_id, extras)
+        _write(archive, _HISTORIES, _parquet(points))
+        listing = {
+            "format": FORMAT,
+            "codecbench": version("codecbench"),
+            "runs": [asdict(entry) for entry in entries],
+        }
+        _write(archive, _LISTING, json.dumps(listing, indent=1, sort_keys=True).encode())
     return len(entries)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from quantizers.suggestions import did_you_mean
 
 
 class ColumnError(ValueError):
@@ -165,7 +166,6 @@ def select(keys: Iterable[str]) -> list[Column]:
             header = key.split("/", 1)[1]
             chosen.append(Column(key=key, source=key, header=header, group=group, digits=3))
         else:
-            close = difflib.get_close_matches(key, COLUMNS, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = did_you_mean(key, COLUMNS)
             raise ColumnError(f"unknown column {key!r}; {hint}known: {', '.join(COLUMNS)}")
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from analysis.results.study_results import RUN_COLUMNS, Results, ResultsError, c
 from analysis.results.uniform_use import with_uniform_use
 from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, rows_of
 from experiments.tracking.store import store_uri
+from quantizers.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,8 +104,7 @@ def _added(run: Run) -> bool:
 
 def _unknown_study(study: str, uri: str, client: MlflowClient) -> str:
     names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-    close = difflib.get_close_matches(study, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(study, names)
     return f"no study {study!r} in {uri}; {hint}studies there: {', '.join(names) or 'none'}"
 
 

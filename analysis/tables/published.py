@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 import io
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 from analysis.results.columns import COLUMNS
 from analysis.tables.formats import frame_web
 from analysis.tables.latex import frame_latex
+from quantizers.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -62,8 +62,7 @@ def available() -> tuple[str, ...]:
 def load(name: str) -> Published:
     """One published table. Raises PublishedError."""
     if name not in available():
-        close = difflib.get_close_matches(name, available(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(name, available())
         raise PublishedError(f"no published table {name!r}; {hint}there are: {', '.join(available())}")
     text = (_folder() / f"{name}.csv").read_text(encoding="utf-8")
     comments = [line[1:].partition(":") for line in text.splitlines() if line.startswith("#")]

@@ -1,13 +1,13 @@
 """Backbones by name: everything of a codec but its quantizer."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from codec.backbones.contract import Backbone, BackboneError
 from codec.backbones.mdct import MDCTBackbone
 from codec.backbones.wavtokenizer import WavTokenizerBackbone
+from quantizers.suggestions import did_you_mean
 
 _backbones: dict[str, Backbone] = {
     "mdct-tiny": MDCTBackbone(),
@@ -42,5 +42,4 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Backbone:
 
 
 def _hint(given: str, known: tuple[str, ...] | list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
+    return did_you_mean(given, known) + f"known: {', '.join(known)}"

@@ -1,7 +1,6 @@
 """What a codec is trained for: every term of the loss with its weight, and named sets of weights."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from codec.losses.adversarial import FAMILIES, Adversary
 from codec.losses.log_mel import LogMelLoss
 from codec.losses.spectral import Scale, SpectralLoss, SpectralLossConfig
 from codec.model import CodecOutput
+from quantizers.suggestions import did_you_mean
 
 
 class ObjectiveError(ValueError):
@@ -174,5 +174,4 @@ class Losses(nn.Module):
 
 
 def _hint(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
+    return did_you_mean(given, known) + f"known: {', '.join(known)}"

@@ -1,7 +1,6 @@
 """Reference codecs by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from codec.references.opus import Opus
 from codec.references.pretrained import DAC, EnCodec, Mimi, XCodec
 from codec.references.released import Q2D2, WavTokenizer
 from codec.references.semantic import NeuCodec, XCodec2
+from quantizers.suggestions import did_you_mean
 
 _CLASSES: dict[str, type[Reference]] = {
     "ground-truth": GroundTruth,
@@ -39,7 +39,7 @@ def get(name: str) -> type[Reference]:
     """The class of a name. Raises ReferenceCodecError."""
     if name not in _CLASSES:
         raise ReferenceCodecError(
-            f"unknown reference codec {name!r}; {_guess(name, _CLASSES)}known: {', '.join(_CLASSES)}"
+            f"unknown reference codec {name!r}; {did_you_mean(name, _CLASSES)}known: {', '.join(_CLASSES)}"
         )
     return _CLASSES[name]
 
@@ -51,7 +51,7 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Reference:
     for key in options:
         if key not in known:
             accepted = f"options of {name}: {', '.join(known)}" if known else f"{name} has no options"
-            raise ReferenceCodecError(f"{name}: unknown option {key!r}; {_guess(key, known)}{accepted}")
+            raise ReferenceCodecError(f"{name}: unknown option {key!r}; {did_you_mean(key, known)}{accepted}")
     try:
         return cls(**options)
     except TypeError as error:
@@ -78,8 +78,3 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
             raise ReferenceCodecError(f"{text}: write it as {name}:KEY=VALUE")
         options[key.strip()] = yaml.safe_load(value)
     return name, options
-
-
-def _guess(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}? " if close else ""

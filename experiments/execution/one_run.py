@@ -1,6 +1,5 @@
 """One run of a study, in this process and those that torchrun started beside it."""
 
-import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from experiments.tracking.schema import FINISHED
 from experiments.training import distributed as processes
 from experiments.training import trained_codec as weights
 from experiments.training.observer import Silent
+from quantizers.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -74,8 +74,7 @@ def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None)
             raise StudyError(f"--quantizer: the study has {', '.join(labels)}; name one of them")
         label = labels[0]
     if label not in labels:
-        close = difflib.get_close_matches(label, labels, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(label, labels)
         raise StudyError(f"--quantizer {label}: not in the study; {hint}it has {', '.join(labels)}")
     seeds = list(dict.fromkeys(run.seed for run in found))
     if seed is None:

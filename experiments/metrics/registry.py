@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 
 from experiments.metrics.contract import Metric
 from experiments.metrics.failures import MetricUnavailable
+from quantizers.suggestions import did_you_mean
 
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "pesq": ("pesq", "pesq_nb"),
@@ -41,8 +41,7 @@ def core() -> tuple[str, ...]:
 def get(name: str) -> Metric:
     """The metric of that name. Raises ``MetricUnavailable`` (a ``ValueError``) for an unknown name."""
     if name not in _MODULE_OF:
-        close = difflib.get_close_matches(name, _MODULE_OF, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise MetricUnavailable(f"unknown metric {name!r}.{hint} Known: {', '.join(_MODULE_OF)}")
+        hint = did_you_mean(name, _MODULE_OF)
+        raise MetricUnavailable(f"unknown metric {name!r}; {hint}known: {', '.join(_MODULE_OF)}")
     module = importlib.import_module(f"experiments.metrics.families.{_MODULE_OF[name]}")
     return next(metric for metric in module.METRICS if metric.name == name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.atomic_files import replacing
 from experiments.metrics.failures import MetricFailure
 from experiments.metrics.registry import get
 from experiments.metrics.signals import Signal, content_key, prepare_pair
@@ -78,8 +77,5 @@ def _cached(reference: Signal, folder: Path | None) -> Iterator[None]:
     known = len(reference.stored)
     yield
     if len(reference.stored) > known:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **reference.stored)
-        Path(temporary).replace(path)

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from experiments.common.atomic_files import write_text
 from experiments.data import cache_directory, prepared
 from experiments.planning.outline import Outline, PlannedCorpus, PlannedRate, PlannedRun
 from experiments.studies import files
@@ -79,9 +80,7 @@ def _kept(kind: str, what: Any, work: Callable[[], Any]) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         for old in sorted(folder.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
-        partial = path.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
     except OSError:  # a plan is made without a cache, too
         pass
     return json.loads(text)

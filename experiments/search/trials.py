@@ -6,8 +6,6 @@ the outcome of earlier batches alone, so that a search that is stopped goes on t
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from codec import backbones
+from experiments.common.identity import identity
 from experiments.execution import study_runner as runner
 from experiments.execution.executors.contract import Executor
 from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, VALIDATION_LOSS, Outcome, Settings, Update
@@ -205,7 +204,7 @@ class _Search:
             "search": self.asked.model_dump(mode="json", exclude={"trials", "seeds"}),
             "bits": self.space.bits,
         }
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        return identity(decides)
 
     @cached_property
     def arms(self) -> list[Arm]:

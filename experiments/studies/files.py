@@ -1,6 +1,5 @@
 """Study files as written: found by name or path, laid over the study that they extend, overridden."""
 
-import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from experiments.studies.axes import RATES
+from quantizers.suggestions import did_you_mean
 
 # Sections that may be written as one word: the key that the word stands for.
 ALONE = {"backbone": "name", "data": "corpus", "objective": "name"}
@@ -101,8 +101,7 @@ def _extended(path: Path | Traversable, chain: Sequence[Path | Traversable]) -> 
 
 def _named(study: str, before: str) -> Traversable:
     if study not in available():
-        close = difflib.get_close_matches(study, available(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(study, available())
         raise StudyError(
             f"{before}no study {study!r}; {hint}shipped: {', '.join(available())}; "
             "or give the path of a YAML file"

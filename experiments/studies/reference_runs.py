@@ -1,13 +1,12 @@
 """Reference codecs as runs of a study: scored on its test split by its protocol, and never trained."""
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codec import references
 from experiments import metrics
+from experiments.common.identity import identity
 from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
 from experiments.studies.sections import Evaluate
 from experiments.studies.study import Study
@@ -41,7 +40,7 @@ class ReferenceRun:
     @cached_property
     def hash(self) -> str:
         """Identity of the run: the codec with its version, the corpus, and what is measured."""
-        identity = {
+        decides = {
             "revision": REVISION,
             "reference": {"name": self.name, "version": self.codec().version, **self.options},
             "sample_rate": self.sample_rate,
@@ -49,7 +48,7 @@ class ReferenceRun:
             "protocol": metrics.PROTOCOL,
             "metrics": sorted(self.evaluate.metrics),
         }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return identity(decides)
 
     def warm_start(self) -> Run | None:
         """Nothing is trained."""

@@ -1,8 +1,6 @@
 """Runs: what a study asks for, one by one, each with an identity made of what decides its result."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import quantizers
 from codec import backbones, model
 from experiments import metrics
+from experiments.common.identity import identity
 from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, bits_per_frame
 from quantizers import registry
@@ -66,7 +65,7 @@ class Run:
     @cached_property
     def training_hash(self) -> str:
         """Identity of the trained weights, 16 hexadecimal digits."""
-        return _hash(self.training_identity)
+        return identity(self.training_identity)
 
     @cached_property
     def hash(self) -> str:
@@ -78,7 +77,7 @@ class Run:
                 del measured["robustness"]["shuffles"]
         if self.evaluate.bit_exact != "fp32":
             measured["bit_exact"] = self.evaluate.bit_exact
-        return _hash({"training": self.training_identity, "evaluation": measured})
+        return identity({"training": self.training_identity, "evaluation": measured})
 
     def resolved(self) -> dict[str, Any]:
         """The configuration in full, for people and for MLflow's parameters."""
@@ -185,8 +184,4 @@ def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
 
 def study_hash(runs: Iterable[Hashed]) -> str:
     """Identity of a set of runs."""
-    return _hash(sorted(run.hash for run in runs))
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return identity(sorted(run.hash for run in runs))

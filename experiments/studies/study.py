@@ -1,7 +1,6 @@
 """Study files: YAML read into checked models, with an error that names the file, the key and the remedy."""
 
 import copy
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +34,7 @@ from experiments.studies.sections import (
     Section,
     Train,
 )
+from quantizers.suggestions import did_you_mean
 
 __all__ = ["Study", "StudyError", "available", "bits_per_frame", "check", "load"]
 
@@ -198,8 +198,7 @@ def _explain(problem: ErrorDetails, source: str, origins: Sequence[int]) -> str:
     key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(location[-1], known)
         return f"{source}: unknown key {key!r}; {hint}known here: {', '.join(known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.model import Codec
+from experiments.common.atomic_files import replacing
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.data.dataset import Split
 from experiments.studies.runs import Run
@@ -57,11 +58,8 @@ class Snapshots:
         steps = sorted(self._taken)
         joined = np.stack([self._taken[step] for step in steps])
         pairs = {f"pair_{i}": joined[..., 2 * i : 2 * i + 2] for i in range(joined.shape[-1] // 2)}
-        partial = self._path.with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with replacing(self._path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, steps=np.array(steps), **pairs)  # type: ignore[arg-type]
-        partial.replace(self._path)
 
     @torch.no_grad()
     def _coordinates(self) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """All that a training needs to go on bit for bit, in one safetensors file that is replaced atomically."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from experiments.common.atomic_files import replacing
 from experiments.common.flat_keys import flatten
 
 
@@ -126,16 +126,11 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str
     """Write tensors atomically. Raises CheckpointError when the disk does not take them."""
     from safetensors.torch import save_file
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, partial, metadata)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(plain, partial, metadata)
     except Exception as error:  # safetensors raises its own error class for a full disk
-        partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write the checkpoint {path}: {error}. The last good one is kept. "
             "Remedy: make room on the disk, then start the same command again."

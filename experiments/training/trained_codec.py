@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from codec.model import Codec
 from experiments import data
 from experiments.common import run_folder
+from experiments.common.atomic_files import write_text
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed as processes
@@ -59,9 +60,7 @@ def obtain(
         weights, summary = folder / run_folder.WEIGHTS, folder / run_folder.SUMMARY
         config = {"config": json.dumps(run.resolved())}
         training_state.write_safetensors(weights, codec.state_dict(), config)
-        partial = summary.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(trained)), encoding="utf-8")
-        partial.replace(summary)  # at once: it says that the training is over
+        write_text(summary, json.dumps(asdict(trained)))  # it says that the training is over
         state_path.unlink(missing_ok=True)
     return codec, trained, shards
 

@@ -1,7 +1,6 @@
 """Corpora that the user lists: a CSV manifest, or lists of paths."""
 
 import csv
-import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from experiments.data.corpus import Clip, DataError
 from experiments.data.sources.folder import AudioFiles
 from experiments.data.splitting import SPLIT_NAMES, Entry, assign_splits, readable_name
+from quantizers.suggestions import did_you_mean
 
 
 def manifest(path: Path) -> AudioFiles:
@@ -22,11 +22,9 @@ def manifest(path: Path) -> AudioFiles:
         place = f"{path}, line {line}"
         split = SPLIT_NAMES.get(row["split"].strip().lower())
         if split is None:
-            near = difflib.get_close_matches(row["split"].strip().lower(), SPLIT_NAMES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{place}, column split: {row['split']!r} is not one of {', '.join(SPLIT_NAMES)}{hint}"
-            )
+            hint = did_you_mean(row["split"].strip().lower(), SPLIT_NAMES)
+            known = ", ".join(SPLIT_NAMES)
+            raise DataError(f"{place}, column split: unknown split {row['split']!r}; {hint}known: {known}")
         if not row["path"].strip():
             raise DataError(f"{place}, column path: empty; give the file's path or remove the line")
         entries.append(
@@ -45,14 +43,10 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             header = [name.strip().lower() for name in next(reader, [])]
             for column in columns:
                 if column not in header:
-                    near = difflib.get_close_matches(column, header, n=1)
-                    hint = (
-                        f"; rename column {near[0]!r}?"
-                        if near
-                        else f"; its first line is {','.join(header)!r}"
-                    )
+                    hint = did_you_mean(column, header)
                     raise DataError(
-                        f"{path}, line 1: no column {column!r}{hint}. Needed: {', '.join(columns)}."
+                        f"{path}, line 1: no column {column!r}; {hint}the line is {','.join(header)!r}, "
+                        f"needed: {', '.join(columns)}"
                     )
             line = reader.line_num + 1
             for row in reader:

@@ -1,6 +1,5 @@
 """LibriSpeech and LibriTTS from openslr.org: downloaded on request, with checksum and resume."""
 
-import difflib
 import hashlib
 import os
 import shutil
@@ -13,6 +12,7 @@ from experiments.data import cache as shards
 from experiments.data.corpus import Clip, DataError, Progress
 from experiments.data.sources.folder import READABLE, AudioFiles
 from experiments.data.splitting import Entry, assign_splits, split_of_folder
+from quantizers.suggestions import did_you_mean
 
 SITE = "https://www.openslr.org/resources"
 NUMBERS = {"librispeech": 12, "libritts": 60}
@@ -56,9 +56,8 @@ class Libri:
         known = CHECKSUMS[kind]
         for subset in subsets:
             if subset not in known:
-                near = difflib.get_close_matches(subset, known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise DataError(f"{kind} has no subset {subset!r}.{hint} It has {', '.join(known)}.")
+                hint = did_you_mean(subset, known)
+                raise DataError(f"{kind} has no subset {subset!r}; {hint}known: {', '.join(known)}")
         self.kind, self.subsets = kind, tuple(dict.fromkeys(subsets))
         self.name = f"{kind}:{','.join(self.subsets)}"
         self.notes = f"openslr.org/{NUMBERS[kind]}"

@@ -1,6 +1,5 @@
 """Corpora by name: `parse` makes the source that a study names."""
 
-import difflib
 from pathlib import Path
 
 from experiments.data.corpus import Corpus, DataError
@@ -9,6 +8,7 @@ from experiments.data.sources import lists as listings
 from experiments.data.sources import openslr
 from experiments.data.sources import tar_shards as tar_corpus
 from experiments.data.sources.demo import Demo
+from quantizers.suggestions import did_you_mean
 
 KINDS = ("demo", "folder", "manifest", "filelist", "librispeech", "libritts", "webdataset")
 
@@ -33,9 +33,8 @@ def parse(spec: str) -> Corpus:
     if kind == "demo" and not rest:
         return Demo()
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown corpus {spec!r}.{hint} Known: {', '.join(USAGE)}.")
+        hint = did_you_mean(kind, KINDS)
+        raise DataError(f"unknown corpus {spec!r}; {hint}known: {', '.join(USAGE)}")
     if kind in ("librispeech", "libritts"):
         return openslr.parse(kind, rest)
     if kind == "webdataset":

@@ -274,8 +274,8 @@ def test_a_long_recording_is_cut_into_pieces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("dmo", r"unknown corpus 'dmo'. Did you mean 'demo'\?"),
-        ("floder:/x", "Did you mean 'folder'"),
+        ("dmo", r"unknown corpus 'dmo'; did you mean 'demo'\?"),
+        ("floder:/x", "did you mean 'folder'"),
         ("folder:", "lacks its path: write folder:PATH"),
         ("demo:x", "demo takes no path"),
         ("folder:/nowhere/at/all", "no such folder"),
@@ -329,7 +329,7 @@ def test_manifest_names_splits_speakers_and_ignores_other_columns(tmp_path: Path
             "line 3.*'z.wav' is not a file",
         ),
         ([("", "", "train")], "path,speaker,split", "line 2, column path: empty"),
-        ([("a.wav", "", "train")], "paths,speaker,split", "line 1: no column 'path'; rename column 'paths'"),
+        ([("a.wav", "", "train")], "paths,speaker,split", "line 1: no column 'path'; did you mean 'paths'"),
         ([("a.wav", "train")], "path,speaker,split", "line 2: 2 columns where the first line has 3"),
         ([("a.wav\n", "", "train"), ("b.wav", "", "no")], "path,speaker,split", "line 4, column split"),
         ([], "path,speaker,split", "lists no files"),

@@ -165,6 +165,6 @@ def test_an_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path) ->
 
 
 def test_unknown_subsets_are_named() -> None:
-    with pytest.raises(DataError, match=r"no subset 'dev-claen'. Did you mean 'dev-clean'\?"):
+    with pytest.raises(DataError, match=r"no subset 'dev-claen'; did you mean 'dev-clean'\?"):
         corpora.parse("libritts:dev-claen")
     assert len(corpora.parse("libritts:dev-clean, test-clean").fingerprint()) == 64

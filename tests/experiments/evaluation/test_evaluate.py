@@ -104,7 +104,7 @@ def test_progress_counts_every_utterance(clips, decoded):
 
 
 def test_wrong_requests_are_refused(clips, decoded):
-    with pytest.raises(MetricUnavailable, match="Did you mean 'stoi'"):
+    with pytest.raises(MetricUnavailable, match="did you mean 'stoi'"):
         score(clips, decoded, RATE, ["stio"])
     with pytest.raises(EvaluationError, match="no reference, such as 'extra'"):
         score(clips, dict(decoded, extra=clips["u0"]), RATE, ["stoi"])

@@ -182,7 +182,7 @@ def test_command_compares_systems(folders, run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--metrics", "peqs"), "Did you mean 'pesq'"),
+        (("--metrics", "peqs"), "did you mean 'pesq'"),
         (("--output", "scores.txt"), "ends in .csv or .parquet"),
         (("--name", "a", "--name", "b"), "--name is given 2 times for 1 folders"),
     ],
@@ -232,4 +232,4 @@ def test_command_says_what_it_could_not_check(run):
 
 def test_missing_metric_is_said_before_any_file_is_read(tmp_path, run):
     result = run("evaluate", tmp_path, tmp_path / "missing", "--metrics", "stio")
-    assert "Did you mean 'stoi'" in str(result.exception)
+    assert "did you mean 'stoi'" in str(result.exception)

@@ -43,7 +43,7 @@ def test_version_names_the_backend():
 
 
 def test_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(MetricUnavailable, match="Did you mean 'pesq'"):
+    with pytest.raises(MetricUnavailable, match="did you mean 'pesq'"):
         metrics.get("peqs")
 
 
