@@ -3,8 +3,11 @@
 Names of functions: `write` and `read`. Nothing in a file is ever executed.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +37,10 @@ def write(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, st
             mode = partial.stat().st_mode  # as the user's mask wants it; safetensors lets only the owner read
             save_file(plain, partial, described)
             partial.chmod(mode)
-    except SafetensorError as error:  # what it makes of an OSError
-        raise OSError(str(error)) from error
+    except SafetensorError as error:  # what it makes of an OSError, whose number stands in the text
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":

@@ -78,7 +78,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
             journal.finish()
             raise Pruned(pruning.reason) from None
         raise
-    except (TrackingError, CheckpointError):
+    except (TrackingError, CheckpointError, OSError):  # the metrics are sent by the next sitting
         raise
     except Exception:
         with suppress(Exception):  # the error that ended the training is the one to tell

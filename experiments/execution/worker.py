@@ -2,11 +2,12 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from experiments.execution import reference_job, training_job
 from experiments.execution.context import Context
-from experiments.execution.jobs import ELSEWHERE, STOPPED, Job, Link, Outcome, Settings, Update
+from experiments.execution.jobs import ELSEWHERE, REASON_LENGTH, STOPPED, Job, Link, Outcome, Settings, Update
 from experiments.execution.outcomes import outcome_of
 from experiments.execution.tracked_run import open_run
 from experiments.studies.runs import Run
@@ -18,8 +19,6 @@ from experiments.training.observer import Interrupted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-REASON_LENGTH = 500  # characters of a reason in the store
 
 
 def perform(
@@ -83,11 +82,10 @@ def _carry_out(context: Context) -> Outcome:
             return outcome
         try:
             _record(context.store, run_id, outcome, error)
-        except TrackingError:  # it is away, and the run goes on when it is back
-            if outcome.status in (FAILED, DIVERGED):
-                traceback.print_exception(error)
-            else:
+        except Exception:  # the store is away, for one: what the job ended by is the error to tell
+            if outcome.status not in (FAILED, DIVERGED):
                 return Outcome(STOPPED, outcome.reason)
+            traceback.print_exception(error)
         return outcome
 
 
@@ -97,7 +95,7 @@ def _record(store: Store, run_id: str, outcome: Outcome, error: Exception) -> No
         store.pause(run_id)
         return
     if outcome.status in (FAILED, DIVERGED):
-        with artifacts.logged(store, run_id) as folder:
+        with suppress(OSError), artifacts.logged(store, run_id) as folder:  # no room: the reason remains
             text = "".join(traceback.format_exception(error))
             (folder / artifacts.ERROR).write_text(text, encoding="utf-8")
     store.set_status(run_id, outcome.status, outcome.reason[:REASON_LENGTH])

@@ -67,10 +67,12 @@ class MetricsJournal:
 
     def write(self) -> None:
         """Put the new values on disk, and have them sent."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self._new)
-            file.flush()
-            os.fsync(file.fileno())
+        if self._new:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in self._new)
+                file.flush()
+                os.fsync(file.fileno())
         with self._lock:
             self._unsent += self._new
         self._new = []
