@@ -1,4 +1,4 @@
-"""What ends a job: an error is a status with its reason, trouble of the machine stops it, a kill is told as one."""
+"""Ends of jobs: errors become a status with a reason, machine trouble stops, a kill is told as a kill."""
 
 import dataclasses
 import errno
