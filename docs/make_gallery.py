@@ -32,8 +32,8 @@ run = results.finished.set_index("label").loc["q2d2-hex 15.5 bit"].iloc[0]
 ```
 
 The pictures are made by `docs/make_gallery.py` from the shipped study
-[gallery](../experiments/studies/shipped/gallery.yaml): three seeds, three rates, codecs of seconds of training on
-synthetic speech. They show what the figures look like and not which quantizer is better.
+[gallery](../experiments/studies/shipped/gallery.yaml): three seeds, three rates, codecs of seconds of
+training on synthetic speech. They show what the figures look like and not which quantizer is better.
 """
 # File name, heading, what it shows, the two lines.
 ENTRIES = (
