@@ -33,7 +33,7 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
 
     Returns the page. It runs its own script only and asks nothing of any server.
 
-    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier report left in
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier report left in
     these places is replaced. Raises OutputError where somebody else's files lie there.
     """
     prepare_output(output, "report", ("tables", "figures", "audio", "spectrograms"))

@@ -1,4 +1,4 @@
-"""Compute the comparison table of a study. Rendering is in `renderers.py`."""
+"""Compute the comparison table of a study. Rendering is in `formats.py`."""
 
 from __future__ import annotations
 
