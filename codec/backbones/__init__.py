@@ -7,6 +7,7 @@
 from codec.backbones.contract import Backbone, BackboneError
 from codec.backbones.mdct import MDCTBackbone
 from codec.backbones.registry import available, get
+from codec.backbones.soundstream import SoundStreamBackbone
 from codec.backbones.wavtokenizer import WavTokenizerBackbone
 
 __all__ = ["Backbone", "BackboneError", "MDCTBackbone", "WavTokenizerBackbone", "available", "get"]
