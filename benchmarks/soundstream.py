@@ -51,12 +51,10 @@ class PlainUnit(nn.Module):
     def __init__(self, unit: ResidualUnit) -> None:
         super().__init__()
         width = unit.channels
-        kernel, within = len(unit.depthwise), width // unit.groups
-        depthwise = nn.Conv1d(width, width, kernel, dilation=unit.dilation, groups=width)
+        depthwise = nn.Conv1d(width, width, len(unit.depthwise), dilation=unit.dilation, groups=width)
         pointwise, grouped = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1, groups=unit.groups)
-        fill(depthwise, unit.depthwise.mT.unsqueeze(1), torch.zeros(width))
-        fill(pointwise, unit.pointwise.mT.unsqueeze(2), unit.pointwise_bias)
-        fill(grouped, unit.grouped.mT.reshape(width, within, 1), unit.grouped_bias)
+        for name, layer in {"depthwise": depthwise, "pointwise": pointwise, "grouped": grouped}.items():
+            fill(layer, unit.kernels()[f"{name}.weight"], unit.kernels()[f"{name}.bias"])
         self.depthwise, self.pointwise, self.grouped = PaddedConvolution(depthwise), pointwise, grouped
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -159,7 +157,9 @@ def main() -> None:
 
     with torch.no_grad():
         difference = ((ours() - torchs()).norm() / torchs().norm()).item()
-    print(f"[{options.batch}, {options.samples}] samples, {options.threads} thread(s), torch {torch.__version__}")
+    print(
+        f"[{options.batch}, {options.samples}] samples, {options.threads} thread(s), torch {torch.__version__}"
+    )
     print(f"relative difference of the outputs: {difference:.1e}")
     print("CPU seconds              ours             torch's convolutions   ratio         products")
     print("                   least    median         least    median   least  median    least")

@@ -6,6 +6,7 @@ Signals are laid out [batch, steps, channels]. On a CPU in float32 the layers ar
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as functional
@@ -22,7 +23,15 @@ class _BlockConvolution(nn.Module, ABC):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, taps: int, steps_in: int, steps_out: int, groups: int, slope: float
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        taps: int,
+        steps_in: int,
+        steps_out: int,
+        groups: int,
+        slope: float,
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.groups, self.taps = inputs, outputs, groups, taps
@@ -30,7 +39,6 @@ class _BlockConvolution(nn.Module, ABC):
         shape = (groups, taps, steps_in * inputs // groups, steps_out * outputs // groups)
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        # Gain one: each result sums taps * shape[2] products, of a signal that the leaky ReLU has weakened.
         nn.init.normal_(self.weight, std=math.sqrt(_gain(slope) / (taps * shape[2])))
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
@@ -54,8 +62,18 @@ class _BlockConvolution(nn.Module, ABC):
         """The weight in the order of torch's convolution."""
 
     @abstractmethod
-    def load(self, kernel: Tensor, bias: Tensor) -> None:
-        """Take the weights of torch's convolution, `kernel` and `bias` [outputs]."""
+    def _ordered(self, kernel: Tensor) -> Tensor:
+        """The weight whose `kernel` is this."""
+
+    def kernels(self) -> dict[str, Tensor]:
+        """`weight` in the order of torch's convolution, and `bias` [outputs]."""
+        return {"weight": self.kernel, "bias": self.bias}
+
+    @torch.no_grad()
+    def load_kernels(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `kernels` returned."""
+        self.weight.copy_(self._ordered(tensors["weight"]))
+        self.bias.copy_(tensors["bias"])
 
     def extra_repr(self) -> str:
         return (
@@ -82,9 +100,7 @@ class CausalConvolution(_BlockConvolution):
         slope: float = 1.0,
     ) -> None:
         taps = kernel_size // stride
-        super().__init__(
-            inputs, outputs, taps=taps, steps_in=stride, steps_out=1, groups=groups, slope=slope
-        )
+        super().__init__(inputs, outputs, taps=taps, steps_in=stride, steps_out=1, groups=groups, slope=slope)
 
     def _convolve(self, signal: Tensor) -> Tensor:
         return functional.conv1d(signal, self.kernel, self.bias, self.block.inputs, groups=self.groups)
@@ -95,11 +111,9 @@ class CausalConvolution(_BlockConvolution):
         steps = self.weight.unflatten(2, (self.block.inputs, -1))  # [groups, taps, stride, inputs, outputs]
         return steps.permute(0, 4, 3, 1, 2).flatten(3, 4).flatten(0, 1)
 
-    @torch.no_grad()
-    def load(self, kernel: Tensor, bias: Tensor) -> None:
+    def _ordered(self, kernel: Tensor) -> Tensor:
         steps = kernel.unflatten(2, (self.taps, -1)).unflatten(0, (self.groups, -1))
-        self.weight.copy_(steps.permute(0, 3, 4, 2, 1).flatten(2, 3))
-        self.bias.copy_(bias)
+        return steps.permute(0, 3, 4, 2, 1).flatten(2, 3)
 
 
 class CausalTransposedConvolution(_BlockConvolution):
@@ -113,9 +127,7 @@ class CausalTransposedConvolution(_BlockConvolution):
         self, inputs: int, outputs: int, kernel_size: int, stride: int, *, groups: int = 1, slope: float = 1.0
     ) -> None:
         taps = kernel_size // stride
-        super().__init__(
-            inputs, outputs, taps=taps, steps_in=1, steps_out=stride, groups=groups, slope=slope
-        )
+        super().__init__(inputs, outputs, taps=taps, steps_in=1, steps_out=stride, groups=groups, slope=slope)
 
     def _convolve(self, signal: Tensor) -> Tensor:
         stride = self.block.outputs
@@ -128,11 +140,9 @@ class CausalTransposedConvolution(_BlockConvolution):
         steps = self.weight.flip(1).unflatten(3, (self.block.outputs, -1))
         return steps.permute(0, 2, 4, 1, 3).flatten(3, 4).flatten(0, 1)
 
-    @torch.no_grad()
-    def load(self, kernel: Tensor, bias: Tensor) -> None:
+    def _ordered(self, kernel: Tensor) -> Tensor:
         steps = kernel.unflatten(2, (self.taps, -1)).unflatten(0, (self.groups, -1))
-        self.weight.copy_(steps.permute(0, 3, 1, 4, 2).flatten(3, 4).flip(1))
-        self.bias.copy_(bias)
+        return steps.permute(0, 3, 1, 4, 2).flatten(3, 4).flip(1)
 
 
 class ResidualUnit(nn.Module):
@@ -142,9 +152,7 @@ class ResidualUnit(nn.Module):
     pointwise one's would repeat. pointwise: all channels to all. grouped: within each of `groups`.
     """
 
-    def __init__(
-        self, channels: int, *, kernel_size: int, dilation: int, groups: int, slope: float
-    ) -> None:
+    def __init__(self, channels: int, *, kernel_size: int, dilation: int, groups: int, slope: float) -> None:
         super().__init__()
         self.channels, self.groups, self.dilation, self.slope = channels, groups, dilation, slope
         within = channels // groups
@@ -156,7 +164,8 @@ class ResidualUnit(nn.Module):
         gain = _gain(slope)
         nn.init.normal_(self.depthwise, std=math.sqrt(gain / kernel_size))
         nn.init.normal_(self.pointwise, std=math.sqrt(1 / channels))
-        nn.init.normal_(self.grouped, std=math.sqrt(gain / within))
+        # A tenth of the signal's variance, so that nine units together about double it.
+        nn.init.normal_(self.grouped, std=math.sqrt(0.1 * gain / within))
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """[batch, steps, channels] to the same; memory: as in `CausalConvolution`."""
@@ -173,22 +182,35 @@ class ResidualUnit(nn.Module):
             if memory is None
             else memory.extend(self, active, before)
         )
-        kernel = self.depthwise.mT.unsqueeze(1)
+        kernels = self.kernels()
+        kernel = kernels["depthwise.weight"]
         shifted = functional.conv1d(padded.mT, kernel, dilation=self.dilation, groups=self.channels)
         hidden = functional.linear(shifted.mT, self.pointwise.mT, self.pointwise_bias)
         hidden = functional.leaky_relu(hidden, self.slope)
-        kernel = self.grouped.mT.flatten(0, 1).unsqueeze(2)
+        kernel = kernels["grouped.weight"]
         return signal + functional.conv1d(hidden.mT, kernel, self.grouped_bias, groups=self.groups).mT
 
+    def kernels(self) -> dict[str, Tensor]:
+        """Weights and biases [channels] of torch's convolutions `depthwise` [channels, 1, kernel_size],
+        `pointwise` [channels, channels, 1] and `grouped` [channels, channels / groups, 1]."""
+        return {
+            "depthwise.weight": self.depthwise.mT.unsqueeze(1),
+            "depthwise.bias": torch.zeros_like(self.pointwise_bias),
+            "pointwise.weight": self.pointwise.mT.unsqueeze(2),
+            "pointwise.bias": self.pointwise_bias,
+            "grouped.weight": self.grouped.mT.flatten(0, 1).unsqueeze(2),
+            "grouped.bias": self.grouped_bias,
+        }
+
     @torch.no_grad()
-    def load(self, depthwise: Tensor, pointwise: Tensor, grouped: Tensor, biases: tuple[Tensor, ...]) -> None:
-        """Take the weights of torch's convolutions: [channels, 1, kernel_size], [channels, channels, 1] and
-        [channels, channels / groups, 1]; biases: [channels] of each of the three."""
-        self.depthwise.copy_(depthwise[:, 0].mT)
-        self.pointwise.copy_(pointwise[..., 0].mT)
-        self.pointwise_bias.copy_(biases[1] + pointwise[..., 0] @ biases[0])
-        self.grouped.copy_(grouped[..., 0].unflatten(0, (self.groups, -1)).mT)
-        self.grouped_bias.copy_(biases[2])
+    def load_kernels(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the like of what `kernels` returns; a bias of `depthwise` goes into that of `pointwise`."""
+        pointwise, grouped = (tensors[f"{name}.weight"].squeeze(2) for name in ("pointwise", "grouped"))
+        self.depthwise.copy_(tensors["depthwise.weight"].squeeze(1).mT)
+        self.pointwise.copy_(pointwise.mT)
+        self.pointwise_bias.copy_(tensors["pointwise.bias"] + pointwise @ tensors["depthwise.bias"])
+        self.grouped.copy_(grouped.unflatten(0, (self.groups, -1)).mT)
+        self.grouped_bias.copy_(tensors["grouped.bias"])
 
     def extra_repr(self) -> str:
         return f"{self.channels}, dilation={self.dilation}, groups={self.groups}, slope={self.slope}"

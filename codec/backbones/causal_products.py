@@ -172,7 +172,8 @@ class BlockProducts(torch.autograd.Function):
         if of_rows is None:
             return None, of_weight, of_bias, None
         of_given, given = (
-            _by_step(value.unflatten(1, (batch, -1))[:, :, silence:], block.inputs) for value in (of_rows, rows)
+            _by_step(value.unflatten(1, (batch, -1))[:, :, silence:], block.inputs)
+            for value in (of_rows, rows)
         )
         of_signal = rows.new_empty(batch, length, block.inputs, groups, channels // groups)
         if block.slope == 1:
@@ -185,9 +186,7 @@ class BlockProducts(torch.autograd.Function):
 def _delays(kernel: int, dilation: int, steps: int) -> list[tuple[int, int]]:
     """Delay in steps, and its row of the kernel, of all but the present; those beyond the signal are left
     out."""
-    return [
-        (delay, row) for row in range(kernel - 1) if (delay := (kernel - 1 - row) * dilation) < steps
-    ]
+    return [(delay, row) for row in range(kernel - 1) if (delay := (kernel - 1 - row) * dilation) < steps]
 
 
 def _chunks(groups: int, *values: Tensor) -> list[tuple[Tensor, ...]]:

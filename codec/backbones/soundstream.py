@@ -5,8 +5,10 @@ residual units, grouped convolutions, and leaky ReLUs.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from codec.backbones.causal_convolution import CausalConvolution, CausalTransposedConvolution, ResidualUnit
@@ -18,6 +20,7 @@ OUTER_TAPS = 4  # strides that the kernels at the audio's side span
 TAPS = 2  # strides that the kernels of the stages span
 INNER_KERNEL = 3  # frames that the kernels at the features' side span
 UNIT_KERNEL = 3
+Layer = CausalConvolution | CausalTransposedConvolution | ResidualUnit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,9 @@ class SoundStreamBackbone(Backbone):
                     "width"
                 )
         if self.dim % self.groups[-1]:
-            raise BackboneError(f"dim must be a multiple of the last groups, {self.groups[-1]}, not {self.dim}")
+            raise BackboneError(
+                f"dim must be a multiple of the last groups, {self.groups[-1]}, not {self.dim}"
+            )
 
     @property
     def hop(self) -> int:
@@ -83,7 +88,9 @@ class SoundStreamBackbone(Backbone):
 class Stage(nn.Module):
     """Residual units, and a convolution after them (encoder) or before them (decoder)."""
 
-    def __init__(self, convolution: nn.Module, channels: int, groups: int, sizes: SoundStreamBackbone) -> None:
+    def __init__(
+        self, convolution: nn.Module, channels: int, groups: int, sizes: SoundStreamBackbone
+    ) -> None:
         super().__init__()
         self.units = nn.ModuleList(
             ResidualUnit(channels, kernel_size=UNIT_KERNEL, dilation=dilation, groups=groups, slope=SLOPE)
@@ -98,7 +105,38 @@ class Stage(nn.Module):
         return signal
 
 
-class SoundStreamEncoder(nn.Module):
+class _Network(nn.Module):
+    """An encoder or decoder whose layers can take and give weights in the order of torch's convolutions."""
+
+    def _layers(self) -> Iterator[tuple[str, Layer]]:
+        for name, module in self.named_modules():
+            if isinstance(module, Layer):
+                yield name, module
+
+    def kernels(self) -> dict[str, Tensor]:
+        """Weights and biases of all convolutions, in the order of torch's."""
+        return {
+            f"{name}.{key}": value for name, layer in self._layers() for key, value in layer.kernels().items()
+        }
+
+    def load_kernels(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the like of what `kernels` returns. Raises BackboneError if names or sizes differ."""
+        own = {key: tuple(value.shape) for key, value in self.kernels().items()}
+        given = {key: tuple(value.shape) for key, value in tensors.items()}
+        if different := sorted(key for key in {*own, *given} if own.get(key) != given.get(key)):
+            key = different[0]
+            raise BackboneError(
+                f"weights do not fit this {type(self).__name__}: {key} is {given.get(key, 'absent')} where "
+                f"{own.get(key, 'nothing')} is expected ({len(different)} such); use the sizes that they belong to"
+            )
+        for name, layer in self._layers():
+            prefix = f"{name}."
+            layer.load_kernels(
+                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            )
+
+
+class SoundStreamEncoder(_Network):
     """A strided convolution, stages that end in one, and a last convolution to `dim` channels."""
 
     def __init__(self, sizes: SoundStreamBackbone) -> None:
@@ -138,7 +176,7 @@ class SoundStreamEncoder(nn.Module):
         return self.project_out(signal, memory).float()
 
 
-class SoundStreamDecoder(nn.Module):
+class SoundStreamDecoder(_Network):
     """The mirror of `SoundStreamEncoder`."""
 
     def __init__(self, sizes: SoundStreamBackbone) -> None:
@@ -164,6 +202,8 @@ class SoundStreamDecoder(nn.Module):
             for index, stride in reversed(list(enumerate(strides)))
         )
         self.head = CausalTransposedConvolution(sizes.width, 1, OUTER_TAPS * first, first, slope=SLOPE)
+        with torch.no_grad():  # begin near silence: a loud random start costs the first hundred steps
+            self.head.weight.mul_(0.1)
 
     def forward(self, features: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """Audio [batch, frames * hop] of `features` [batch, frames, dim]; memory: as in the encoder."""
