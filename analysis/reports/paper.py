@@ -18,17 +18,17 @@ from analysis.figures.drawn import file_name
 from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
-from analysis.results.columns import logged
+from analysis.results.columns import logged, quality_column
 from analysis.results.labels import series
+from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
-from analysis.statistics.estimates import logged_metrics, quality_column
 from analysis.statistics.matched_rates import coded_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import comma_separated
 from analysis.tables.latex import frame_latex, latex, tex
 
-QUALITY = ("bits_per_frame", "token_rate", "bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+RATES = ("bits_per_frame", "token_rate", "bitrate")
 USE_AND_COST = (
     *("bits_per_frame", "bitrate", "entropy_bitrate", "used_fraction", "perplexity", "entropy_fraction"),
     *("parameters", "quantizer_parameters", "real_time_factor"),
@@ -141,7 +141,7 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
 
     everything = _hashes(results.runs) + _hashes(results.references)
     for name, title, columns in (
-        ("quality", "rates and quality", QUALITY),
+        ("quality", "rates and quality", (*RATES, *quality_keys(results))),
         ("use-and-cost", "use of the codebooks and cost", USE_AND_COST),
     ):
         table = comparison(results, logged(columns, results.runs.columns))

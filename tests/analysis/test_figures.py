@@ -21,7 +21,7 @@ from analysis.figures.writing import write_all
 from analysis.results.labels import series
 from analysis.results.study_results import Results
 from analysis.statistics.estimates import summary
-from analysis.statistics.pareto import pareto
+from analysis.statistics.pareto import front
 
 SLOW = (figures.voronoi, figures.voronoi_slices, figures.voronoi_training)
 QUICK = [make for make in figures.FIGURES if make not in SLOW]
@@ -260,8 +260,10 @@ def test_sizes_leave_out_the_unquantized(results: Results) -> None:
 
 def test_pareto() -> None:
     cost, value = np.array([1.0, 2.0, 3.0, 2.0]), np.array([1.0, 3.0, 2.0, 3.0])
-    np.testing.assert_array_equal(pareto(cost, value, True), [True, True, False, True])
-    np.testing.assert_array_equal(pareto(cost, value, False), [True, False, False, False])
+    both = np.stack((cost, value), axis=1)
+    np.testing.assert_array_equal(front(both, (False, True)), [True, True, False, True])
+    np.testing.assert_array_equal(front(both, (False, False)), [True, False, False, False])
+    np.testing.assert_array_equal(front(both), front(both, (False, False)))
 
 
 def test_spectrogram_of_a_sine_peaks_at_its_frequency() -> None:
