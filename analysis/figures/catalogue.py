@@ -160,7 +160,8 @@ def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Codes used against codebook size."""
     if "usage/used_fraction" in results.finished:
         frame = sizes(results.finished)
-        yield Drawn("utilisation", size_figure(frame, scale), frame)
+        curves = dict(zip(results.finished["label"], results.finished["series"], strict=True))
+        yield Drawn("utilisation", size_figure(frame, curves, scale), frame)
 
 
 def cost(results: Results, scale: float = 1.0) -> Iterator[Drawn]:

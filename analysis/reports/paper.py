@@ -19,7 +19,6 @@ from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
 from analysis.results.columns import logged, quality_column
-from analysis.results.labels import series
 from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
@@ -130,8 +129,7 @@ def _hashes(runs: pd.DataFrame, labels: Collection[str] | None = None) -> list[s
     if runs.empty:
         return []
     if labels is not None:
-        names = runs["label"].astype(str)
-        runs = runs[names.isin(labels) | names.map(series).isin(labels)]
+        runs = runs[runs["label"].isin(labels) | runs["series"].isin(labels)]
     return [str(value) for value in runs["run_hash"]]
 
 

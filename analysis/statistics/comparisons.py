@@ -95,9 +95,8 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
     intervals of all series together (Bonferroni), since it is the greatest saving that is looked for.
     """
     finished = results.finished[results.finished["rate/bitrate"] > 0]
-    named = finished.assign(series=[series(label) for label in finished["label"]])
     curves = {}
-    for name, group in named.groupby("series", sort=False):
+    for name, group in finished.groupby("series", sort=False):
         rates = group.groupby("label")["rate/bitrate"].mean().sort_values()
         if len(rates) > 1:
             seeds, scores = scores_of(results, metric, [str(label) for label in rates.index])
@@ -129,9 +128,8 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     better = quality_column(metric).higher_is_better
     if f"eval/{metric}" not in finished or better is None:
         return pd.DataFrame(columns=columns)
-    names = [
-        _series_on(label, corpus) for label, corpus in zip(finished["label"], finished["corpus"], strict=True)
-    ]
+    pairs = zip(finished["series"], finished["corpus"], strict=True)
+    names = [_without_corpus(name, corpus) for name, corpus in pairs]
     finished = finished.assign(series=names)
     cells = {}  # (corpus, number of the rate) -> series x seeds
     for corpus, runs in finished.groupby(["corpus_hash", "protocol"], sort=True):
@@ -161,9 +159,8 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     ).sort_values("rank", kind="stable", ignore_index=True)
 
 
-def _series_on(label: str, corpus: str) -> str:
-    """The series of a label without the name of its corpus: what stays the same on every corpus."""
-    name = series(label)
-    if corpus and name.endswith(corpus):
-        name = series(name.removesuffix(corpus).rstrip(" ,;:/@(-"))
-    return name or label
+def _without_corpus(name: str, corpus: str) -> str:
+    """A series without the name of its corpus: what stays the same on every corpus."""
+    if not corpus or not name.endswith(corpus):
+        return name
+    return series(name.removesuffix(corpus).rstrip(" ,;:/@(-")) or name

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.results.labels import _reference_series, series
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.significance import Interval, mean_interval
@@ -59,7 +58,7 @@ def summary(
             rows.append(
                 {
                     "label": label,
-                    "series": _reference_series(runs.iloc[0]) if reference else series(str(label)),
+                    "series": runs["series"].iloc[0],
                     "quantizer": runs["quantizer"].iloc[0],
                     "reference": reference,
                     "seeds": len(runs),

@@ -21,6 +21,7 @@ def open_run(store: "Store", job: Job, parent_id: str) -> str:
         f"{TAG}protocol": metrics.PROTOCOL,
         f"{TAG}quantizer": run.quantizer,
         f"{TAG}label": run.label,
+        f"{TAG}series": run.series,
         f"{TAG}seed": "" if run.seed is None else str(run.seed),
         f"{TAG}reference": str(run.reference).lower(),
         f"{TAG}corpus": run.corpus.name,

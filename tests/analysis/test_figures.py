@@ -18,7 +18,6 @@ from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
 from analysis.figures.spectrograms import decibels
 from analysis.figures.style import _KNOWN, appearance, legend_below, save, style
 from analysis.figures.writing import write_all
-from analysis.results.labels import series
 from analysis.results.study_results import Results
 from analysis.statistics.estimates import summary
 from analysis.statistics.pareto import front
@@ -215,20 +214,6 @@ def test_a_ceiling_far_off_does_not_press_the_curves_together(
     assert [text.get_text() for text in axes.texts] == (
         [] if drawn else [f"unquantized {ceiling:.2f} {'↑' if ceiling > 1 else '↓'}"]
     )
-
-
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [
-        ("fsq 12 bit", "fsq"),
-        ("fsq @ 3.0 kbit/s", "fsq"),
-        ("fsq@12", "fsq"),
-        ("fsq-9", "fsq-9"),
-        ("12 bit", "12 bit"),
-    ],
-)
-def test_series(label: str, name: str) -> None:
-    assert series(label) == name
 
 
 def test_one_colour_a_quantizer() -> None:
