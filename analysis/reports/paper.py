@@ -19,17 +19,16 @@ from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
 from analysis.reports.output_folder import prepare_output
-from analysis.results.columns import logged
-from analysis.results.labels import series
+from analysis.results.columns import logged, quality_column
+from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
-from analysis.statistics.estimates import logged_metrics, quality_column
 from analysis.statistics.matched_rates import coded_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import comma_separated
 from analysis.tables.latex import frame_latex, latex, tex
 
-QUALITY = ("bits_per_frame", "token_rate", "bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+RATES = ("bits_per_frame", "token_rate", "bitrate")
 USE_AND_COST = (
     *("bits_per_frame", "bitrate", "entropy_bitrate", "used_fraction", "perplexity", "entropy_fraction"),
     *("parameters", "quantizer_parameters", "real_time_factor"),
@@ -129,8 +128,7 @@ def _hashes(runs: pd.DataFrame, labels: Collection[str] | None = None) -> list[s
     if runs.empty:
         return []
     if labels is not None:
-        names = runs["label"].astype(str)
-        runs = runs[names.isin(labels) | names.map(series).isin(labels)]
+        runs = runs[runs["label"].isin(labels) | runs["series"].isin(labels)]
     return [str(value) for value in runs["run_hash"]]
 
 
@@ -140,7 +138,7 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
 
     everything = _hashes(results.runs) + _hashes(results.references)
     for name, title, columns in (
-        ("quality", "rates and quality", QUALITY),
+        ("quality", "rates and quality", (*RATES, *quality_keys(results))),
         ("use-and-cost", "use of the codebooks and cost", USE_AND_COST),
     ):
         table = comparison(results, logged(columns, results.runs.columns))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = {
     "run_id": "MLflow run",
     "label": "row label, unique in a study",
+    "series": "what the rows of one curve have in common",
     "quantizer": "registered name",
     "seed": "seed of initialisation and data order",
     "status": "running, finished, failed, diverged or pruned",
