@@ -67,8 +67,8 @@ _FIGURE = r"""\begin{figure}[tp]
 def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     """Write `output/main.tex` with `tables/`, `figures/` and `provenance.json`; returns the document.
 
-    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier kit left in these
-    places is replaced. Raises OutputError where somebody else's files lie there.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier
+    kit left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
     prepare_output(output, "paper", ("tables", "figures"))
     used: dict[str, list[str]] = {}

@@ -173,7 +173,7 @@ class Results:
         return self._arrays(run_id, "histograms.npz", "pair_")
 
     def slices(self, run_id: str) -> dict[str, np.ndarray]:
-        """Learned codebooks in their principal planes, `<field>_<group>` of `quantizers.geometry.slices.Slice`."""
+        """Learned codebooks in their principal planes, `<field>_<group>` of `geometry.slices.Slice`."""
         return self._archive(run_id, "slices.npz")
 
     def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
