@@ -1,4 +1,4 @@
-"""What tracking costs: a run of the quickstart without it, with a local store, and with a server, in turns.
+"""Cost of tracking: a run of the quickstart without it, with a local store, and with a server, in turns.
 
     python -m benchmarks.tracking [--steps 300] [--repeats 3]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.results.labels import logged_series
 from analysis.results.study_results import RUN_COLUMNS, Results, ResultsError, connect
 from analysis.results.uniform_use import with_uniform_use
 from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, TAG, rows_of
@@ -178,6 +179,7 @@ def _row(run: Run, labels: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: tags.get(f"{TAG}{name}", "") for name in RUN_COLUMNS}
     row["run_id"] = run.info.run_id
     row["label"] = labels.get(row["run_hash"]) or row["label"] or row["quantizer"] or run.info.run_name
+    row["series"] = logged_series(tags, row["label"])
     row["seed"] = int(row["seed"] or 0)
     row["synthetic"] = row["synthetic"].lower() == "true"
     row["reference"] = row["reference"].lower() == "true"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = {
     "run_id": "MLflow run",
     "label": "row label, unique in a study",
+    "series": "what the rows of one curve have in common",
     "quantizer": "registered name",
     "seed": "seed of initialisation and data order",
     "status": "running, finished, failed, diverged or pruned",
@@ -172,7 +173,7 @@ class Results:
         return self._arrays(run_id, "histograms.npz", "pair_")
 
     def slices(self, run_id: str) -> dict[str, np.ndarray]:
-        """Learned codebooks in their principal planes, `<field>_<group>` of `quantizers.slices.Slice`."""
+        """Learned codebooks in their principal planes, `<field>_<group>` of `geometry.slices.Slice`."""
         return self._archive(run_id, "slices.npz")
 
     def snapshots(self, run_id: str) -> dict[str, np.ndarray]:

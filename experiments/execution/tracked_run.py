@@ -50,7 +50,7 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
         reference=run.reference,
         synthetic=run.corpus.synthetic,
         protocol=metrics.PROTOCOL,
-        more={"reason": "", "seed": seed, **training},
+        more={"reason": "", "seed": seed, "series": run.series, **training},
     )
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})
