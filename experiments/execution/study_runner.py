@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from experiments.common.run_folder import check_folder, is_trained
+from experiments.common.run_folder import check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
 from experiments.execution.executors.contract import Executor
@@ -141,7 +141,7 @@ def execute(
     jobs = [
         Job(run=start, warm_start=True)
         for key, start in warm.items()
-        if not is_trained(settings.directory / key) and trained.get(key, ("",))[0] != FINISHED
+        if trained.get(key, ("",))[0] != FINISHED or not is_intact(settings.directory / key)
     ]
     jobs += [Job(run=run) for run in runs]
     jobs += [Job(run=reference) for reference in references]

@@ -12,6 +12,7 @@ from experiments.execution.outcomes import outcome_of
 from experiments.execution.tracked_run import open_run
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts
+from experiments.tracking import weights as stored_weights
 from experiments.tracking.leases import Leases
 from experiments.tracking.schema import DIVERGED, FAILED, FINISHED
 from experiments.tracking.store import Store, TrackingError
@@ -42,23 +43,30 @@ def perform(
         if lease is None:
             return Outcome(ELSEWHERE, leases.holders().get(job.lease, ""))
         with lease:
-            status, reason = store.statuses([job.key], job.kind).get(job.key, ("", ""))
-            if status in (FINISHED, FAILED, DIVERGED):  # another runner was first
-                return Outcome(status, reason, reused=True)
-            return _carry_out(
-                Context(
-                    job=job,
-                    settings=settings,
-                    link=link,
-                    store=store,
-                    lease=lease,
-                    fabric=fabric,
-                    begin=begin,
-                )
+            context = Context(
+                job=job, settings=settings, link=link, store=store, lease=lease, fabric=fabric, begin=begin
             )
+            return _outcome_before(context) or _carry_out(context)
     except TrackingError as error:  # the machine's trouble, not the run's
         link.tell(Update(key=job.key, stage=f"stopped: {error}"))
         return Outcome(STOPPED, str(error))
+
+
+def _outcome_before(context: Context) -> Outcome | None:
+    """The outcome of the job where another runner, or an earlier sitting, has come to one.
+
+    A warm start whose weights are gone everywhere is to be trained again, whatever its run says.
+    """
+    job = context.job
+    status, reason = context.store.statuses([job.key], job.kind).get(job.key, ("", ""))
+    if status not in (FINISHED, FAILED, DIVERGED):
+        return None
+    if job.warm_start and status == FINISHED:
+        folder = context.settings.directory / job.key
+        if not stored_weights.fetch(context.store, job.key, folder, context.warn):
+            context.warn(f"weights are neither in {folder} nor in the tracking store; they are trained again")
+            return None
+    return Outcome(status, reason, reused=True)
 
 
 def _carry_out(context: Context) -> Outcome:

@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +14,15 @@ import pytest
 import soundfile
 
 from experiments.common.run_folder import FolderError, check_folder
-from experiments.data import prepare
 from experiments.execution import worker
 from experiments.execution.executors.local import Local
 from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.outcomes import Pruned, outcome_of, reason_of
-from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
-from experiments.tracking.schema import DIVERGED, FAILED, PRUNED, status_of
+from experiments.tracking.schema import DIVERGED, FAILED, FINISHED, PRUNED, status_of
 from experiments.tracking.store import Store, TrackingError
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Diverged, Interrupted
-
-
-class Recorder:
-    """A link that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.updates: list[Update] = []
-
-    def tell(self, update: Update) -> None:
-        self.updates.append(update)
-
-    def stopping(self) -> bool:
-        return False
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    folder = tmp_path_factory.mktemp("failures")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield Store(f"sqlite:///{folder}/mlflow.db", "failures")
-
-
-@pytest.fixture(scope="module")
-def run(speech: Path) -> Run:
-    asked = study.load(
-        "quickstart",
-        [
-            *("quantizers=[fsq]", f"data=manifest:{speech}", "backbone.options={width: 16, blocks: 1}"),
-            "train={steps: 4, batch_size: 2, crop_seconds: 0.25, warmup_steps: 1, warm_start: null}",
-            "evaluate={metrics: [mel_distance], audio_examples: 0}",
-        ],
-    )
-    return runs.expand(asked, identify(f"manifest:{speech}"))[0]
-
-
-def identify(spec: str) -> CorpusIdentity:
-    shards = prepare(spec, sample_rate=16_000)
-    return CorpusIdentity(spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=True)
 
 
 def changed(run: Run, **train: Any) -> Run:
@@ -71,8 +30,12 @@ def changed(run: Run, **train: Any) -> Run:
     return dataclasses.replace(run, train=run.train.model_copy(update=train))
 
 
-def settings(store: Store, folder: Path) -> Settings:
-    return Settings(store_uri=store.uri, study=store.study, parent_id="parent", directory=folder)
+Identify = Callable[[str], CorpusIdentity]
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Run) -> Run:
+    return changed(tiny, warm_start=None)
 
 
 def without(split: str, speech: Path, folder: Path) -> str:
@@ -85,7 +48,7 @@ def without(split: str, speech: Path, folder: Path) -> str:
     return f"manifest:{folder}/manifest.csv"
 
 
-def broken(name: str, run: Run, speech: Path, folder: Path) -> Run:
+def broken(name: str, run: Run, identify: Identify, speech: Path, folder: Path) -> Run:
     if name == "crop of no samples":
         return changed(run, crop_seconds=1e-5)
     if name == "crop without end":
@@ -114,10 +77,18 @@ def broken(name: str, run: Run, speech: Path, folder: Path) -> Run:
     ],
 )
 def test_an_error_before_the_first_step_is_a_failure_with_its_reason(
-    name: str, words: str, run: Run, store: Store, speech: Path, tmp_path: Path
+    name: str,
+    words: str,
+    run: Run,
+    identify: Identify,
+    speech: Path,
+    settings: Settings,
+    store: Store,
+    link: Any,
+    tmp_path: Path,
 ) -> None:
-    job, link = Job(run=broken(name, run, speech, tmp_path)), Recorder()
-    outcome = worker.perform(job, settings(store, tmp_path / "runs"), link)
+    job = Job(run=broken(name, run, identify, speech, tmp_path))
+    outcome = worker.perform(job, settings, link)
     assert outcome.status == FAILED
     assert outcome.reason
     assert words in outcome.reason
@@ -127,35 +98,36 @@ def test_an_error_before_the_first_step_is_a_failure_with_its_reason(
     assert status_of(logged) == (FAILED, outcome.reason[:500])
     assert logged.info.status == "FAILED"
     assert "Traceback" in store.fetch_file(logged.info.run_id, "error.txt", tmp_path).read_text()
-    again = worker.perform(job, settings(store, tmp_path / "runs"), Recorder())
+    again = worker.perform(job, settings, link)
     assert again == Outcome(FAILED, outcome.reason[:500], reused=True)
 
 
-def test_a_disk_that_is_full_stops_a_run_and_it_goes_on(run: Run, store: Store, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_stops_a_run_and_it_goes_on(
+    run: Run, settings: Settings, store: Store, link: Any
+) -> None:
     resource = pytest.importorskip("resource", reason="needs limits on file sizes")
     job = Job(run=dataclasses.replace(run, seed=5))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class Filling(Recorder):
-        """The disk fills up when the training has begun."""
+    def fill(update: Update) -> None:
+        """Leave no room once the training has begun, and make some when it has been told."""
+        if update.stage == "training":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+        elif update.stage.startswith("stopped"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-        def tell(self, update: Update) -> None:
-            super().tell(update)
-            if update.stage == "training":
-                resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
-            elif update.stage.startswith("stopped"):
-                resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
+    link.hear = fill
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        outcome = worker.perform(job, settings(store, tmp_path), Filling())
+        outcome = worker.perform(job, settings, link)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert outcome.status == STOPPED
     assert "start the same command again" in outcome.reason
     (logged,) = store.search(run_hash=job.key)
     assert logged.info.status == "KILLED"
-    assert worker.perform(job, settings(store, tmp_path), Recorder()).status == "finished"
+    link.hear = lambda update: None
+    assert worker.perform(job, settings, link).status == FINISHED
 
 
 def test_a_folder_that_takes_nothing_is_told_before_any_work(tmp_path: Path) -> None:
@@ -229,10 +201,10 @@ def end_of(pool: Any, kill: int | None = None) -> Outcome:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_from_one_that_failed(
-    run: Run, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run: Run, settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     long = changed(run, steps=100_000)
-    with Local(workers=1).open(settings(store, tmp_path)) as pool:
+    with Local(workers=1).open(settings) as pool:
         pool.submit(Job(run=long))
         killed = end_of(pool, signal.SIGKILL)
         assert killed.status == LOST
