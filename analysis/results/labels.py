@@ -1,10 +1,11 @@
-"""Labels of rows: the series that joins the rows of one quantizer over rates."""
+"""Labels of rows, and the series that joins the rows of one quantizer over rates."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-import pandas as pd
+from experiments.tracking.schema import Tag
 
 # A rate at the end of a label: "fsq 12 bit", "fsq @ 3.0 kbit/s", "fsq@12", "fsq (1.5 kbps)".
 _RATE = re.compile(r"[\s@/_(-]*(?:@\s*\d+(?:\.\d+)?|\d+(?:\.\d+)?\s*(?:bits?|kbps|kbit/s|bit/s))\)?$")
@@ -15,7 +16,16 @@ def series(label: str) -> str:
     return _RATE.sub("", label) or label
 
 
-def _reference_series(run: pd.Series) -> str:
-    """One curve a codec; audio from a folder goes by its label."""
-    name = str(run["quantizer"]).removeprefix("reference:")
-    return series(str(run["label"])) if name == "folder" else name
+def series_of(tags: Mapping[str, str], label: str) -> str:
+    """The series of a run that a study shows as `label`.
+
+    The run's own tag says it. Runs of stores from before that tag, and runs that another study calls
+    differently, go by the end of the label. A reference codec is one series, but audio from a folder goes by
+    its label.
+    """
+    if tags.get(Tag.SERIES) and tags.get(Tag.LABEL) == label:
+        return tags[Tag.SERIES]
+    codec = tags.get(Tag.QUANTIZER, "").removeprefix("reference:")
+    if tags.get(Tag.REFERENCE) == "true" and codec and codec != "folder":
+        return codec
+    return series(label)
