@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results.labels import series_of
+from analysis.results.labels import logged_series
 from analysis.results.run_files import RunFiles
 from analysis.results.study_results import RUN_COLUMNS, Results, ResultsError
 from analysis.results.uniform_use import with_uniform_use
@@ -166,7 +166,7 @@ def _row(run: StoredRun, labels: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: tags.get(f"{TAG}{name}", "") for name in RUN_COLUMNS}
     row["run_id"] = run.info.run_id
     row["label"] = labels.get(row["run_hash"]) or row["label"] or row["quantizer"] or run.info.run_name
-    row["series"] = series_of(tags, row["label"])
+    row["series"] = logged_series(tags, row["label"])
     row["seed"] = _seed(run)
     row["synthetic"] = row["synthetic"].lower() == "true"
     row["reference"] = row["reference"].lower() == "true"

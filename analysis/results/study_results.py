@@ -23,7 +23,7 @@ from experiments.tracking.schema import FINISHED
 RUN_COLUMNS = {
     "run_id": "MLflow run",
     "label": "row label, unique in a study",
-    "series": "what stays the same along a rate-distortion curve",
+    "series": "what the rows of one curve have in common",
     "quantizer": "registered name",
     "seed": "seed of initialisation and data order",
     "status": "running, finished, failed, diverged or pruned",
@@ -104,7 +104,7 @@ class Results:
         return frame[columns]
 
     def _score_table(self, run_id: str) -> pa.Table:
-        path = self.needed(run_id, artifacts.UTTERANCES)
+        path = self.needed(run_id, artifacts.SCORES)
         try:
             table = pq.read_table(path, partitioning=None)
             if "backend" not in table.column_names:
@@ -194,7 +194,7 @@ class Results:
         return self._arrays(run_id, artifacts.HISTOGRAMS, "pair_")
 
     def slices(self, run_id: str) -> dict[str, np.ndarray]:
-        """Learned codebooks in their principal planes, `<field>_<group>` of `quantizers.slices.Slice`."""
+        """Learned codebooks in their principal planes, `<field>_<group>` of `geometry.slices.Slice`."""
         return self._archive(run_id, artifacts.SLICES)
 
     def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
@@ -235,7 +235,7 @@ class Results:
     def audio(self, run_id: str) -> dict[str, dict[str, Path]]:
         """Logged audio by utterance: `{"utt": {"reference": path, "reconstruction": path}}`."""
         pairs: dict[str, dict[str, Path]] = {}
-        listed = self.artifact(run_id, artifacts.AUDIO_NAMES)
+        listed = self.artifact(run_id, f"{artifacts.AUDIO}/{artifacts.AUDIO_NAMES}")
         names = json.loads(listed.read_text(encoding="utf-8")) if listed else {}
         for file in sorted(self.files(run_id, artifacts.AUDIO)):
             stem, _, kind = Path(file).stem.rpartition(".")

@@ -26,7 +26,7 @@ def caption(
 ) -> list[str]:
     """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
 
-    conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `tables.INTERVALS`.
+    conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `comparison.INTERVALS`.
     """
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]

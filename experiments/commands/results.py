@@ -32,7 +32,6 @@ def table(
 ) -> None:
     """Print the comparison table of a study."""
     from analysis import load
-    from analysis.results.columns import DEFAULT_COLUMNS
     from analysis.tables import published as published_tables
     from analysis.tables.comparison import comparison
     from analysis.tables.console import print_table
@@ -41,7 +40,7 @@ def table(
     papers = [published_tables.load(name) for name in published or []]
     kind = "markdown" if format == "console" else format
     below = [published_tables.render(paper, kind) for paper in papers]
-    keys = [key.strip() for key in columns.split(",")] if columns else DEFAULT_COLUMNS
+    keys = [key.strip() for key in columns.split(",")] if columns else None
     result = comparison(
         load(study, tracking_uri),
         keys,

@@ -17,8 +17,8 @@ from experiments.studies.runs import Corpora, Run, corpora, expand
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
 from experiments.training import distributed as processes
-from experiments.training import trained_codec as weights
-from experiments.training.observer import Silent
+from experiments.training import trained_codec
+from experiments.training.observer import Observer
 from quantizers.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -142,14 +142,14 @@ def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Eve
         run = jobs[number].run
         assert isinstance(run, Run)
         try:
-            weights.obtain(run, directory, fabric=fabric, observer=_Stoppable(stop))
+            trained_codec.obtain(run, directory, fabric=fabric, observers=[_Stoppable(stop)])
         except Exception as error:  # the first process has it, too, and ends
             failure = error
     if failure is not None:
         raise failure
 
 
-class _Stoppable(Silent):
+class _Stoppable(Observer):
     def __init__(self, stop: Event) -> None:
         self._stop = stop
 

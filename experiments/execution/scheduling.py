@@ -57,7 +57,7 @@ class _Schedule:
                 still.append(job)
             elif start is not None and start.status != FINISHED:
                 reason = f"in the warm start: {start.reason}"
-                self._end(job, start._replace(reason=reason, kept_back=True))
+                self._end(job, start._replace(reason=reason, blocked=True))
             else:
                 self._submit(job)
         self.waiting = still

@@ -146,7 +146,7 @@ def execute(
         outcomes = scheduling.work(jobs, pool, Leases(store, settings.lease_seconds), show)
     for job in jobs:
         outcome = outcomes[job.key]
-        if outcome.kept_back and outcome.status in BROKEN:
+        if outcome.blocked and outcome.status in BROKEN:
             run_id = open_run(store, job, settings.parent_id)
             store.set_status(run_id, outcome.status, outcome.reason[:500])
     return {key: outcome for key, outcome in outcomes.items() if key not in warm}

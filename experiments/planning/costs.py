@@ -1,9 +1,7 @@
 """What a step of training and the evaluation of a clip cost on this machine, from runs that were timed."""
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +9,7 @@ from experiments.common.flat_keys import flatten
 from experiments.data import cache_directory
 from experiments.tracking.run_index import KnownRun
 from experiments.training import distributed as processes
-from experiments.training import trained_codec as weights
-from experiments.training.observer import Silent
+from experiments.training import trained_codec
 
 if TYPE_CHECKING:
     from experiments.studies.runs import Run
@@ -123,23 +120,11 @@ def _seconds(run: "Run", steps: int) -> float:
     seldom = {"log_every": 1_000, "validate_every": 1_000, "checkpoint_every": 1_000}
     short = run.train.model_copy(update={"steps": steps, "warm_start": None, **seldom})
     fabric = processes.single(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    with tempfile.TemporaryDirectory() as folder, _without_warnings():
-        _, trained, _ = weights.obtain(
-            dataclasses.replace(run, train=short), Path(folder), fabric=fabric, observer=Silent()
+    with tempfile.TemporaryDirectory() as folder:
+        _, trained, _ = trained_codec.obtain(
+            dataclasses.replace(run, train=short), Path(folder), fabric=fabric
         )
     return trained.seconds
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Codebooks that have hardly begun to move look collapsed, which says nothing of a codec thrown away."""
-    log = logging.getLogger("codecbench.train")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _path() -> Path:

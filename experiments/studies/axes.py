@@ -124,8 +124,20 @@ def places(axes: Sequence[Axis]) -> Iterator[Values]:
         }
 
 
-def row_label(base: str, axes: Sequence[Axis], place: Values, rateless: bool = False) -> str:
-    """The label of a row: `base`, key=value for what changes, and the rate last ("fsq steps=600 12 bit").
+class RowName(NamedTuple):
+    """The name of a row: its series, which the rows of one curve share, and the rate that follows it."""
+
+    series: str
+    rate: str = ""
+
+    @property
+    def label(self) -> str:
+        """As tables show it: the rate last."""
+        return self.series + self.rate
+
+
+def row_name(base: str, axes: Sequence[Axis], place: Values, rateless: bool = False) -> RowName:
+    """The name of a row: `base`, key=value for what changes, and the rate ("fsq steps=600" and " 12 bit").
 
     Keys that are paired are told by the first of them, if it has another value at each step. A rateless row
     says nothing of bits and bitrate.
@@ -141,11 +153,11 @@ def row_label(base: str, axes: Sequence[Axis], place: Values, rateless: bool = F
                 rate = f" {rate_text(key, place[key])}"
             else:
                 parts.append(f" {names[key]}={text(place[key])}")
-    return base + "".join(parts) + rate
+    return RowName(base + "".join(parts), rate)
 
 
 def rate_text(key: str, value: Any) -> str:
-    """A rate as it ends a label, and as analysis knows it again."""
+    """A rate as it ends a label."""
     if not isinstance(value, int | float):
         return text(value)
     return f"{value:g} bit" if key == "bits" else f"{value / 1000:g} kbit/s"

@@ -42,7 +42,7 @@ def _rows(entry: dict[str, Any]) -> list[Any]:
     base = rest.get("label") or rest.get("name", "")
     rows = []
     for place in axes.places(found):
-        label = axes.row_label(base, found, place)
+        label = axes.row_name(base, found, place).label
         row = {**rest, "label": label, "options": dict(rest.get("options") or {})}
         for key, value in place.items():
             target = row if key == "bits" else row["options"]

@@ -38,6 +38,7 @@ class Run:
 
     study: str
     label: str
+    series: str = ""  # shared with the rows of other rates; decides nothing, as the label does not
     seed: int
     quantizer: str
     quantizer_options: dict[str, Any]
@@ -108,7 +109,7 @@ class Run:
             return None
         train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
         return dataclasses.replace(
-            self, label="warm start", quantizer="none", quantizer_options={}, train=train
+            self, label="warm start", series="", quantizer="none", quantizer_options={}, train=train
         )
 
 
@@ -140,10 +141,12 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
 
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """
+    cells, series = study.cells(), study.series()
     found = [
         Run(
             study=study.name,
             label=choice.row,
+            series=series[choice.row],
             seed=seed,
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
@@ -155,7 +158,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             evaluate=cell.evaluate,
         )
         for seed in study.seeds
-        for cell in study.cells()
+        for cell in cells
         for choice in cell.quantizers
     ]
     labels: dict[str, str] = {}

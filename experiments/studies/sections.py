@@ -238,7 +238,7 @@ class Evaluate(Section):
     the encoder in bf16, too, and counts the codes that differ from those of fp32.
     """
 
-    metrics: Metrics = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")
+    metrics: Metrics = metrics.STANDARD
     audio_examples: Annotated[int, Field(ge=0)] = 8
     snapshots: Annotated[int, Field(ge=0, le=1000)] = 8
     robustness: Robustness | None = None

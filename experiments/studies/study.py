@@ -14,6 +14,7 @@ from experiments.studies import rows as quantizer_rows
 from experiments.studies.axes import (
     RATES,
     Axis,
+    RowName,
     Values,
     combine,
     in_options,
@@ -21,7 +22,7 @@ from experiments.studies.axes import (
     model_in,
     places,
     rate_text,
-    row_label,
+    row_name,
 )
 from experiments.studies.files import StudyError, available
 from experiments.studies.sections import (
@@ -89,7 +90,7 @@ class Study(Section):
         for place in places(self.axes):
             choices = []
             for choice in self.quantizers:
-                label = self._label(choice, place)
+                label = self._row_name(choice, place).label
                 if label not in labels:
                     choices.append(choice.model_copy(update={"label": label}))
                     labels.add(label)
@@ -97,11 +98,18 @@ class Study(Section):
                 found.append(self._at(place).model_copy(update={"quantizers": tuple(choices), "axes": ()}))
         return tuple(found)
 
-    def _label(self, choice: QuantizerChoice, place: Values) -> str:
+    def series(self) -> dict[str, str]:
+        """The series of each quantizer's row by its label: rows of one series make one curve over rates."""
+        places_of = list(places(self.axes)) if self.axes else [{}]
+        names = [self._row_name(choice, place) for place in places_of for choice in self.quantizers]
+        return {name.label: name.series for name in names}
+
+    def _row_name(self, choice: QuantizerChoice, place: Values) -> RowName:
         own = f" {rate_text('bits', choice.bits)}" if choice.bits is not None else ""
         rate = own if choice.row.endswith(own) else ""  # stays last
         rateless = choice.name == "none" or choice.bits is not None
-        return row_label(choice.row.removesuffix(rate), self.axes, place, rateless) + rate
+        name = row_name(choice.row.removesuffix(rate), self.axes, place, rateless)
+        return RowName(name.series, name.rate + rate)
 
     def _at(self, place: Values) -> "Study":
         values: dict[str, Any] = {}
