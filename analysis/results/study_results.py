@@ -174,6 +174,17 @@ class Results:
         rows = [table[run_id][1] if run_id in table else nothing for run_id in run_ids]
         return np.stack(rows)[:, scored]
 
+    def mean_scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
+        """The mean over runs of each utterance's score, `[utterances]`, of all that `metric` was asked of in
+        the study, by name; NaN where all runs failed."""
+        names, table = self._by_run(metric)
+        rows = [table[run_id][1] for run_id in run_ids if run_id in table]
+        if len(rows) == 1:
+            return rows[0]
+        scored = np.isfinite(rows).sum(axis=0) if rows else np.zeros(len(names))
+        with np.errstate(invalid="ignore"):
+            return np.nansum(rows, axis=0) / scored if rows else np.full(len(names), np.nan)
+
     def _by_run(self, metric: str) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Names of the utterances that `metric` was asked of, sorted; for each run which of them it has, and
         its scores, both `[utterances]`."""
