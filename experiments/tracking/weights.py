@@ -19,12 +19,12 @@ from experiments.common.run_folder import (
     is_trained,
 )
 from experiments.tracking import logged_model
+from experiments.tracking.artifacts import CHECKPOINT
 from experiments.tracking.schema import superseded
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
 
-FOLDER = "checkpoint"  # of a run's artifacts
 
 _log = logging.getLogger("codecbench.tracking")
 
@@ -33,7 +33,7 @@ def log(store: Store, run_id: str, name: str, directory: Path, config: Mapping[s
     """Log what is in `directory` with a run: the weights as a model, whose id is returned, and as artifacts
     snapshots and metrics by step of the training and, last, its summary, which says that all is there."""
     model_id = logged_model.log(store, run_id, name, directory / WEIGHTS, config, steps)
-    for file, place in ((SNAPSHOTS, ""), (HISTORY, FOLDER), (SUMMARY, FOLDER)):
+    for file, place in ((SNAPSHOTS, ""), (HISTORY, CHECKPOINT), (SUMMARY, CHECKPOINT)):
         if (directory / file).exists():
             store.log_file(run_id, directory / file, place)
     return model_id
@@ -63,10 +63,10 @@ def fetch(
 
 def _fetch(store: Store, run_id: str, directory: Path, warn: Callable[[str], None]) -> bool:
     """Bring the weights that a run left into `directory`, if they are whole."""
-    if f"{FOLDER}/{SUMMARY}" not in store.files(run_id, FOLDER):
+    if f"{CHECKPOINT}/{SUMMARY}" not in store.files(run_id, CHECKPOINT):
         return False
-    wanted = {SNAPSHOTS, f"{FOLDER}/{HISTORY}", f"{FOLDER}/{SUMMARY}"}
-    wanted &= store.files(run_id, FOLDER) | store.files(run_id, "")
+    wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
+    wanted &= store.files(run_id, CHECKPOINT) | store.files(run_id, "")
     temporary = directory / partial_name(WEIGHTS)
     temporary.mkdir(parents=True)
     try:
