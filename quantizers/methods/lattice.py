@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantized
 from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
-from quantizers.option_checks import QuantizerError, check_choice, check_count, check_open, check_spread
+from quantizers.option_checks import (
+    QuantizerError,
+    check_choice,
+    check_count,
+    check_limits,
+    check_open,
+    check_spread,
+)
 from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, check_bits
@@ -110,6 +117,7 @@ class LatticeQuantizer(ChannelQuantizer):
         dimension = DIMENSIONS[name]
         blocks = options.get("blocks", max(1, round(bits / BITS_PER_CHANNEL / dimension)))
         check_count("blocks", blocks)
+        check_limits({"channels": blocks * dimension})
         choose = _choose_cube if bound == "cube" else _choose_voronoi
         return {**rest, "counts": choose(name, bits, blocks)}
 
