@@ -42,8 +42,8 @@ class _BlockConvolution(nn.Module, ABC):
         nn.init.normal_(self.weight, std=math.sqrt(_gain(slope) / (taps * shape[2])))
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
-        """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple of
-        steps_in. memory: of the stream that `signal` continues; None begins in silence."""
+        """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple
+        of steps_in. memory: of the stream that `signal` continues; None begins in silence."""
         if memory is None and products_pay(signal):
             return BlockProducts.apply(signal, self.weight, self.bias, self.block)
         active = signal if self.block.slope == 1 else functional.leaky_relu(signal, self.block.slope)
@@ -77,8 +77,8 @@ class _BlockConvolution(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.inputs}, {self.outputs}, taps={self.taps}, steps={self.block.inputs}:{self.block.outputs}, "
-            f"groups={self.groups}, slope={self.block.slope}"
+            f"{self.inputs}, {self.outputs}, taps={self.taps}, groups={self.groups}, "
+            f"steps={self.block.inputs}:{self.block.outputs}, slope={self.block.slope}"
         )
 
 
