@@ -49,7 +49,8 @@ class SoundStreamBackbone(Backbone):
             if isinstance(value, list):  # as study files give it
                 value = tuple(value)
                 object.__setattr__(self, name, value)
-            if not isinstance(value, tuple) or any(type(item) is not int or item < 1 for item in value):
+            counts = value if isinstance(value, tuple) else ()
+            if not counts or any(type(item) is not int or item < 1 for item in counts):
                 raise BackboneError(f"{name} must be a list of positive integers, not {value!r}")
         if len(self.strides) < 2:
             raise BackboneError(

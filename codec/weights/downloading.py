@@ -56,6 +56,8 @@ def _fetch(release: Release, file: ReleasedFile, target: Path, progress: Progres
         except requests.HTTPError as error:
             failure = str(error)
             break
+        except requests.exceptions.ChunkedEncodingError:
+            failure = "the connection ended early"
         except requests.RequestException as error:
             failure = f"no connection, {type(error).__name__}"
     if not failure and (failure := problem(partial, file) or ""):
