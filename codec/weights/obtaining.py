@@ -92,9 +92,16 @@ def content_hash(name: str) -> str:
 
 
 def part(tensors: "Mapping[str, Tensor]", section: str) -> "dict[str, Tensor]":
-    """Those of `tensors` below `section` (encoder, decoder, bottleneck), by the rest of their names."""
+    """Those of `tensors` below `section` (encoder, decoder, bottleneck), by the rest of their names.
+
+    Raises WeightsError if there is no such section.
+    """
     prefix = f"{section}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if not found:
+        sections = ", ".join(dict.fromkeys(key.partition(".")[0] for key in tensors))
+        raise WeightsError(f"released weights have no section {section!r}, only {sections or 'none'}")
+    return found
 
 
 def digest(tensors: Mapping[str, np.ndarray]) -> str:

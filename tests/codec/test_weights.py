@@ -240,6 +240,8 @@ def test_files_in_a_folder_become_an_encoder_a_decoder_and_codebooks(lyra: Lyra,
     assert tensors.keys() == held.keys()
     assert all(torch.equal(tensors[name], held[name]) for name in held)
     assert weights.part(tensors, "bottleneck").keys() == {"codebooks"}
+    with pytest.raises(WeightsError, match="no section 'quantizer', only encoder, decoder, bottleneck"):
+        weights.part(tensors, "quantizer")
     torch.manual_seed(3)
     expected = torch.randn(2)
     torch.manual_seed(3)
