@@ -102,9 +102,7 @@ class LatticeQuantizer(ChannelQuantizer):
         scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
         self.lay_out(len(scale), sizes)
-        self.exports = (
-            config.bound == "cube" and config.lattice != "Leech"
-        )  # else it branches on tensor values
+        self.exports = config.bound == "cube"  # the other branches on tensor values
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
