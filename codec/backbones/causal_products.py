@@ -78,8 +78,11 @@ class ResidualProducts(torch.autograd.Function):
         delays = _delays(len(depthwise), context.dilation, active.shape[1])
         of_depthwise = torch.zeros_like(depthwise)
         of_depthwise[-1] = torch.mul(of_shifted, active, out=spare).sum((0, 1))
-        for delay, row in delays:  # sums over slices of a tensor would take six times as long
-            of_depthwise[row] = (of_shifted[:, delay:] * active[:, :-delay]).sum((0, 1))
+        for delay, row in delays:
+            late, early = of_shifted[:, delay:], active[:, :-delay]
+            # Contiguous: a sum over a slice of `spare` would take six times as long.
+            product = spare.view(-1)[: late.numel()].view(late.shape)
+            of_depthwise[row] = torch.mul(late, early, out=product).sum((0, 1))
         of_signal = torch.mul(of_shifted, depthwise[-1], out=spare)
         for delay, row in delays:
             of_signal[:, :-delay].addcmul_(of_shifted[:, delay:], depthwise[row])
