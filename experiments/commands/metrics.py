@@ -13,7 +13,9 @@ def list_metrics() -> None:
     from experiments.metrics import registry
 
     texts = ("backend", "licence", "good for")
-    table = PlainTable("metric", "unit", "better", "rate", "cost", *texts, texts=("unit", "better", "cost", *texts))
+    table = PlainTable(
+        "metric", "unit", "better", "rate", "cost", *texts, texts=("unit", "better", "cost", *texts)
+    )
     missing = {}
     for name in registry.available():
         metric = registry.get(name)
