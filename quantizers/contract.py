@@ -54,6 +54,7 @@ class Quantizer(nn.Module, ABC):
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
+    released: ClassVar[str] = ""  # name of the release whose codebooks `load_released` takes
 
     name: str = ""
     codebook_sizes: tuple[int, ...] = ()
@@ -72,6 +73,16 @@ class Quantizer(nn.Module, ABC):
         """
         raise QuantizerError(
             f"{cls.__name__} does not choose its configuration from bits; give its options instead"
+        )
+
+    def load_released(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the values that were released with the codec `released`, by their names there.
+
+        Raises QuantizerError where the method was not released with one, or the tensors do not fit.
+        """
+        raise QuantizerError(
+            f"{self.name or type(self).__name__} is not the bottleneck of a released codec; train it, or use "
+            "the one that was released with the weights"
         )
 
     @property

@@ -21,9 +21,12 @@ from analysis.figures.rate_distortion import bd_figure, bd_text, has_curves, rat
 from analysis.figures.robustness import robustness_figure, robustness_frame
 from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
 from analysis.figures.trade_offs import COSTS, cost_figure, cost_frame, utterance_figure, utterance_frame
+from analysis.results.columns import quality_column
+from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results, records
+from analysis.statistics.best import best_first
 from analysis.statistics.comparisons import bd_rates, ranks_across
-from analysis.statistics.estimates import logged_metrics, quality_column, summary
+from analysis.statistics.estimates import summary
 from analysis.statistics.matched_rates import _rates, coded_labels, main_labels
 
 if TYPE_CHECKING:
@@ -157,7 +160,8 @@ def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Codes used against codebook size."""
     if "usage/used_fraction" in results.finished:
         frame = sizes(results.finished)
-        yield Drawn("utilisation", size_figure(frame, scale), frame)
+        curves = dict(zip(results.finished["label"], results.finished["series"], strict=True))
+        yield Drawn("utilisation", size_figure(frame, curves, scale), frame)
 
 
 def cost(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -174,17 +178,12 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     for metric in logged_metrics(results)[:1]:
         frame = summary(results, [metric]).set_index("label")
         main = frame[(frame["bitrate"] > 0) & frame.index.isin(main_labels(results))]
-        best = main["mean"].sort_values(
-            ascending=quality_column(metric).higher_is_better is False, kind="stable"
-        )
-        if len(best) > 1:
-            pairs = utterance_frame(results, metric, str(best.index[1]), str(best.index[0]))
-            if len(pairs):
-                yield Drawn(
-                    f"utterances-{metric}",
-                    utterance_figure(pairs, metric, frame.loc[best.index[0], "quantizer"], scale),
-                    pairs,
-                )
+        means = dict(zip(map(str, main.index), main["mean"], strict=True))
+        best, second, *_ = *best_first(means, quality_column(metric).higher_is_better), "", ""
+        pairs = utterance_frame(results, metric, second, best) if second else pd.DataFrame()
+        if len(pairs):
+            figure = utterance_figure(pairs, metric, str(frame.loc[best, "quantizer"]), scale)
+            yield Drawn(f"utterances-{metric}", figure, pairs)
 
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:

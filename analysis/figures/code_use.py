@@ -1,7 +1,8 @@
-"""How evenly codes are used: rank-frequency curves, and use against codebook size."""
+"""Use of codes: rank-frequency curves, histograms, and use against codebook size."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -182,9 +183,11 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
     """Codes used and entropy against codebook size, by factor and, where runs have it, of a frame's codes
     jointly; grey is what a uniform source would show.
+
+    curves: the series of each label, whose rows one line joins; by default what its name says.
     """
     from matplotlib.figure import Figure
 
@@ -192,7 +195,7 @@ def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     rows = len(panels) // 2
     figure = Figure(figsize=(DOUBLE_COLUMN * scale, (0.4 + 2.2 * rows) * scale), layout="constrained")
     handles = {}
-    named = frame.assign(series=[series(label) for label in frame["label"]])
+    named = frame.assign(series=[(curves or {}).get(label) or series(label) for label in frame["label"]])
     for axes, (size, column, uniform, title) in zip(
         figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True
     ):

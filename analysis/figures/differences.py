@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
-from analysis.statistics.comparisons import LEVEL, pairwise
-from analysis.statistics.estimates import logged_metrics, quality_column
+from analysis.results.columns import quality_column
+from analysis.results.study_metrics import logged_metrics
+from analysis.statistics.best import best_of
+from analysis.statistics.comparisons import LEVEL, means_of, pairwise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,11 +29,9 @@ def differences_to_best(
         if len(labels) < 2:
             break
         frame = pairwise(results, metric, labels)
-        means = results.finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels)).dropna()
-        if frame.empty or means.empty:
+        best = best_of(means_of(results, metric, labels), quality_column(metric).higher_is_better)
+        if frame.empty or best is None:
             continue
-        worse = quality_column(metric).higher_is_better is False
-        best = str(means.idxmin() if worse else means.idxmax())
         for pair in frame.to_dict("records"):
             if best not in (pair["first"], pair["second"]):
                 continue

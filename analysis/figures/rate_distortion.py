@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
-from analysis.statistics.estimates import quality_column
+from analysis.results.columns import quality_column
 from experiments.common.matched_rates import RATE_TOLERANCE
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
-from analysis.statistics.estimates import quality_column, summary
-from analysis.statistics.pareto import pareto
+from analysis.results.columns import quality_column
+from analysis.statistics.estimates import summary
+from analysis.statistics.pareto import front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ def cost_frame(results: Results, metric: str) -> pd.DataFrame:
 
 
 def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """One panel a cost; the line joins the systems that no other one beats (Pareto front)."""
+    """One panel a cost; the line joins the systems that no other one beats (Pareto front), if the metric's
+    direction is known."""
     from matplotlib.figure import Figure
 
     costs = [name for name in COSTS if name in frame and frame[name].notna().any()]
@@ -52,9 +54,10 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     bars = np.nan_to_num(np.abs(np.stack([mean - frame["low"], frame["high"] - mean])))
     for panel, cost in zip(panels, costs, strict=True):
         x = frame[cost].to_numpy(dtype=float)
-        front = np.flatnonzero(pareto(x, mean, column.higher_is_better is not False))
-        front = front[np.argsort(x[front], kind="stable")]
-        panel.plot(x[front], mean[front], color="#999999", linewidth=0.8, zorder=1)
+        if column.higher_is_better is not None:
+            ahead = np.flatnonzero(front(np.stack((x, mean), axis=1), (False, column.higher_is_better)))
+            ahead = ahead[np.argsort(x[ahead], kind="stable")]
+            panel.plot(x[ahead], mean[ahead], color="#999999", linewidth=0.8, zorder=1)
         for place, (label, quantizer) in enumerate(zip(frame["label"], frame["quantizer"], strict=True)):
             colour, marker = appearance(label, quantizer)
             handles[label] = panel.errorbar(
@@ -118,8 +121,10 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
             va="bottom" if edge else "center",
             fontsize="small",
         )
-    better = (frame["difference"] > 0) if column.higher_is_better is not False else (frame["difference"] < 0)
-    panel.set_title(f"{column.header}: {second} better on {int(better.sum())} of {len(frame)} utterances")
+    lower = column.higher_is_better is False
+    ahead = int(((frame["difference"] < 0) if lower else (frame["difference"] > 0)).sum())
+    word = "higher" if column.higher_is_better is None else "better"
+    panel.set_title(f"{column.header}: {second} {word} on {ahead} of {len(frame)} utterances")
     panel.locator_params(nbins=6)
     panel.set(xlim=limits, ylim=limits, xlabel=first, ylabel=second, aspect="equal")
     return figure

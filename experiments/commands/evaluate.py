@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from experiments.commands import outputs
+from experiments.commands.display.terminal import messages
+from experiments.commands.guard import FAILED
 from experiments.commands.options import Metrics, TrackingUri, Workers, file_name, names_of, number
 
 _SUFFIXES = (".csv", ".parquet")
@@ -76,4 +78,5 @@ def evaluate(
     scoring.show(scores)
     scoring.write(scores, output, summary)
     if not scores.scored:
-        raise typer.Exit(1)  # the table has the reasons
+        messages().say(("nothing could be scored", "red"), "; the reasons are below the table")
+        raise typer.Exit(FAILED)

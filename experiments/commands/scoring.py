@@ -122,7 +122,11 @@ def score_systems(
     paired: list[Pairs | None] = []
     for system in systems:
         if isinstance(system.source, Path):
-            paired.append(_pairs(reference_dir, system.source, pairs))
+            paired.append(
+                audio_pairs.match_folders(reference_dir, system.source)
+                if pairs is None
+                else audio_pairs.read_manifest(pairs, reference_dir, system.source)
+            )
         else:
             paired.append(None)
             system.source.prepare()
@@ -210,22 +214,6 @@ def _write_frame(frame: pd.DataFrame, path: Path) -> None:
         frame.to_parquet(path, index=False)
 
 
-def _pairs(reference_dir: Path, folder: Path, manifest: Path | None) -> Pairs:
-    """The pairs of a folder, whose files exist. Raises EvaluationError."""
-    for path in (reference_dir, folder):
-        if path.is_file():
-            raise EvaluationError(
-                f"{path} is a file; give the folders that hold the audio, and --pairs for single files"
-            )
-    if manifest is None:
-        return audio_pairs.match_folders(reference_dir, folder)
-    pairs = audio_pairs.read_manifest(manifest, reference_dir, folder)
-    for path in (*pairs.references.values(), *pairs.reconstructions.values()):
-        if not path.is_file():
-            raise EvaluationError(f"{manifest}: there is no file {path}; correct that row")
-    return pairs
-
-
 def _score(
     console: Console, system: str, pairs: Pairs, names: Sequence[str], workers: int, cache: Path
 ) -> pd.DataFrame:
@@ -234,6 +222,7 @@ def _score(
     for what, extra in (
         ("no reconstruction (counted as failed) of", pairs.only_references),
         ("left out, no reference for", pairs.only_reconstructions),
+        ("not read:", pairs.left_out),
     ):
         if extra:
             shown = ", ".join(extra[:_SHOWN]) + (", ..." if len(extra) > _SHOWN else "")

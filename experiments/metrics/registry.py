@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from experiments.metrics.contract import Metric
 from experiments.metrics.failures import MetricUnavailable
 from quantizers.suggestions import did_you_mean
+
+STANDARD = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")  # what a study scores unless it says otherwise
 
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "pesq": ("pesq", "pesq_nb"),
@@ -25,6 +29,13 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "pitch_torchcrepe": ("vuv_f1_torchcrepe", "pitch_rmse_torchcrepe", "periodicity_rmse_torchcrepe"),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
+
+
+class Facts(NamedTuple):
+    """Unit of a metric, empty without one, and its direction."""
+
+    unit: str
+    higher_is_better: bool
 
 
 def available() -> tuple[str, ...]:
@@ -45,3 +56,9 @@ def get(name: str) -> Metric:
         raise MetricUnavailable(f"unknown metric {name!r}; {hint}known: {', '.join(_MODULE_OF)}")
     module = importlib.import_module(f"experiments.metrics.families.{_MODULE_OF[name]}")
     return next(metric for metric in module.METRICS if metric.name == name)
+
+
+@functools.cache
+def facts() -> Mapping[str, Facts]:
+    """Unit and direction of every metric, by name, in the order of ``available``. Imports no backend."""
+    return {name: Facts(get(name).unit, get(name).higher_is_better) for name in available()}

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec import resampling
+from codec.resampling import Design
 from experiments.metrics.failures import PROTOCOL, MetricFailure
 
 if TYPE_CHECKING:
-    import torchaudio
+    from torchaudio.transforms import Resample
 
 RESAMPLING = {"resampling_method": "sinc_interp_kaiser", "lowpass_filter_width": 64, "rolloff": 0.99}
+DESIGN = Design(lowpass_filter_width=64, rolloff=0.99)
 """Long, with a late roll-off: what a codec loses just below the band edge stays audible to the metrics."""
 
 SILENCE = 2.0**-16
@@ -99,9 +102,11 @@ def prepare_pair(
 ) -> tuple[Signal, Signal]:
     """Check two clips ``[samples]`` and bring them to one length as the protocol says.
 
-    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, too long, or lengths
-    that differ by more than a tenth.
+    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, too long, lengths that
+    differ by more than a tenth, or a sample rate that no recording has.
     """
+    if problem := resampling.rate_problem(sample_rate):
+        raise MetricFailure(problem)
     reference = _checked(reference, "reference")
     reconstruction = _checked(reconstruction, "reconstruction")
     if abs(len(reference) - len(reconstruction)) > LENGTH_TOLERANCE * len(reference):
@@ -149,18 +154,18 @@ def content_key(samples: np.ndarray, sample_rate: int) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _resampler(source: int, target: int) -> torchaudio.transforms.Resample:
-    import torchaudio
-
-    return torchaudio.transforms.Resample(source, target, **RESAMPLING)
+def _resampler(source: int, target: int) -> Resample:
+    return resampling.transform(source, target, DESIGN, double=False)
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Bring ``[samples]`` from ``source`` to ``target`` Hz as the protocol says; float32."""
+    """Bring `[samples]` from `source` to `target` Hz as the protocol says; float32."""
     import torch
 
     if source == target:
         return samples
+    if resampling.kernel_size(source, target, DESIGN) > resampling.KERNEL_LIMIT:
+        return resampling.resample(samples, source, target, DESIGN).astype(np.float32)
     with torch.no_grad():
         # A copy: memory-mapped clips are read-only, which torch warns about.
         return np.asarray(_resampler(source, target)(torch.tensor(samples, dtype=torch.float32)).numpy())

@@ -1,10 +1,8 @@
 """Timing of a few training steps of each run, for plans on a machine that has trained nothing alike."""
 
 import dataclasses
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,8 +12,7 @@ from experiments.planning.costs import keep, relevant
 from experiments.studies.runs import Run
 from experiments.tracking.run_index import KnownRun
 from experiments.training import distributed as processes
-from experiments.training import trained_codec as weights
-from experiments.training.observer import Silent
+from experiments.training import trained_codec
 
 
 def measure(runs: Sequence[Run], show: Callable[[str], None]) -> None:
@@ -36,20 +33,8 @@ def _seconds(run: Run, steps: int) -> float:
     seldom = {"log_every": 1_000, "validate_every": 1_000, "checkpoint_every": 1_000}
     short = run.train.model_copy(update={"steps": steps, "warm_start": None, **seldom})
     fabric = processes.single(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    with tempfile.TemporaryDirectory() as folder, _without_warnings():
-        _, trained, _ = weights.obtain(
-            dataclasses.replace(run, train=short), Path(folder), fabric=fabric, observer=Silent()
+    with tempfile.TemporaryDirectory() as folder:
+        _, trained, _ = trained_codec.obtain(
+            dataclasses.replace(run, train=short), Path(folder), fabric=fabric
         )
     return trained.seconds
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Codebooks that have hardly begun to move look collapsed, which says nothing of a codec thrown away."""
-    log = logging.getLogger("codecbench.train")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

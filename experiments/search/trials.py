@@ -294,7 +294,7 @@ class _Search:
             outcome = outcomes.get(run.hash)
             if outcome and outcome.status in (STOPPED, LOST, ELSEWHERE):
                 stopped = True
-            elif outcome and outcome.kept_back:
+            elif outcome and outcome.blocked:
                 raise SearchError(f"the warm start of every trial {outcome.status}: {outcome.reason}")
             else:
                 self._tell(arm, trial, known[run.hash], thresholds)

@@ -84,16 +84,22 @@ class EMACodebooks(nn.Module):
         return self.codes.gather(1, indices.unsqueeze(-1).expand(-1, -1, self.dim))
 
     @torch.no_grad()
+    def assign(self, codes: Tensor, count: float) -> None:
+        """Begin with `codes` [groups, size, dim] instead of k-means, as if `count` vectors had chosen each
+        of them."""
+        self.codes.copy_(codes)
+        self.counts.fill_(count)
+        self.sums.copy_(self.codes * count)
+        self.started.fill_(True)
+
+    @torch.no_grad()
     def start(self, vectors: Tensor) -> None:
         """At the first training batch [groups, tokens, dim], set the codes by k-means, over all ranks."""
         if self.started or not vectors.numel():
             return
         vectors = _of_all_ranks(vectors)
         share = vectors.shape[1] / self.size
-        self.codes.copy_(_from_rank_0(_kmeans(vectors, self.size, self.kmeans_iterations)))
-        self.counts.fill_(share)
-        self.sums.copy_(self.codes * share)
-        self.started.fill_(True)
+        self.assign(_from_rank_0(_kmeans(vectors, self.size, self.kmeans_iterations)), share)
 
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
