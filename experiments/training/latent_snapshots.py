@@ -19,6 +19,8 @@ from experiments.training.validation import batch
 
 POINTS = 2000  # of each pair of channels
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError)  # as numpy tells of it
+
 _log = logging.getLogger("codecbench.train")
 
 
@@ -40,7 +42,7 @@ class LatentSnapshots(Observer):
         if step and self._path.exists():
             try:
                 self._taken = {at: taken for at, taken in self._read().items() if at <= step}
-            except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+            except _DAMAGE as error:
                 _log.warning("%s is damaged (%s); the figures lack the steps to %d", self._path, error, step)
         self._take(step)
 
