@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -11,7 +11,7 @@ from codec import backbones, model
 from experiments import metrics
 from experiments.common.identity import identity
 from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
-from experiments.studies.study import Study, StudyError, bits_per_frame
+from experiments.studies.study import Study, StudyError, configuration
 from quantizers import registry
 
 if TYPE_CHECKING:
@@ -42,12 +42,18 @@ class Run:
     seed: int
     quantizer: str
     quantizer_options: dict[str, Any]
+    checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
     backbone_options: dict[str, Any]
     sample_rate: int
     corpus: CorpusIdentity
     train: Train
     evaluate: Evaluate
+
+    @cached_property
+    def quantizer_config(self) -> quantizers.Config:
+        """The configuration of the quantizer."""
+        return self.checked_config or quantizers.validate(self.quantizer, self.quantizer_options)
 
     @cached_property
     def training_identity(self) -> dict[str, Any]:
@@ -98,7 +104,7 @@ class Run:
         """The untrained codec: backbone weights drawn from the seed alone."""
         return model.build(
             backbones.get(self.backbone, self.backbone_options),
-            lambda dim: quantizers.create(self.quantizer, dim=dim, **self.quantizer_options),
+            lambda dim: quantizers.build(self.quantizer, self.quantizer_config, dim=dim),
             self.seed,
         )
 
@@ -109,7 +115,13 @@ class Run:
             return None
         train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
         return dataclasses.replace(
-            self, label="warm start", series="", quantizer="none", quantizer_options={}, train=train
+            self,
+            label="warm start",
+            series="",
+            quantizer="none",
+            quantizer_options={},
+            checked_config=None,
+            train=train,
         )
 
 
@@ -142,7 +154,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """
     cells, series = study.cells(), study.series()
-    found = [
+    runs = [
         Run(
             study=study.name,
             label=choice.row,
@@ -150,6 +162,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             seed=seed,
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
+            checked_config=configuration(cell, choice),
             backbone=cell.backbone.name,
             backbone_options=dict(cell.backbone.options),
             sample_rate=sample_rate(cell),
@@ -162,14 +175,14 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
         for choice in cell.quantizers
     ]
     labels: dict[str, str] = {}
-    for run in found:
+    for run in runs:
         other = labels.setdefault(run.hash, run.label)
         if other != run.label:
             raise StudyError(
                 f"{study.name}: {other!r} and {run.label!r} come to one configuration, {run.quantizer} with "
                 f"{run.quantizer_options}; leave one of them out"
             )
-    return found
+    return runs
 
 
 def sample_rate(study: Study) -> int:
@@ -179,7 +192,7 @@ def sample_rate(study: Study) -> int:
 
 def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
     """The options of the configuration that `choice` comes to, presets of the name left out."""
-    config = quantizers.validate(choice.name, choice.options, bits_per_frame(study, choice))
+    config = configuration(study, choice)
     preset = registry.entry(choice.name).preset
     values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -130,18 +130,18 @@ def _restore(
 ) -> list[tuple[str, str]]:
     """Go on from the checkpoint, if there is one; warnings, each with its kind."""
     precision = state.precision
-    checkpoint.restore(state, fabric)
+    warnings = [("checkpoint", text) for text in checkpoint.restore(state, fabric)]
     if state.data:
         crops.seek(state.data)
     before = state.precision
-    if not before or before.split(" then ")[-1] == precision:
-        return []
-    state.precision = f"{before} then {precision}"
-    text = (
-        f"begun in {before}, goes on in {precision}, which is what this device has; "
-        "train.precision: fp32 is the same everywhere"
-    )
-    return [("precision", text)]
+    if before and before.split(" then ")[-1] != precision:
+        state.precision = f"{before} then {precision}"
+        text = (
+            f"begun in {before}, goes on in {precision}, which is what this device has; "
+            "train.precision: fp32 is the same everywhere"
+        )
+        warnings.append(("precision", text))
+    return warnings
 
 
 def _save(

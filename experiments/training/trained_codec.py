@@ -1,6 +1,7 @@
 """The trained codec of a run: read from its folder, or trained now, alone or with other processes."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,17 +11,20 @@ from codec.model import Codec
 from experiments import data
 from experiments.common import run_folder, tensor_files
 from experiments.common.atomic_files import write_text
+from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed as processes
-from experiments.training.checkpoint import Checkpoint
+from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
-from experiments.training.state import below
+from experiments.training.state import below, check_fit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_log = logging.getLogger("codecbench.train")
 
 
 def obtain(
@@ -37,16 +41,18 @@ def obtain(
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
     codec = run.codec()
     folder = directory / run.training_hash
+    checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
     trained = processes.from_first(fabric, trained)
     if trained is not None:
+        if fabric.is_global_zero:
+            checkpoint.remove()
         for observer in observers:
             observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
     _load_warm_start(codec, run, directory)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
-    checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained = train(
         codec,
         run.train,
@@ -67,19 +73,38 @@ def obtain(
 
 
 def _read(folder: Path, codec: Codec) -> Trained | None:
-    """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none."""
+    """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none.
+
+    Damaged ones are removed, with a warning.
+    """
     if not run_folder.is_trained(folder):
         return None
-    tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
+    try:
+        trained = Trained(**run_folder.summary(folder))
+        tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
+        check_fit(codec, tensors)
+    except (DamagedFile, TypeError) as error:
+        _log.warning("%s has damaged weights (%s); the training is done again", folder, error)
+        run_folder.discard_trained(folder)
+        return None
     codec.load_state_dict(tensors)
-    return Trained(**json.loads((folder / run_folder.SUMMARY).read_text(encoding="utf-8")))
+    return trained
 
 
 def _load_warm_start(codec: Codec, run: Run, directory: Path) -> None:
-    """Load encoder and decoder of the warm start of `run`, if it has one."""
+    """Load encoder and decoder of the warm start of `run`, if it has one. Raises CheckpointError."""
     start = run.warm_start()
     if start is None:
         return
-    tensors, _ = tensor_files.read(directory / start.training_hash / run_folder.WEIGHTS)
+    path = directory / start.training_hash / run_folder.WEIGHTS
+    try:
+        tensors, _ = tensor_files.read(path)
+        for part in ("encoder", "decoder"):
+            check_fit(codec.get_submodule(part), below(tensors, f"{part}."))
+    except (DamagedFile, OSError) as error:
+        raise CheckpointError(
+            f"the weights of the warm start cannot be used: {error}. Remedy: start the same command again; "
+            "they come from the tracking store then, or are trained again."
+        ) from error
     for part in ("encoder", "decoder"):
         codec.get_submodule(part).load_state_dict(below(tensors, f"{part}."))
