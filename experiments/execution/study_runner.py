@@ -26,7 +26,7 @@ from experiments.tracking.schema import (
     KIND_STUDY,
     KIND_WARM_START,
     RUNNING,
-    TAG,
+    Tag,
     provenance,
     rows,
     status_of,
@@ -80,7 +80,7 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
         parent = store.start(
             study.name,
             {
-                f"{TAG}status": RUNNING,
+                Tag.STATUS: RUNNING,
                 **rows({run.hash: run.label for run in runs}),
                 **provenance(),
             },
@@ -170,7 +170,7 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
             if (lease := known.acquire(mine[key].lease)) is None:
                 continue
             with lease:
-                store.set_tags(str(run.info.run_id), {f"{TAG}superseded": "true"})
+                store.set_tags(str(run.info.run_id), {Tag.SUPERSEDED: "true"})
                 shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 

@@ -96,7 +96,9 @@ class Point(Protocol):
 class Reader(Protocol):
     """What reading a study needs of a store. All of it raises TrackingError."""
 
-    uri: str
+    @property
+    def uri(self) -> str:
+        """Address of the store."""
 
     def experiments(self) -> list[StoredExperiment]:
         """Every study that is not deleted."""
