@@ -63,8 +63,12 @@ def search(
     )
     for reason in space.left_out:
         console.print(f"[yellow]left out[/]: {reason}")
+    left_out: list[str] = []
     with progress_bar() as preparing:
-        corpus = runner.identify(asked.data.corpus, runs.sample_rate(asked), preparing)
+        rate = runs.sample_rate(asked)
+        corpus = runner.identify(asked.data.corpus, rate, preparing, left_out.append)
+    for line in left_out:
+        console.print(line, markup=False, soft_wrap=True)
     with RunProgress(console) as progress:
         found = carry_out(
             asked,
