@@ -181,7 +181,7 @@ def list_metrics() -> None:
         table.add_row(
             name + ("*" if metric.core else ""),
             metric.unit or "-",
-            "higher" if metric.higher_is_better else "lower",
+            {True: "higher", False: "lower", None: "-"}[metric.higher_is_better],
             str(metric.sample_rate or "own"),
             metric.version(),
             metric.cost,

@@ -6,7 +6,7 @@
 
 from experiments.metrics.contract import Metric
 from experiments.metrics.failures import PROTOCOL, MetricFailure, MetricUnavailable
-from experiments.metrics.registry import available, core, get
+from experiments.metrics.registry import available, core, facts, get
 from experiments.metrics.signals import Signal
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Signal",
     "available",
     "core",
+    "facts",
     "get",
 ]

@@ -45,3 +45,8 @@ def get(name: str) -> Metric:
         raise MetricUnavailable(f"unknown metric {name!r}; {hint}known: {', '.join(_MODULE_OF)}")
     module = importlib.import_module(f"experiments.metrics.families.{_MODULE_OF[name]}")
     return next(metric for metric in module.METRICS if metric.name == name)
+
+
+def facts() -> dict[str, tuple[str, bool | None]]:
+    """Unit of each metric, and whether higher values are better (None: neither). Imports no backend."""
+    return {name: (get(name).unit, get(name).higher_is_better) for name in _MODULE_OF}
