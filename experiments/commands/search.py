@@ -72,8 +72,12 @@ def search(
     )
     for reason in choices.left_out:
         console.say(("left out", "yellow"), f": {reason}")
+    left_out: list[str] = []
     with progress.progress_bar(console) as preparing:
-        corpus = study_runner.identify(loaded.data.corpus, runs.sample_rate(loaded), preparing)
+        rate = runs.sample_rate(loaded)
+        corpus = study_runner.identify(loaded.data.corpus, rate, preparing, left_out.append)
+    for line in left_out:
+        console.say(line)
     with progress.RunProgress(console) as display:
         outcome = trials.search(
             loaded,

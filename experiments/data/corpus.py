@@ -43,6 +43,10 @@ class Corpus(Protocol):
 
     def __len__(self) -> int: ...
 
+    def listed_splits(self) -> frozenset[str]:
+        """Splits that have files, usable or not: known before anything is fetched or decoded."""
+        ...
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Bring to this disk what `clips` needs; called before it."""
 

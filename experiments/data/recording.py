@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -92,22 +93,16 @@ class Recording:
 def open_recording(source: Path | bytes) -> Iterator[Recording]:
     """The audio file at a path, or with these contents. Raises UnreadableFile with the reason."""
     with ExitStack() as stack:
-        opens: Any
-        if isinstance(source, bytes):
-            empty, opens = not source, io.BytesIO(source)
-            tail = source[-OGG_TAIL:]
-        else:
-            descriptor = stack.enter_context(audio_files.opened(source))
-            size = os.fstat(descriptor).st_size
-            os.lseek(descriptor, max(0, size - OGG_TAIL), os.SEEK_SET)
-            tail = os.read(descriptor, OGG_TAIL)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            # By its descriptor: a path would let libsndfile take a text named x.au for raw samples.
-            empty, opens = not size, source if os.name == "nt" else descriptor
-        if empty:
+        held = _in_memory(source) if isinstance(source, bytes) else audio_files.opened(source)
+        descriptor = stack.enter_context(held)
+        size = os.fstat(descriptor).st_size
+        if not size:
             raise UnreadableFile("empty file")
+        os.lseek(descriptor, max(0, size - OGG_TAIL), os.SEEK_SET)
+        tail = os.read(descriptor, OGG_TAIL)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         try:
-            file = stack.enter_context(_sequential()(opens, closefd=False))
+            file = stack.enter_context(_sequential()(_opens(source, descriptor), closefd=False))
             container = file.format
         except Exception as error:
             raise UnreadableAudio(audio_files.reason(error)) from error
@@ -116,6 +111,31 @@ def open_recording(source: Path | bytes) -> Iterator[Recording]:
         if why := rate_problem(file.samplerate):
             raise UnreadableFile(why)
         yield Recording(file, _cut_ogg(tail) if container == "OGG" else "")
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor of a file with `content` that lies on no disk, where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("audio")
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            temporary.write(content)
+            temporary.flush()
+            yield temporary.fileno()
+
+
+def _opens(source: Path | bytes, descriptor: int) -> Any:
+    """What libsndfile opens: by a path, it would take a text named x.au for raw samples."""
+    if os.name != "nt":
+        return descriptor
+    return io.BytesIO(source) if isinstance(source, bytes) else source  # descriptors are of another library
 
 
 @functools.cache

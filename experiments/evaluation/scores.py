@@ -129,7 +129,10 @@ def aggregate(
         scored = group[group["status"] == OK].sort_values("utterance")
         values = scored["value"].to_numpy(dtype=np.float64)
         low, high = bootstrap_interval(values, confidence=confidence, seed=seed, resamples=resamples)
-        ranked = scored.sort_values("value", ascending=_higher_is_better(str(name)), kind="stable")
+        better = _higher_is_better(str(name))
+        # Of a diagnosis, the worst is the farthest from zero.
+        distance = (lambda values: values.abs()) if better is None else None
+        ranked = scored.sort_values("value", ascending=better is True, kind="stable", key=distance)
         reasons = group.loc[group["status"] != OK, "status"].value_counts()
         rows.append(
             {
@@ -149,7 +152,7 @@ def aggregate(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _higher_is_better(name: str) -> bool:
+def _higher_is_better(name: str) -> bool | None:
     try:
         return metrics.get(name).higher_is_better
     except metrics.MetricUnavailable:

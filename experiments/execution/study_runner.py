@@ -174,9 +174,19 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
                 shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 
-def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
-    """Prepare the corpus of a study, and say what it is."""
-    shards = prepare(spec, sample_rate=sample_rate, progress=progress)
+def identify(
+    spec: str,
+    sample_rate: int,
+    progress: Callable[[str, int, int], None],
+    tell: Callable[[str], None] = lambda line: None,
+) -> CorpusIdentity:
+    """Prepare the corpus of a study, and say what it is. `tell` hears of files that are left out.
+
+    Raises DataError, also where train, validation or test has no usable clips.
+    """
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress, complete=True)
+    if line := shards.left_out():
+        tell(line)
     return CorpusIdentity(
         spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
     )

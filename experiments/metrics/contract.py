@@ -30,7 +30,9 @@ class Metric:
 
     name: str
     unit: str
-    higher_is_better: bool
+    """Empty for a ratio or a correlation."""
+    higher_is_better: bool | None
+    """None: the value is a diagnosis, and says neither."""
     sample_rate: int | None
     """Rate in Hz at which the backend listens; None: the clip's own."""
     backend: str

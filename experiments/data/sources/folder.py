@@ -51,6 +51,9 @@ class AudioFiles:
     def __len__(self) -> int:
         return len(self.entries) + len(self.notes_on)
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(entry.split for entry in self.entries)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Nothing to fetch: the files are on this disk."""
 

@@ -57,6 +57,9 @@ class TarCorpus:
     def __len__(self) -> int:
         return 0  # not known before all is read
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(split for split, shards in self.shards.items() if shards)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Nothing to fetch: shards are read where they are."""
 
