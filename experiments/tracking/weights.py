@@ -24,7 +24,6 @@ from experiments.tracking.artifacts import CHECKPOINT
 from experiments.tracking.schema import superseded
 from experiments.tracking.store import Store, TrackingError
 
-
 _log = logging.getLogger("codecbench.tracking")
 
 
