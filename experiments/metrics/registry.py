@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     """Unit of a metric, empty without one, and its direction."""
 
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: neither way is better
 
 
 def available() -> tuple[str, ...]:
