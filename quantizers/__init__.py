@@ -18,7 +18,7 @@ from quantizers.methods.residual_fsq import ResidualFSQ
 from quantizers.methods.rvq import RVQ
 from quantizers.methods.simvq import SimVQ
 from quantizers.methods.vq import VQ
-from quantizers.option_checks import QuantizerError
+from quantizers.option_checks import NonFiniteError, QuantizerError
 from quantizers.parts.straight_through import straight_through
 from quantizers.registry import available, create, entry, options, register, validate
 
@@ -46,6 +46,7 @@ register(LatticeQuantizer, name="lattice")
 
 __all__ = [
     "Config",
+    "NonFiniteError",
     "Quantized",
     "Quantizer",
     "QuantizerError",

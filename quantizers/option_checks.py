@@ -11,6 +11,10 @@ class QuantizerError(ValueError):
     """A quantizer was asked for something that it cannot be; the message says what to change."""
 
 
+class NonFiniteError(QuantizerError):
+    """Features hold NaN or infinite values, as those of a model whose training diverged do."""
+
+
 def check_open(name: str, options: Mapping[str, Any]) -> None:
     """Raise QuantizerError if `options` give `name`, which is to be chosen from bits."""
     if name in options:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quantizers.integers import whole
 from quantizers.option_checks import QuantizerError, check_choice
 
 NAMES = ("Z", "A2", "A3*", "D4", "E8", "Leech")
@@ -166,7 +167,7 @@ class Cosets(nn.Module):
             parts = [self._leech(part) for part in flat.split(block)]
             found = torch.cat(parts) if parts else flat.new_zeros(0, dtype=torch.int64)
         point, k, _ = self._in_coset(flat, self.offsets[found], self.parities[found])
-        return point.view(points.shape), found.view(points.shape[:-1]), k.long().view(points.shape)
+        return point.view(points.shape), found.view(points.shape[:-1]), whole(k).view(points.shape)
 
     def point(self, coset: Tensor, k: Tensor) -> Tensor:
         """The points [..., n] of k [..., n] in `coset` [...]."""
