@@ -25,6 +25,7 @@ from quantizers.contract import Config, Quantized
 from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
 from quantizers.geometry.shells import NAMES as SHELLS
 from quantizers.geometry.shells import SIZES, Shell
+from quantizers.integers import whole
 from quantizers.option_checks import (
     QuantizerError,
     check_choice,
@@ -168,8 +169,13 @@ class LatticeQuantizer(ChannelQuantizer):
         out = self.project_out(straight_through(value, bounded))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._value(self.packing.unpack(codes)))
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._value(self.packing.unpack(codes))
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        repeat = self.block_dim if self.config.bound == "voronoi" else 1
+        return tuple(counts * repeat for counts in self.config.blocks)
 
     def factors(self, codes: Tensor) -> Tensor:
         kept = [i for i, size in enumerate(self.packing.factor_sizes) if size > 1]
@@ -267,7 +273,7 @@ class VoronoiBlock(nn.Module):
             outside = outside[self._outside(found[outside])]
         found[outside] = 0.0  # the origin is in every code
         coordinates = torch.linalg.solve_triangular(self.basis.mT, found.mT, upper=True).mT
-        return coordinates.round().long().remainder(self.count).view(points.shape)
+        return whole(coordinates.round()).remainder(self.count).view(points.shape)
 
     def decode(self, factors: Tensor) -> Tensor:
         """Points [..., n] float32 of `factors`."""
