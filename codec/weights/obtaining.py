@@ -68,9 +68,9 @@ def files(
         download(release, downloads, progress)
     if wrong := _problem(downloads, release):
         raise WeightsError(
-            f"the weights of {release.name} are not here: {wrong}. Download them ({release.size / 1e6:.1f} MB, "
-            f"{release.licence}) by codec.weights.obtain({release.name!r}, fetch=True), or get them from "
-            f"{release.source} and name their folder in the environment variable {release.variable}"
+            f"the weights of {release.name} are not here: {wrong}. `codecbench weights get {release.name}` "
+            f"downloads them ({release.size / 1e6:.1f} MB, {release.licence}), and with --from FOLDER takes them "
+            f"from a folder; {release.source} has them"
         )
     return downloads
 
@@ -82,6 +82,15 @@ def present(name: str) -> bool:
     return _converted_path(release).is_file() or all(
         (Path(folder).expanduser() / file.name).is_file() for file in release.files
     )
+
+
+def place(name: str) -> Path:
+    """Where `obtain(name)` reads the weights from: the converted file, or the folder with the released ones."""
+    release = get(name)
+    converted = _converted_path(release)
+    if converted.is_file():
+        return converted
+    return Path(os.environ.get(release.variable) or _downloads(release)).expanduser()
 
 
 def content_hash(name: str) -> str:
