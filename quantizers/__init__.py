@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quantizers.contract import Config, Quantized, Quantizer
     from quantizers.option_checks import QuantizerError
     from quantizers.parts.straight_through import straight_through
-    from quantizers.registry import available, create, entry, options, register, validate
+    from quantizers.registry import available, build, create, entry, options, register, validate
 
 _HOMES = {
     "Config": "contract",
@@ -22,6 +22,7 @@ _HOMES = {
     "Quantizer": "contract",
     "QuantizerError": "option_checks",
     "available": "registry",
+    "build": "registry",
     "create": "registry",
     "entry": "registry",
     "options": "registry",
@@ -36,6 +37,7 @@ __all__ = [
     "Quantizer",
     "QuantizerError",
     "available",
+    "build",
     "create",
     "entry",
     "options",

@@ -81,8 +81,8 @@ class Quantizer(nn.Module, ABC):
         Raises QuantizerError where the method was not released with one, or the tensors do not fit.
         """
         raise QuantizerError(
-            f"{self.name or type(self).__name__} is not the bottleneck of a released codec; train it, or use the "
-            "one that was released with the weights"
+            f"{self.name or type(self).__name__} is not the bottleneck of a released codec; train it, or use "
+            "the one that was released with the weights"
         )
 
     @property

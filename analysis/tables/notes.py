@@ -16,6 +16,9 @@ _TERMS = {  # by what a column shows
     "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
 }
 
+_STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
+PARAMETERS = (_STEPS, _WARM_STEPS)  # of runs, that captions tell of
+
 
 def caption(
     results: Results,
@@ -64,13 +67,12 @@ def _utterances(runs: pd.DataFrame) -> str:
 
 
 def _warm_start(runs: pd.DataFrame) -> list[str]:
-    steps = "param/train.warm_start.steps"
-    if steps not in runs:
+    if _WARM_STEPS not in runs:
         return []
-    warm = sorted({value for value in runs[steps].dropna() if value not in ("", "0", "None")})
+    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None")})
     if not warm:
         return []
-    own = sorted(set(runs["param/train.steps"].dropna())) if "param/train.steps" in runs else []
+    own = sorted(set(runs[_STEPS].dropna())) if _STEPS in runs else []
     then = f", each then trained {' or '.join(own)} steps with its quantizer" if own else ""
     return [
         f"Warm start: all systems begin from one backbone trained unquantized for "
@@ -81,10 +83,11 @@ def _warm_start(runs: pd.DataFrame) -> list[str]:
 def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
     """Which seeds of a label that has a result have none."""
     notes = []
+    affected = set(runs[runs["status"] != "finished"]["label"]) & finished
     for label in dict.fromkeys(runs["label"]):
-        mine = rows_of(runs, label)
-        lost = mine[mine["status"] != "finished"]
-        if label in finished and len(lost):
+        if label in affected:
+            mine = rows_of(runs, label)
+            lost = mine[mine["status"] != "finished"]
             which = "; ".join(f"seed {row['seed']} {outcome(row)}" for row in records(lost))
             notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
     return notes

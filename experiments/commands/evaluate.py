@@ -80,20 +80,25 @@ def evaluate(
         _check_suffix(path)
     metric_names = _metric_names(metrics)
     require(metric_names)
+    # All folders are looked at before anything is scored.
+    matched: list[Pairs | None] = [
+        read_manifest(pairs, reference_dir, folder) if pairs else match_folders(reference_dir, folder)
+        for folder in folders
+    ]
+    recorded = recordings(reference_dir) if codecs else {}
+    matched += [None for _ in codecs]
     for reference in codecs:
         reference.prepare()  # what is missing is told before any work
     console = _console()
     every, aggregates = [], []
     with tempfile.TemporaryDirectory() as temporary:
-        for system, rate, kind, source in zip(names, bitrates, kinds, sources, strict=True):
-            if isinstance(source, references.Reference):
+        systems = zip(names, bitrates, kinds, sources, matched, strict=True)
+        for system, rate, kind, source, found in systems:
+            if found is None:
+                assert isinstance(source, references.Reference)
                 decoded = Path(tempfile.mkdtemp(prefix="decoded-", dir=temporary))
                 console.print(f"[bold]{_safe(system)}[/]: encoding and decoding", soft_wrap=True)
-                found, rate = reconstruct_files(source, recordings(reference_dir), decoded)
-            elif pairs:
-                found = read_manifest(pairs, reference_dir, source)
-            else:
-                found = match_folders(reference_dir, source)
+                found, rate = reconstruct_files(source, recorded, decoded)
             cache = reference_cache or Path(temporary)
             frame = _score(console, system, found, metric_names, workers or _cores(), cache)
             if study is not None:
@@ -105,6 +110,9 @@ def evaluate(
     _print_table(console, table)
     _write(console, pd.concat(every, ignore_index=True), output)
     _write(console, table.assign(worst=table["worst"].map("; ".join)), summary)
+    if not table["scored"].any():
+        console.print("[red]nothing could be scored[/]; the reasons are in the table")
+        raise typer.Exit(1)
 
 
 def list_references() -> None:
@@ -222,6 +230,7 @@ def _score(
     for what, extra in (
         ("no reconstruction (counted as failed) of", pairs.only_references),
         ("left out, no reference for", pairs.only_reconstructions),
+        ("not read:", pairs.left_out),
     ):
         if extra:
             shown = ", ".join(_safe(name) for name in extra[:5]) + (", ..." if len(extra) > 5 else "")
@@ -308,6 +317,8 @@ def _metric_names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return metrics.core()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise metrics.MetricUnavailable(f"--metrics names none; known: {', '.join(metrics.available())}")
     for name in names:
         metrics.get(name)
     return names

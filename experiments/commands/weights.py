@@ -23,7 +23,9 @@ def list_weights(context: typer.Context) -> None:
     table = Table("weights", "what they are", "MB", "licence", "kept in", box=None)
     for name in weights.available():
         release = weights.get(name)
-        place = str(weights.place(name)) if weights.present(name) else "not here; codecbench weights get " + name
+        place = (
+            str(weights.place(name)) if weights.present(name) else "not here; codecbench weights get " + name
+        )
         table.add_row(name, release.title, f"{release.size / 1e6:.1f}", release.licence, place)
     Console(highlight=False, markup=False, soft_wrap=True).print(table)
 
@@ -32,7 +34,8 @@ def list_weights(context: typer.Context) -> None:
 def get(
     name: Annotated[str, typer.Argument(help="name in the list of `codecbench weights`")],
     folder: Annotated[
-        Path | None, typer.Option("--from", help="folder with the released files; without it they are downloaded")
+        Path | None,
+        typer.Option("--from", help="folder with the released files; without it they are downloaded"),
     ] = None,
 ) -> None:
     """Get released weights: download and check them, or take them from a folder; convert them once."""

@@ -1,10 +1,13 @@
 """Files of tensors: safetensors with a digest of what is in them, written atomically, read as plain data.
 
-Names of functions: `write` and `read`. Nothing in a file is ever executed.
+Nothing in a file is ever executed.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,21 +24,28 @@ class DamagedFile(ValueError):
     """A file that is not as it was written; the message says what is wrong."""
 
 
-def write(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> None:
-    """Write `tensors` and `metadata` to `path`, at once. Raises OSError when the disk does not take them."""
+def write(
+    path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str], keep: Path | None = None
+) -> None:
+    """Write `tensors` and `metadata` to `path`, at once. keep: where the file that was there stays.
+
+    Raises OSError when the disk does not take them.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     described = {**metadata, DIGEST: digest(plain, metadata)}
     try:
-        with replacing(path) as partial:
+        with replacing(path, keep) as partial:
             partial.touch()
             mode = partial.stat().st_mode  # as the user's mask wants it; safetensors lets only the owner read
             save_file(plain, partial, described)
             partial.chmod(mode)
-    except SafetensorError as error:  # what it makes of an OSError
-        raise OSError(str(error)) from error
+    except SafetensorError as error:  # what it makes of an OSError, whose number stands in the text
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
@@ -57,15 +67,6 @@ def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     if written is not None and written != digest(tensors, metadata):
         raise DamagedFile(f"{path} is damaged: its content is not that which was written")
     return tensors, metadata
-
-
-def is_whole(path: Path) -> bool:
-    """Whether `path` is there, and as it was written. Raises OSError where it cannot be read at all."""
-    try:
-        read(path)
-    except (DamagedFile, FileNotFoundError):
-        return False
-    return True
 
 
 def digest(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:

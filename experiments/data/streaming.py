@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.corpus import DataError
-from experiments.data.decoding import read_bytes
+from experiments.data.decoding import read_audio
 from experiments.data.signal import TARGET_DBFS, Float32, Int16, at_level, rms
-from experiments.data.sources.tar_shards import Shard, samples_of
+from experiments.data.sources.tar_samples import Shard, samples_of
 
 LANES = 32  # shards that are read side by side, at most
 BLOCK = 64  # crops of a lane that are shuffled together
@@ -134,7 +134,7 @@ class Lane:
                         _tell(entry.name, entry.why, skipped, again=epoch > start.epoch)
                         yield Position(epoch, place, number + 1, 0, skipped), []
                         continue
-                    for part, found in enumerate(read_bytes(entry.audio, self.split.sample_rate), 1):
+                    for part, found in enumerate(read_audio(entry.audio, self.split.sample_rate), 1):
                         if number == sample and part <= piece:
                             continue
                         crops: list[Crop] = []

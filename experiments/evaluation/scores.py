@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from experiments.metrics.scoring import OK, Score, Task, failures, score_utteran
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger("codecbench.evaluation")
 
 COLUMNS = ("utterance", "metric", "value", "status", "backend", "protocol")
 
@@ -40,18 +43,20 @@ def score(
     Both mappings go from utterance to a mono clip ``[samples]`` at ``sample_rate`` Hz. They may read lazily:
     clips are asked for one by one, and only a few are held at a time. ``workers`` is the number of processes;
     1 scores in this one. ``reference_cache`` is a folder in which what is computed from a reference alone is
-    kept, by content, for the other systems of a study.
+    kept, by content, for the other systems of a study; one that cannot be used is a warning in the log.
 
     Returns one row for each utterance and metric: ``utterance``, ``metric``, ``value`` (NaN when it failed),
     ``status`` (``ok`` or the reason), ``backend`` (with its version), ``protocol``. The values do not depend
     on ``workers`` or on the cache.
 
-    Raises ``MetricUnavailable`` for a metric that is unknown or not installed, and ``EvaluationError`` for a
-    reconstruction without reference; both are ``ValueError``.
+    Raises `MetricUnavailable` for a metric that is unknown or not installed, and `EvaluationError` for a
+    reconstruction without reference, and without any metric; both are `ValueError`.
     """
     import pandas as pd
 
     names = tuple(dict.fromkeys(metric_names))
+    if not names:
+        raise EvaluationError("no metrics to score by")
     require(names)
     if unknown := [name for name in reconstructions if name not in references]:
         raise EvaluationError(f"{len(unknown)} reconstructions have no reference, such as {unknown[0]!r}")
@@ -62,7 +67,11 @@ def score(
     done = 0
 
     def record(results: list[Score]) -> None:
-        nonlocal done
+        nonlocal done, reference_cache
+        warnings = [result.warning for result in results if result.warning]
+        if warnings and reference_cache is not None:
+            _log.warning("no reference cache: %s; references are computed for each system anew", warnings[0])
+            reference_cache = None
         scores.update({(result.utterance, result.metric): result for result in results})
         done += 1
         if progress is not None:

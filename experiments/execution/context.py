@@ -38,6 +38,10 @@ class Context:
         """Send the runner an update of the job."""
         self.link.tell(Update(key=self.job.key, stage=stage, done=done, total=total, text=text))
 
+    def warn(self, text: str) -> None:
+        """Tell the runner of something that a person should look at."""
+        self.tell(f"warning: {text}")
+
     def stopping(self) -> bool:
         """Whether the job is to be stopped: the runner says so, or another runner has taken it over."""
         return self.link.stopping() or self.lease.lost

@@ -36,7 +36,7 @@ class RunnerObserver(Observer):
         self._context = context
 
     def warning(self, step: int, name: str, text: str) -> None:
-        self._context.tell(f"warning: step {step}: {text}")
+        self._context.warn(f"step {step}: {text}")
 
     def progress(self, step: int, steps: int, text: str) -> None:
         self._context.tell("training", step, steps, text)

@@ -20,6 +20,8 @@ STOPPED = "stopped"  # goes on later
 LOST = "lost"  # its process was killed
 ELSEWHERE = "elsewhere"  # another runner works on it
 
+REASON_LENGTH = 500  # characters of an outcome's reason in the tracking store
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -69,12 +71,14 @@ class Job:
 
 class Outcome(NamedTuple):
     """The outcome of a job: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
-    finished. reused: another runner did it. blocked: its warm start ended so, and it was not started."""
+    finished. reused: another runner did it. blocked: its warm start ended so, and it was not started.
+    logged: whether the tracking store has it; if not, it is the runner's to log."""
 
     status: str
     reason: str = ""
     reused: bool = False
     blocked: bool = False
+    logged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

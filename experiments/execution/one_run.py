@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from experiments.common.run_folder import check_folder
 from experiments.execution import study_runner as runner
 from experiments.execution import worker
 from experiments.execution.jobs import Job, Outcome, Settings, Update
@@ -103,6 +104,7 @@ def perform(
     Each process calls this; only the first speaks to MLflow, scores, and calls `show` and `prepare`. Setting
     `stop` in any of them saves the state and ends all.
     """
+    check_folder(directory)
     prepared: Corpora = {}
     if fabric.is_global_zero:
         prepared = {each: runner.identify(*each, prepare) for each in corpora(study)}

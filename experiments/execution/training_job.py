@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY
 from experiments.evaluation import robustness, test_set
 from experiments.execution.context import Context
@@ -36,6 +37,7 @@ def carry_out(run: Run, context: Context, run_id: str) -> None:
     Raises what a training raises, Pruned where a search gives it up, and TrackingError.
     """
     store, folder = context.store, context.settings.directory / run.training_hash
+    remove_stale(folder)
     _fetch_weights(run, context)
     codec, trained, shards = _train(run, context, run_id)
     name = f"{run.label} seed {run.seed}"
@@ -47,12 +49,14 @@ def carry_out(run: Run, context: Context, run_id: str) -> None:
 def _fetch_weights(run: Run, context: Context) -> None:
     """Bring what the store has of the weights of this training and of its warm start onto the disk."""
     directory, start = context.settings.directory, run.warm_start()
-    if stored_weights.fetch(context.store, run.training_hash, directory / run.training_hash) or start is None:
+    own = directory / run.training_hash
+    if stored_weights.fetch(context.store, run.training_hash, own, context.warn) or start is None:
         return
-    if not stored_weights.fetch(context.store, start.training_hash, directory / start.training_hash):
+    warm = directory / start.training_hash
+    if not stored_weights.fetch(context.store, start.training_hash, warm, context.warn):
         raise CheckpointError(
             f"the weights of the warm start {start.training_hash} are neither in {directory} nor in the "
-            "tracking store; train them again with --force"
+            "tracking store. Remedy: start the same command again; they are trained again then."
         )
 
 
@@ -78,7 +82,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
             journal.finish()
             raise Pruned(pruning.reason) from None
         raise
-    except (TrackingError, CheckpointError):
+    except (TrackingError, CheckpointError, OSError):  # the metrics are sent by the next sitting
         raise
     except Exception:
         with suppress(Exception):  # the error that ended the training is the one to tell

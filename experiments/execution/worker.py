@@ -2,15 +2,17 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from experiments.execution import reference_job, training_job
 from experiments.execution.context import Context
-from experiments.execution.jobs import ELSEWHERE, STOPPED, Job, Link, Outcome, Settings, Update
+from experiments.execution.jobs import ELSEWHERE, REASON_LENGTH, STOPPED, Job, Link, Outcome, Settings, Update
 from experiments.execution.outcomes import outcome_of
 from experiments.execution.tracked_run import open_run
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts
+from experiments.tracking import weights as stored_weights
 from experiments.tracking.leases import Leases
 from experiments.tracking.schema import DIVERGED, FAILED, FINISHED
 from experiments.tracking.store import Store, TrackingError
@@ -18,8 +20,6 @@ from experiments.training.observer import Interrupted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-REASON_LENGTH = 500  # characters of a reason in the store
 
 
 def perform(
@@ -43,23 +43,30 @@ def perform(
         if lease is None:
             return Outcome(ELSEWHERE, leases.holders().get(job.lease, ""))
         with lease:
-            status, reason = store.statuses([job.key], job.kind).get(job.key, ("", ""))
-            if status in (FINISHED, FAILED, DIVERGED):  # another runner was first
-                return Outcome(status, reason, reused=True)
-            return _carry_out(
-                Context(
-                    job=job,
-                    settings=settings,
-                    link=link,
-                    store=store,
-                    lease=lease,
-                    fabric=fabric,
-                    begin=begin,
-                )
+            context = Context(
+                job=job, settings=settings, link=link, store=store, lease=lease, fabric=fabric, begin=begin
             )
+            return _outcome_before(context) or _carry_out(context)
     except TrackingError as error:  # the machine's trouble, not the run's
         link.tell(Update(key=job.key, stage=f"stopped: {error}"))
         return Outcome(STOPPED, str(error))
+
+
+def _outcome_before(context: Context) -> Outcome | None:
+    """The outcome of the job where another runner, or an earlier sitting, has come to one.
+
+    A warm start whose weights are gone everywhere is to be trained again, whatever its run says.
+    """
+    job = context.job
+    status, reason = context.store.statuses([job.key], job.kind).get(job.key, ("", ""))
+    if status not in (FINISHED, FAILED, DIVERGED):
+        return None
+    if job.warm_start and status == FINISHED:
+        folder = context.settings.directory / job.key
+        if not stored_weights.fetch(context.store, job.key, folder, context.warn):
+            context.warn(f"weights are neither in {folder} nor in the tracking store; they are trained again")
+            return None
+    return Outcome(status, reason, reused=True)
 
 
 def _carry_out(context: Context) -> Outcome:
@@ -83,11 +90,10 @@ def _carry_out(context: Context) -> Outcome:
             return outcome
         try:
             _record(context.store, run_id, outcome, error)
-        except TrackingError:  # it is away, and the run goes on when it is back
-            if outcome.status in (FAILED, DIVERGED):
-                traceback.print_exception(error)
-            else:
+        except Exception:  # the store is away, for one: what the job ended by is the error to tell
+            if outcome.status not in (FAILED, DIVERGED):
                 return Outcome(STOPPED, outcome.reason)
+            traceback.print_exception(error)
         return outcome
 
 
@@ -97,7 +103,7 @@ def _record(store: Store, run_id: str, outcome: Outcome, error: Exception) -> No
         store.pause(run_id)
         return
     if outcome.status in (FAILED, DIVERGED):
-        with artifacts.logged(store, run_id) as folder:
+        with suppress(OSError), artifacts.logged(store, run_id) as folder:  # no room: the reason remains
             text = "".join(traceback.format_exception(error))
             (folder / artifacts.ERROR).write_text(text, encoding="utf-8")
     store.set_status(run_id, outcome.status, outcome.reason[:REASON_LENGTH])

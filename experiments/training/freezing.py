@@ -9,8 +9,6 @@ def freeze(codec: Codec, config: Train, step: int) -> None:
 
     A frozen parameter has no gradient, so no optimizer moves it and its norm does not count.
     """
-    if config.freeze is None:
-        return
-    frozen = config.freeze.steps is None or step < config.freeze.steps
-    for part in config.freeze.parts:
+    frozen = config.freeze_steps is None or step < config.freeze_steps
+    for part in config.freeze:
         codec.get_submodule(part).requires_grad_(not frozen)

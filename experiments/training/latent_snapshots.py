@@ -1,5 +1,8 @@
 """Latents of fixed crops at a few steps of a training, for figures of how they move."""
 
+import logging
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from experiments.training.observer import Observer
 from experiments.training.validation import batch
 
 POINTS = 2000  # of each pair of channels
+
+_log = logging.getLogger("codecbench.train")
 
 
 class LatentSnapshots(Observer):
@@ -33,12 +38,10 @@ class LatentSnapshots(Observer):
     def restored(self, step: int) -> None:
         """Take up what was kept until `step`."""
         if step and self._path.exists():
-            with np.load(self._path) as archive:
-                pairs = [archive[f"pair_{i}"] for i in range(len(archive.files) - 1)]
-                joined = np.concatenate(pairs, axis=-1)
-                self._taken = {
-                    int(s): joined[i] for i, s in enumerate(archive["steps"].tolist()) if s <= step
-                }
+            try:
+                self._taken = {at: taken for at, taken in self._read().items() if at <= step}
+            except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+                _log.warning("%s is damaged (%s); the figures lack the steps to %d", self._path, error, step)
         self._take(step)
 
     def progress(self, step: int, steps: int, text: str) -> None:
@@ -54,6 +57,13 @@ class LatentSnapshots(Observer):
         pairs = {f"pair_{i}": joined[..., 2 * i : 2 * i + 2] for i in range(joined.shape[-1] // 2)}
         with replacing(self._path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, steps=np.array(steps), **pairs)  # type: ignore[arg-type]
+
+    def _read(self) -> dict[int, np.ndarray]:
+        """What the file holds, by step. Raises what numpy raises for a damaged one."""
+        with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            pairs = [archive[f"pair_{i}"] for i in range(len(archive.files) - 1)]
+            joined = np.concatenate(pairs, axis=-1)
+            return dict(zip(map(int, archive["steps"].tolist()), joined, strict=True))
 
     def _take(self, step: int) -> None:
         if step in self._steps and step not in self._taken:

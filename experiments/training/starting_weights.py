@@ -9,11 +9,13 @@ from torch import Tensor
 from codec import backbones, checkpoints, weights
 from codec.model import Codec
 from experiments.common import run_folder, tensor_files
+from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Split
 from experiments.data.streaming import TarSplit
 from experiments.studies.runs import Run
 from experiments.training import distributed
-from experiments.training.state import below
+from experiments.training.checkpoint import CheckpointError
+from experiments.training.state import below, check_fit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -34,8 +36,9 @@ def load_backbone(codec: Codec, run: Run, directory: Path) -> None:
     warm = run.train.warm_start
     start = run.warm_start()
     if start is not None:
-        tensors, _ = tensor_files.read(directory / start.training_hash / run_folder.WEIGHTS)
-        _take_parts(codec, tensors)
+        path = directory / start.training_hash / run_folder.WEIGHTS
+        remedy = "start the same command again; they come from the tracking store then, or are trained again"
+        _take_parts(codec, path, remedy)
     elif warm is not None and warm.weights is not None:
         backbone = backbones.get(run.backbone, run.backbone_options)
         encoder, decoder = backbones.load_released(warm.weights, backbone=backbone)
@@ -45,13 +48,28 @@ def load_backbone(codec: Codec, run: Run, directory: Path) -> None:
             codec.quantizer.load_released(weights.part(weights.obtain(warm.weights), "bottleneck"))
     elif warm is not None and warm.checkpoint is not None:
         path = Path(warm.checkpoint)
-        if path.suffix == ".safetensors":
-            _take_parts(codec, tensor_files.read(path)[0])
+        if path.name == run_folder.WEIGHTS:
+            _take_parts(codec, path, "name another checkpoint, or the backbone that it belongs to")
         else:
-            _take_parts(codec, checkpoints.load_wavtokenizer(path).state_dict())
+            other = checkpoints.load_wavtokenizer(path, fold=False)
+            try:
+                codec.encoder.load_state_dict(other.encoder.state_dict())
+                codec.decoder.load_state_dict(other.decoder.state_dict())
+            except RuntimeError as error:
+                raise CheckpointError(
+                    f"{path} does not fit the backbone {run.backbone}: {str(error).splitlines()[0]}. Remedy: "
+                    "name the backbone that it belongs to."
+                ) from error
 
 
-def _take_parts(codec: Codec, tensors: dict[str, Tensor]) -> None:
+def _take_parts(codec: Codec, path: Path, remedy: str) -> None:
+    """Load encoder and decoder from a file of a finished training."""
+    try:
+        tensors, _ = tensor_files.read(path)
+        for part in ("encoder", "decoder"):
+            check_fit(codec.get_submodule(part), below(tensors, f"{part}."))
+    except (DamagedFile, OSError) as error:
+        raise CheckpointError(f"{path} cannot be started from: {error}. Remedy: {remedy}.") from error
     for part in ("encoder", "decoder"):
         codec.get_submodule(part).load_state_dict(below(tensors, f"{part}."))
 

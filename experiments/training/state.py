@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from codec.losses.objectives import Losses
 from codec.model import Codec
+from experiments.common.tensor_files import DamagedFile
 from experiments.studies.sections import Train
 from experiments.training.optimizers import codec_optimizers, discriminator_optimizer
 from experiments.training.precision import autocast_dtype, resolved
@@ -20,8 +21,17 @@ from quantizers.parts.codebook import EMACodebooks
 
 FIRST_SCALE = 2.0**10  # of the loss in fp16: it doubles by itself, and each halving costs a batch
 
-# What a checkpoint holds beside tensors, by the names in the file.
-_COUNTERS = ("step", "skipped", "skipped_in_a_row", "seconds", "collapsed", "run_id", "precision", "data")
+# What a checkpoint holds beside tensors, by the names in the file, with the types there.
+_COUNTERS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "skipped": (int,),
+    "skipped_in_a_row": (int,),
+    "seconds": (float, int),
+    "collapsed": (bool,),
+    "run_id": (str,),
+    "precision": (str,),
+    "data": (dict,),
+}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -89,20 +99,34 @@ class TrainingState:
             metadata["scaler"] = json.dumps(self.scaler.state_dict())
         return metadata
 
+    def check(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """See that `load` can take these from a checkpoint. Raises DamagedFile."""
+        for name, value in read_json(metadata, "progress").items():
+            if type(value) not in _COUNTERS.get(name, ()):
+                raise DamagedFile(f"its {name} is {value!r}")
+        if self.scaler is not None and "scaler" in metadata:
+            read_json(metadata, "scaler")
+        for part, module in self.modules.items():
+            check_fit(module, below(tensors, f"{part}/"))
+        for number, optimizer in enumerate(self.optimizers):
+            shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
+            for (index, name), value in _of_optimizer(tensors, number).items():
+                if index >= len(shapes) or tuple(value.shape) not in ((), shapes[index]):
+                    raise DamagedFile(f"it has no place for {name} of parameter {index}")
+
     def load(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Take over what `tensors` and `metadata` of a checkpoint hold."""
+        """Take over what `tensors` and `metadata` of a checkpoint hold, which pass `check`."""
         for part, module in self.modules.items():
             module.load_state_dict(below(tensors, f"{part}/"))
         for number, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in below(tensors, f"optimizer/{number}/").items():
-                index, _, name = key.partition("/")
-                state.setdefault(int(index), {})[name] = value
+            for (index, name), value in _of_optimizer(tensors, number).items():
+                state.setdefault(index, {})[name] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self.scaler is not None and "scaler" in metadata:
-            self.scaler.load_state_dict(json.loads(metadata["scaler"]))
-        for name, value in json.loads(metadata["progress"]).items():
+            self.scaler.load_state_dict(read_json(metadata, "scaler"))
+        for name, value in read_json(metadata, "progress").items():
             setattr(self, name, value)
 
 
@@ -154,3 +178,36 @@ def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Tensors whose names begin with `prefix`, which is cut off."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """See that `tensors` are the state of `module`, before any of it is loaded. Raises DamagedFile."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in wanted.keys() | given.keys():
+        if wanted.get(name) != given.get(name):
+            raise DamagedFile(
+                f"the shape of {name} is {given.get(name, 'missing')}, not {wanted.get(name, 'missing')}"
+            )
+
+
+def _of_optimizer(tensors: Mapping[str, Tensor], number: int) -> dict[tuple[int, str], Tensor]:
+    """State of an optimizer by index of the parameter and name. Raises DamagedFile."""
+    found = {}
+    for key, value in below(tensors, f"optimizer/{number}/").items():
+        index, _, name = key.partition("/")
+        if not index.isdecimal():
+            raise DamagedFile(f"it has no parameter {index!r}")
+        found[int(index), name] = value
+    return found
+
+
+def read_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """A dictionary of the metadata. Raises DamagedFile."""
+    try:
+        values = json.loads(metadata.get(key, ""))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise DamagedFile(f"its {key} cannot be read")
+    return values

@@ -1,6 +1,7 @@
 """The trained codec of a run: read from its folder, or trained now, alone or with other processes."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from codec.model import Codec
 from experiments import data
 from experiments.common import run_folder, tensor_files
 from experiments.common.atomic_files import write_text
+from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed as processes
@@ -17,10 +19,13 @@ from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
-from experiments.training.state import below
+from experiments.training.starting_weights import load_backbone, start_from_data
+from experiments.training.state import check_fit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_log = logging.getLogger("codecbench.train")
 
 
 def obtain(
@@ -37,16 +42,20 @@ def obtain(
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
     codec = run.codec()
     folder = directory / run.training_hash
+    checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
     trained = processes.from_first(fabric, trained)
     if trained is not None:
+        if fabric.is_global_zero:
+            checkpoint.remove()
         for observer in observers:
             observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
-    _load_warm_start(codec, run, directory)
+    load_backbone(codec, run, directory)
+    if run.train.start == "data":  # a state that there is takes its place
+        start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
-    checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained = train(
         codec,
         run.train,
@@ -67,19 +76,19 @@ def obtain(
 
 
 def _read(folder: Path, codec: Codec) -> Trained | None:
-    """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none."""
+    """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none.
+
+    Damaged ones are removed, with a warning.
+    """
     if not run_folder.is_trained(folder):
         return None
-    tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
+    try:
+        trained = Trained(**run_folder.summary(folder))
+        tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
+        check_fit(codec, tensors)
+    except (DamagedFile, TypeError) as error:
+        _log.warning("%s has damaged weights (%s); the training is done again", folder, error)
+        run_folder.discard_trained(folder)
+        return None
     codec.load_state_dict(tensors)
-    return Trained(**json.loads((folder / run_folder.SUMMARY).read_text(encoding="utf-8")))
-
-
-def _load_warm_start(codec: Codec, run: Run, directory: Path) -> None:
-    """Load encoder and decoder of the warm start of `run`, if it has one."""
-    start = run.warm_start()
-    if start is None:
-        return
-    tensors, _ = tensor_files.read(directory / start.training_hash / run_folder.WEIGHTS)
-    for part in ("encoder", "decoder"):
-        codec.get_submodule(part).load_state_dict(below(tensors, f"{part}."))
+    return trained

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantizers.contract import Quantized
-from quantizers.option_checks import check_weight
+from quantizers.option_checks import QuantizerError, check_weight
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
+
+MOST_LEVELS = 4096  # of a channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ class LatentConfig(LevelsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_levels(2)
+        if max(self.levels) > MOST_LEVELS:
+            raise QuantizerError(
+                f"each of levels must be at most {MOST_LEVELS:,}, since all values of a channel "
+                f"are compared, not {max(self.levels):,}"
+            )
         check_weight("quantization", self.quantization)
         check_weight("commitment", self.commitment)
 

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantized
 from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
-from quantizers.option_checks import QuantizerError, check_choice, check_count, check_open, check_spread
+from quantizers.option_checks import (
+    QuantizerError,
+    check_choice,
+    check_count,
+    check_limits,
+    check_open,
+    check_spread,
+)
 from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, check_bits
@@ -95,9 +102,7 @@ class LatticeQuantizer(ChannelQuantizer):
         scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
         self.lay_out(len(scale), sizes)
-        self.exports = (
-            config.bound == "cube" and config.lattice != "Leech"
-        )  # else it branches on tensor values
+        self.exports = config.bound == "cube"  # the other branches on tensor values
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +115,7 @@ class LatticeQuantizer(ChannelQuantizer):
         dimension = DIMENSIONS[name]
         blocks = options.get("blocks", max(1, round(bits / BITS_PER_CHANNEL / dimension)))
         check_count("blocks", blocks)
+        check_limits({"channels": blocks * dimension})
         choose = _choose_cube if bound == "cube" else _choose_voronoi
         return {**rest, "counts": choose(name, bits, blocks)}
 

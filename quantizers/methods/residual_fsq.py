@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import QuantizerError, check_count, check_open
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count, check_open
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.straight_through import straight_through
@@ -35,6 +35,12 @@ class ResidualFSQConfig(LevelsConfig):
             raise QuantizerError(
                 f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
                 "indices go wrong; use more stages of fewer levels"
+            )
+        tables = math.prod(self.levels) * len(self.levels) * self.stages
+        if tables > MOST_VALUES:
+            raise QuantizerError(
+                f"the library's tables of all codes would hold {tables:,} values, more than {MOST_VALUES:,}; "
+                "use fewer stages, or fewer levels"
             )
 
 

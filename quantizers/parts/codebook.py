@@ -85,7 +85,8 @@ class EMACodebooks(nn.Module):
 
     @torch.no_grad()
     def assign(self, codes: Tensor, count: float) -> None:
-        """Begin with `codes` [groups, size, dim] instead of k-means, as if `count` vectors had chosen each."""
+        """Begin with `codes` [groups, size, dim] instead of k-means, as if `count` vectors had chosen each
+        of them."""
         self.codes.copy_(codes)
         self.counts.fill_(count)
         self.sums.copy_(self.codes * count)

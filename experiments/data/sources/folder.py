@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from experiments.data import audio_files, formats
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.decoding import Piece, read_file
+from experiments.data.decoding import Piece, read_audio
 from experiments.data.splitting import Entry, assign_splits, readable_name, split_of_folder
 
-READABLE = {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff"}
-UNREADABLE = {".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".sph", ".ape"}
-REVISION = 1  # raise when the same files would give other clips
+REVISION = 2  # raise when the same files would give other clips
 
 
 class AudioFiles:
@@ -74,7 +73,7 @@ class AudioFiles:
 
 
 def _read(path: Path, sample_rate: int) -> list[Piece]:
-    return list(read_file(path, sample_rate))
+    return list(read_audio(path, sample_rate))
 
 
 def _clips(entry: Entry, future: Future[list[Piece]]) -> Iterator[Clip]:
@@ -88,29 +87,15 @@ def folder(path: Path) -> AudioFiles:
     First-level folders named like splits (train-clean-100, dev, test) are the splits. Else at least three
     first-level folders are taken for speakers, who go to a split as a whole. Else files are dealt out singly.
     """
-    if not path.is_dir():
-        raise DataError(f"folder:{path}: {'not a folder' if path.exists() else 'no such folder'}")
-    found: list[Path] = []
-    foreign: list[Path] = []
-    for parent, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in (Path(parent) / name for name in files if not name.startswith(".")):
-            kind = file.suffix.lower()
-            (found if kind in READABLE else foreign if kind in UNREADABLE else []).append(file)
+    if why := audio_files.folder_problem(path):
+        raise DataError(f"folder:{path}: {why}")
+    found, left_out = audio_files.audio_below(path)
     if not found:
-        also = f"; {len(foreign)} files of other kinds, convert them to FLAC" if foreign else ""
-        raise DataError(
-            f"folder:{path}: no audio files in it (looked for {', '.join(sorted(READABLE))}{also})"
-        )
+        also = f"; {len(left_out)} others are not read, such as {left_out[0][1]}" if left_out else ""
+        endings = ", ".join(sorted(formats.READABLE))
+        raise DataError(f"folder:{path}: no audio files in it (looked for {endings}{also})")
     notes = [
-        Clip(
-            readable_name(file.relative_to(path)),
-            "",
-            "train",
-            None,
-            f"{file.suffix} cannot be read: convert it to FLAC",
-        )
-        for file in sorted(foreign)
+        Clip(readable_name(file.relative_to(path)), "", "train", None, why) for file, why in sorted(left_out)
     ]
     relative = sorted(
         (file.relative_to(path) for file in found), key=lambda name: os.fsencode(name.as_posix())

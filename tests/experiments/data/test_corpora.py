@@ -312,7 +312,11 @@ def test_manifest_names_splits_speakers_and_ignores_other_columns(tmp_path: Path
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        ([("a.wav", "", "trian")], "path,speaker,split", r"line 2, column split: 'trian'.*mean 'train'"),
+        (
+            [("a.wav", "", "trian")],
+            "path,speaker,split",
+            r"line 2, column split: unknown split 'trian'; did you mean 'train'",
+        ),
         (
             [("a.wav", "x", "train"), ("b.wav", "x", "test")],
             "path,speaker,split",
