@@ -86,7 +86,7 @@ def present(name: str) -> bool:
 
 
 def place(name: str) -> Path:
-    """Where `obtain(name)` reads the weights from: the converted file, or the folder with the released ones."""
+    """Where `obtain(name)` reads from: the converted file, or the folder with the released ones."""
     release = get(name)
     converted = _converted_path(release)
     if converted.is_file():

@@ -47,7 +47,7 @@ _AS_RELEASED = {
 # What an objective changes of the training section's defaults.
 RECIPES: Mapping[str, Mapping[str, Any]] = {"vocos": _AS_RELEASED, "wavtokenizer": _AS_RELEASED}
 # What runs did before these keys were there: left out of an identity, so that finished runs keep theirs.
-_BEFORE = {"start": "random", "freeze": [], "freeze_steps": None}
+_BEFORE: Mapping[str, Any] = {"start": "random", "freeze": [], "freeze_steps": None}
 # What of the training section does not decide the result, and so is not part of a run's identity.
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
 
