@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import quantizers
-from codec import backbones, model
+from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.identity import identity
 from experiments.studies.sections import Evaluate, QuantizerChoice, Train
@@ -101,8 +101,17 @@ class Run:
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
+            **self._released(),
             "evaluate": self.evaluate.model_dump(mode="json"),
         }
+
+    def _released(self) -> dict[str, Any]:
+        """Source and licence of the released weights that the run starts from, if any."""
+        warm = self.train.warm_start
+        if warm is None or warm.weights is None:
+            return {}
+        release = weights.get(warm.weights)
+        return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
 
     def codec(self) -> "Codec":
         """The untrained codec: backbone weights drawn from the seed alone."""
