@@ -17,7 +17,8 @@ _TERMS = {  # by what a column shows
 }
 
 _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
-PARAMETERS = (_STEPS, _WARM_STEPS)  # of runs, that captions tell of
+_WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
+PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS)  # of runs, that captions tell of
 
 
 def caption(
@@ -56,6 +57,7 @@ def caption(
         )
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
+    lines += _released_weights(runs)
     lines += _warm_start(runs)
     return lines
 
@@ -64,6 +66,17 @@ def _utterances(runs: pd.DataFrame) -> str:
     asked = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
     counts = sorted({int(value) for name in asked for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"
+
+
+def _released_weights(runs: pd.DataFrame) -> list[str]:
+    """Source and licence of the weights that the systems begin from."""
+    if _WEIGHTS[0] not in runs:
+        return []
+    named = runs[list(_WEIGHTS)].dropna().drop_duplicates()
+    return [
+        f"Encoder and decoder begin as released: {name} ({licence}, {source})."
+        for name, licence, source in named.itertuples(index=False)
+    ]
 
 
 def _warm_start(runs: pd.DataFrame) -> list[str]:

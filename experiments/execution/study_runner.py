@@ -1,11 +1,12 @@
 """Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from codec import weights
 from experiments.common.run_folder import check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
@@ -192,6 +193,14 @@ def identify(
     )
 
 
+def require_weights(runs: Iterable[Run]) -> None:
+    """See that the released weights that `runs` start from are at hand. Raises WeightsError with a remedy."""
+    named = (run.train.warm_start.weights for run in runs if run.train.warm_start is not None)
+    for name in dict.fromkeys(filter(None, named)):
+        if not weights.present(name):
+            weights.files(name)
+
+
 def run_study(
     study: Study,
     corpus: CorpusIdentity | Corpora,
@@ -211,6 +220,7 @@ def run_study(
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
+    require_weights(runs)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
     if force:
