@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+from experiments.commands.display.terminal import messages, output
 
 app = typer.Typer(help="List released weights, and get them.", invoke_without_command=True)
 
@@ -20,14 +20,14 @@ def list_weights(context: typer.Context) -> None:
         return
     from codec import weights
 
-    table = Table("weights", "what they are", "MB", "licence", "kept in", box=None)
+    console = output()
     for name in weights.available():
         release = weights.get(name)
-        place = (
-            str(weights.place(name)) if weights.present(name) else "not here; codecbench weights get " + name
-        )
-        table.add_row(name, release.title, f"{release.size / 1e6:.1f}", release.licence, place)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+        console.say((name, "bold"), f"  {release.title}; {release.size / 1e6:.1f} MB, {release.licence}")
+        if weights.present(name):
+            console.say(f"  kept in {weights.place(name)}", to_copy=True)
+        else:
+            console.say(f"  not here: codecbench weights get {name}", to_copy=True)
 
 
 @app.command()
@@ -41,7 +41,7 @@ def get(
     """Get released weights: download and check them, or take them from a folder; convert them once."""
     from codec import weights
 
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = messages()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
         tasks: dict[str, TaskID] = {}
@@ -53,4 +53,5 @@ def get(
 
         weights.obtain(name, folder=folder, fetch=folder is None, progress=show)
     release = weights.get(name)
-    console.print(f"{name}: {release.title} ({release.licence}), kept in {weights.place(name)}")
+    console.say(f"{name}: {release.title} ({release.licence})")
+    console.say(f"kept in {weights.place(name)}", to_copy=True)

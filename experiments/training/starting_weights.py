@@ -91,7 +91,7 @@ def features(codec: Codec, split: Split | TarSplit, run: Run) -> Tensor:
     """At least `FRAMES` frames [frames, dim], float32, that the encoder makes of seeded crops."""
     samples = round(run.train.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     crops = split.crops(samples=samples, batch_size=CROPS, seed=SEED + run.seed)
-    device, training = next(codec.encoder.parameters()).device, codec.training
+    device, training = next(iter(codec.parameters())).device, codec.training
     codec.eval()
     batches: list[Tensor] = []
     while sum(map(len, batches)) < FRAMES:
