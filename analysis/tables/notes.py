@@ -82,7 +82,7 @@ def _released_weights(runs: pd.DataFrame) -> list[str]:
 def _warm_start(runs: pd.DataFrame) -> list[str]:
     if _WARM_STEPS not in runs:
         return []
-    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None")})
+    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None", "null")})
     if not warm:
         return []
     own = sorted(set(runs[_STEPS].dropna())) if _STEPS in runs else []
