@@ -93,10 +93,13 @@ class LatentSnapshots(Observer):
 
 
 def latent_snapshots(codec: Codec, run: Run, validation: Split, directory: Path) -> list[LatentSnapshots]:
-    """The observer that takes the snapshots that `run` asks for, and keeps them in `directory`; none where
-    it asks for none or its quantizer has no codes."""
+    """The observer that takes the snapshots that `run` asks for, and keeps them in `directory`.
+
+    None where it asks for none, or where the code is not fixed: such a quantizer has no coordinates, and is
+    not run on validation audio just to learn that.
+    """
     steps = spaced(run.evaluate.snapshots, run.train.steps)
-    if not steps or not codec.quantizer.streams:
+    if not steps or not codec.quantizer.streams or codec.quantizer.learned:
         return []
     samples = round(run.train.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     return [LatentSnapshots(codec, batch(validation, samples), steps, directory / SNAPSHOTS)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import quantizers
 from experiments import data
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.studies import runs, study
@@ -102,6 +103,20 @@ def test_snapshots_change_nothing_and_survive_an_interruption(shards: data.Shard
 def test_without_coordinates_there_is_no_file(quantizer: str, shards: data.Shards, tmp_path: Path) -> None:
     go(make_run(shards, quantizer), shards, tmp_path)
     assert not (tmp_path / SNAPSHOTS).exists()
+
+
+@pytest.mark.parametrize(
+    "quantizer", [name for name in quantizers.available() if quantizers.entry(name).cls.learned]
+)
+def test_learned_codebooks_are_not_run_on_validation_audio(
+    quantizer: str, shards: data.Shards, tmp_path: Path
+) -> None:
+    run = make_run(shards, quantizer)
+    codec = run.codec()
+    codec.quantizer.register_forward_hook(lambda *_: pytest.fail("it was run"))
+    for observer in latent_snapshots(codec, run, shards.split("validation"), tmp_path):
+        observer.restored(0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_how_many_is_no_part_of_a_result(shards: data.Shards) -> None:
