@@ -61,10 +61,10 @@ def run(
     where = executors.create(executor, workers=workers, address=address, cpus=run_cpus, gpus=run_gpus)
     console.print(f"[bold]{asked.name}[/]: {asked.question}")
     _check_rates(asked, console)
-    left_out: list[str] = []
+    remarks: list[str] = []
     with progress_bar() as preparing:
-        corpora = {each: runner.identify(*each, preparing, left_out.append) for each in runs.corpora(asked)}
-    for line in left_out:
+        corpora = {each: runner.identify(*each, preparing, remarks.append) for each in runs.corpora(asked)}
+    for line in remarks:
         console.print(line, markup=False, soft_wrap=True)
     with RunProgress(console) as progress:
         summary, store = runner.run_study(

@@ -63,11 +63,11 @@ def search(
     )
     for reason in space.left_out:
         console.print(f"[yellow]left out[/]: {reason}")
-    left_out: list[str] = []
+    remarks: list[str] = []
     with progress_bar() as preparing:
         rate = runs.sample_rate(asked)
-        corpus = runner.identify(asked.data.corpus, rate, preparing, left_out.append)
-    for line in left_out:
+        corpus = runner.identify(asked.data.corpus, rate, preparing, remarks.append)
+    for line in remarks:
         console.print(line, markup=False, soft_wrap=True)
     with RunProgress(console) as progress:
         found = carry_out(

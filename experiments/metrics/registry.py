@@ -39,7 +39,7 @@ def core() -> tuple[str, ...]:
 
 @functools.cache
 def get(name: str) -> Metric:
-    """The metric of that name. Raises ``MetricUnavailable`` (a ``ValueError``) for an unknown name."""
+    """The metric of that name. Raises `MetricUnavailable` (a `ValueError`) for an unknown name."""
     if name not in _MODULE_OF:
         hint = did_you_mean(name, _MODULE_OF)
         raise MetricUnavailable(f"unknown metric {name!r}; {hint}known: {', '.join(_MODULE_OF)}")
