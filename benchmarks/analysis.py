@@ -1,4 +1,4 @@
-"""How long the figures, the tables, the report and the paper kit of a study take, from its store alone.
+"""Time of the figures, the tables, the report and the paper kit of a study, from its store alone.
 
     codecbench run gallery
     python -m benchmarks.analysis gallery
@@ -42,7 +42,6 @@ def main() -> None:
     drawing.prepare()
     from analysis.reports.paper import write_paper
     from analysis.reports.report import write_report
-    from analysis.results.columns import DEFAULT_COLUMNS
     from analysis.tables.comparison import comparison
     from analysis.tables.formats import render
 
@@ -60,7 +59,7 @@ def main() -> None:
             "tables",
             lambda: [
                 render(table, kind)
-                for table in [comparison(results, DEFAULT_COLUMNS)]
+                for table in [comparison(results)]
                 for kind in ("markdown", "latex", "csv", "html")
             ],
         )

@@ -32,7 +32,6 @@ HEADLINE_COLUMNS = ("bits_per_frame", "token_rate", "pesq", "stoi", "mel_distanc
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
-QUALITY = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
 LARGE = 100_000  # bytes of a CSV that is left out
 RUN_COLUMNS = (
     "label",
@@ -96,8 +95,9 @@ def main() -> None:
 def columns(results: Results) -> tuple[str, ...]:
     """Names of the columns that the study has values for."""
     from analysis.results.columns import logged
+    from analysis.results.study_metrics import quality_keys
 
-    asked = (*COLUMNS, *OF_STUDY.get(results.study, ()), *QUALITY)
+    asked = (*COLUMNS, *OF_STUDY.get(results.study, ()), *quality_keys(results))
     return tuple(logged(asked, results.runs.columns))
 
 

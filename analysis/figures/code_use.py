@@ -1,12 +1,13 @@
-"""How evenly codes are used: rank-frequency curves, and use against codebook size."""
+"""Use of codes: rank-frequency curves, histograms, and use against codebook size."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below, shown
 from analysis.results.labels import series
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
         axes[place].set(xscale="log", yscale="log")
         factors = mine["factor"].nunique()
         axes[place].set_title(
-            f"{label}\n{factors} factor{'s' * (factors > 1)}, {dead:,} of {total:,} codes unused"
+            f"{shown(label)}\n{factors} factor{'s' * (factors > 1)}, {dead:,} of {total:,} codes unused"
         )
     for place, panel in enumerate(axes):
         if place >= len(labels):
@@ -150,7 +151,7 @@ def histogram_figure(
             linewidth=0.6,
         )
         axes[place].axvline(0, color="black", linestyle="--", linewidth=0.7)
-        axes[place].set_title(label)
+        axes[place].set_title(shown(label))
         axes[place].grid(visible=False, axis="x")
     for place, panel in enumerate(axes):
         if place >= len(labels):
@@ -182,9 +183,11 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
     """Codes used and entropy against codebook size, by factor and, where runs have it, of a frame's codes
     jointly; grey is what a uniform source would show.
+
+    curves: the series of each label, whose rows one line joins; by default what its name says.
     """
     from matplotlib.figure import Figure
 
@@ -192,7 +195,7 @@ def size_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     rows = len(panels) // 2
     figure = Figure(figsize=(DOUBLE_COLUMN * scale, (0.4 + 2.2 * rows) * scale), layout="constrained")
     handles = {}
-    named = frame.assign(series=[series(label) for label in frame["label"]])
+    named = frame.assign(series=[(curves or {}).get(label) or series(label) for label in frame["label"]])
     for axes, (size, column, uniform, title) in zip(
         figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
-from analysis.results.labels import series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +45,17 @@ def learning_figure(
     figure = Figure(figsize=(width, (2.2 * rows + 0.4) * scale), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     handles = {}
-    dashes: dict[str, str] = {}
+    dashes: dict[str, tuple[tuple[str, str], str]] = {}
     for place, metric in enumerate(metrics):
         for label, curve in frame[frame["metric"] == metric].groupby("label", sort=False):
             curve = curve.sort_values("step")
-            colour, marker = appearance(str(label), (quantizers or {}).get(str(label), ""))
+            look = appearance(str(label), (quantizers or {}).get(str(label), ""))
             every = max(1, len(curve) // 6)
-            style = dashes.setdefault(str(label), _dash(str(label), list(dashes)))
+            # Systems that share a colour, such as the rates of one quantizer, differ in their dashes.
+            if label not in dashes:
+                alike = sum(other == look for other, _ in dashes.values())
+                dashes[str(label)] = look, _DASHES[alike % len(_DASHES)]
+            (colour, marker), style = dashes[str(label)]
             (line,) = axes[place].plot(
                 curve["step"],
                 curve["mean"],
@@ -73,8 +76,3 @@ def learning_figure(
         empty.set_axis_off()
     legend_below(figure, handles, 4 if columns == 2 else 3)
     return figure
-
-
-def _dash(label: str, before: list[str]) -> str:
-    """Rates of one quantizer share its colour and differ in their dashes."""
-    return _DASHES[sum(series(other) == series(label) for other in before) % len(_DASHES)]

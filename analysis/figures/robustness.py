@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
-from analysis.statistics.estimates import quality_column
+from analysis.results.columns import quality_column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

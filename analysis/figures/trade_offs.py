@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
-from analysis.statistics.estimates import quality_column, summary
-from analysis.statistics.pareto import pareto
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, shown
+from analysis.results.columns import quality_column
+from analysis.statistics.estimates import summary
+from analysis.statistics.pareto import front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ COSTS = {
 }
 NAMED = 3  # outliers with their names
 NAME_LENGTH = 22  # letters
+_COLUMNS = ("utterance", "difference")  # of `utterance_frame`, which no label can be called
 
 
 def cost_frame(results: Results, metric: str) -> pd.DataFrame:
@@ -37,7 +39,8 @@ def cost_frame(results: Results, metric: str) -> pd.DataFrame:
 
 
 def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """One panel a cost; the line joins the systems that no other one beats (Pareto front)."""
+    """One panel a cost; the line joins the systems that no other one beats (Pareto front), if the metric's
+    direction is known."""
     from matplotlib.figure import Figure
 
     costs = [name for name in COSTS if name in frame and frame[name].notna().any()]
@@ -52,9 +55,10 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     bars = np.nan_to_num(np.abs(np.stack([mean - frame["low"], frame["high"] - mean])))
     for panel, cost in zip(panels, costs, strict=True):
         x = frame[cost].to_numpy(dtype=float)
-        front = np.flatnonzero(pareto(x, mean, column.higher_is_better is not False))
-        front = front[np.argsort(x[front], kind="stable")]
-        panel.plot(x[front], mean[front], color="#999999", linewidth=0.8, zorder=1)
+        if column.higher_is_better is not None:
+            ahead = np.flatnonzero(front(np.stack((x, mean), axis=1), (False, column.higher_is_better)))
+            ahead = ahead[np.argsort(x[ahead], kind="stable")]
+            panel.plot(x[ahead], mean[ahead], color="#999999", linewidth=0.8, zorder=1)
         for place, (label, quantizer) in enumerate(zip(frame["label"], frame["quantizer"], strict=True)):
             colour, marker = appearance(label, quantizer)
             handles[label] = panel.errorbar(
@@ -83,7 +87,9 @@ def utterance_frame(results: Results, metric: str, first: str, second: str) -> p
     wide = mine.pivot_table(index="utterance", columns="label", values="value", aggfunc="mean")
     wide = wide.reindex(columns=[first, second]).dropna()
     wide.columns.name = None
-    return wide.assign(difference=wide[second] - wide[first]).reset_index()
+    difference = wide[second] - wide[first]
+    wide.columns = [f"{label} (system)" if label in _COLUMNS else label for label in (first, second)]
+    return wide.assign(difference=difference).reset_index()
 
 
 def _short(utterance: str) -> str:
@@ -96,7 +102,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
     """Each utterance of `utterance_frame` as a point, the largest differences named."""
     from matplotlib.figure import Figure
 
-    first, second = [name for name in frame.columns if name not in ("utterance", "difference")]
+    first, second = [name for name in frame.columns if name not in _COLUMNS]
     column = quality_column(metric)
     figure = Figure(figsize=(SINGLE_COLUMN * scale, SINGLE_COLUMN * scale), layout="constrained")
     panel = figure.subplots()
@@ -110,7 +116,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
         above = y[place] > x[place]  # away from the diagonal and its crowd
         edge = above and x[place] < low + 0.2 * (high - low)
         panel.annotate(
-            _short(str(frame["utterance"][place])),
+            shown(_short(str(frame["utterance"][place]))),
             (x[place], y[place]),
             xytext=(0, 4) if edge else (-4, 2) if above else (4, -2),
             textcoords="offset points",
@@ -118,8 +124,10 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
             va="bottom" if edge else "center",
             fontsize="small",
         )
-    better = (frame["difference"] > 0) if column.higher_is_better is not False else (frame["difference"] < 0)
-    panel.set_title(f"{column.header}: {second} better on {int(better.sum())} of {len(frame)} utterances")
+    lower = column.higher_is_better is False
+    ahead = int(((frame["difference"] < 0) if lower else (frame["difference"] > 0)).sum())
+    word = "higher" if column.higher_is_better is None else "better"
+    panel.set_title(f"{column.header}: {shown(second)} {word} on {ahead} of {len(frame)} utterances")
     panel.locator_params(nbins=6)
-    panel.set(xlim=limits, ylim=limits, xlabel=first, ylabel=second, aspect="equal")
+    panel.set(xlim=limits, ylim=limits, xlabel=shown(first), ylabel=shown(second), aspect="equal")
     return figure

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.results.columns import quality_column
+from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
+from analysis.statistics.best import best_of
 from analysis.statistics.comparisons import bd_rates, leaders, ranks_across
-from analysis.statistics.estimates import estimate, logged_metrics, quality_column
+from analysis.statistics.estimates import estimate
 from analysis.tables.cells import number
 from experiments.common.matched_rates import RATE_TOLERANCE
 
@@ -30,17 +33,16 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
         means = {
             label: estimate(results, mine[mine["label"] == label], f"eval/{metric}").mean for label in labels
         }
-        known = {label: mean for label, mean in means.items() if mean == mean}
-        if not known:
+        best = best_of(means, column.higher_is_better)
+        if best is None:  # nothing was scored, or nobody says what is better
             continue
-        found = leaders(results, metric, labels)
-        choose = min if column.higher_is_better is False else max
-        best = found[0] if found else choose(known, key=known.__getitem__)
-        value = f"{column.header} {number(known[best], column.digits)}"
-        if found is None:
+        ahead = leaders(results, metric, labels)
+        best = ahead[0] if ahead else best
+        value = f"{column.header} {number(means[best], column.digits)}"
+        if ahead is None:
             sentences.append(f"{best} has the best mean {value}.")
-        elif found[1]:
-            tied = ", ".join(label for label in labels if label in found[1])
+        elif ahead[1]:
+            tied = ", ".join(label for label in labels if label in ahead[1])
             sentences.append(f"{best} has the best {value}, but can't be told from {tied}.")
         else:
             sentences.append(f"{best} has the best {value}, distinguishable from all others.")

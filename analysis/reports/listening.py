@@ -1,4 +1,4 @@
-"""What a report gives to listen to: chosen utterances through every system, each with its spectrogram."""
+"""Audio of a report: chosen utterances through every system, each with its spectrogram."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pandas as pd
 
 from analysis.figures.drawn import file_name
 from analysis.figures.spectrograms import RANGE_DECIBELS, decibels
+from analysis.results.columns import quality_column
+from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
-from analysis.statistics.estimates import logged_metrics, quality_column
+from analysis.statistics.best import best_first
 from analysis.tables.cells import number
 from experiments.common.matched_rates import rate_groups
 
@@ -47,7 +49,8 @@ def logged_audio(results: Results, labels: Sequence[str]) -> dict[str, Audio]:
 def choose(results: Results, labels: Sequence[str], logged: Mapping[str, Audio]) -> list[Chosen]:
     """Best, worst and most different utterance of `labels` by the first metric, of those that all logged.
 
-    One that is both appears once. Without scores the first three.
+    One that is both appears once. Without scores the first three; without a direction of the metric the most
+    different one alone.
     """
     common = sorted(set.intersection(*(set(pairs) for pairs in logged.values()))) if logged else []
     metric = next(iter(logged_metrics(results)), None)
@@ -60,18 +63,15 @@ def choose(results: Results, labels: Sequence[str], logged: Mapping[str, Audio])
         return [Chosen(name, "") for name in common[:3]]
     column = quality_column(metric)
     means, spans = table.mean(axis=1), table.max(axis=1) - table.min(axis=1)
-    ascending = column.higher_is_better is not False  # the best is the greatest
+    by_quality = best_first(dict(zip(map(str, means.index), means, strict=True)), column.higher_is_better)
 
     def told(value: float) -> str:
         return number(value, column.digits)
 
     reasons: dict[str, list[str]] = {}
-    for name, reason in (
-        (means.idxmax() if ascending else means.idxmin(), "best"),
-        (means.idxmin() if ascending else means.idxmax(), "worst"),
-        (spans.idxmax(), "most different between systems"),
-    ):
-        reasons.setdefault(str(name), []).append(reason)
+    extremes = [(by_quality[0], "best"), (by_quality[-1], "worst")] if by_quality else []
+    for name, reason in (*extremes, (str(spans.idxmax()), "most different between systems")):
+        reasons.setdefault(name, []).append(reason)
     chosen = []
     for name, why in reasons.items():
         row = table.loc[[name]].dropna(axis=1)

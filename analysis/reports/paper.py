@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
+import shlex
 from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -14,21 +14,20 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.captions import caption
-from analysis.figures.drawn import file_name
 from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
-from analysis.results.columns import logged
-from analysis.results.labels import series
+from analysis.reports.output_folder import prepare_output
+from analysis.results.columns import logged, quality_column
+from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
-from analysis.statistics.estimates import logged_metrics, quality_column
 from analysis.statistics.matched_rates import coded_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import comma_separated
 from analysis.tables.latex import frame_latex, latex, tex
 
-QUALITY = ("bits_per_frame", "token_rate", "bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
+RATES = ("bits_per_frame", "token_rate", "bitrate")
 USE_AND_COST = (
     *("bits_per_frame", "bitrate", "entropy_bitrate", "used_fraction", "perplexity", "entropy_fraction"),
     *("parameters", "quantizer_parameters", "real_time_factor"),
@@ -39,7 +38,7 @@ _LABELS = ("label", "series", "system", "first", "second", "best")  # columns th
 
 _DOCUMENT = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,textwidth=7in,textheight=9.6in]{geometry}
-\usepackage{booktabs,graphicx}
+\usepackage{booktabs,graphicx,longtable}
 \ifdefined\pdfinfoomitdate\pdfinfoomitdate=1 \pdftrailerid{}\pdfsuppressptexinfo=15 \fi
 \extrafloats{200}
 \title{%(title)s}
@@ -67,12 +66,10 @@ _FIGURE = r"""\begin{figure}[tp]
 def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     """Write `output/main.tex` with `tables/`, `figures/` and `provenance.json`; returns the document.
 
-    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier kit left in these
-    places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier
+    kit left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
-    for name in ("tables", "figures"):
-        shutil.rmtree(output / name, ignore_errors=True)
-        (output / name).mkdir(parents=True)
+    prepare_output(output, "paper", ("tables", "figures"))
     used: dict[str, list[str]] = {}
     tables, figures = [], []
     with begun(results, Target(output / "figures", "paper", ("pdf",)), processes=processes) as finish:
@@ -84,7 +81,7 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
         sentences = answer(results, coded_labels(results))
         drawn = finish()
     for figure in drawn:
-        behind = runs_behind(figure.name, figure.data, results)
+        behind = runs_behind(figure.label, figure.data, results)
         used |= {f"figures/{path.name}": behind for path in figure.paths}
         width, height = figure.size
         fit = f"{min(1.0, DOUBLE_COLUMN / width, HEIGHT / height):.3f}"
@@ -108,30 +105,22 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     return path
 
 
-def runs_behind(name: str, data: pd.DataFrame, results: Results) -> list[str]:
-    """Hashes of the runs that a figure shows: of the systems that its data name, else all that finished.
-
-    A figure of one system has its label at the end of its name.
-    """
-    own = [label for label in dict.fromkeys(results.finished["label"]) if _ends(name, str(label))]
-    named: set[str] = set(own[-1:])
-    for column in _LABELS:
-        if column in data and not named.intersection(own):
-            named |= {str(value) for value in data[column].dropna()}
-    found = _hashes(results.finished, named) + _hashes(results.finished_references, named)
-    return found or _hashes(results.finished)
-
-
-def _ends(name: str, label: str) -> bool:
-    return name.startswith("voronoi") and name.endswith(f"-{file_name(label)}")
+def runs_behind(label: str, data: pd.DataFrame, results: Results) -> list[str]:
+    """Hashes of the runs that a figure shows: of the one system `label`, if there is one, else of the systems
+    that its data name, else all that finished."""
+    if label:
+        named = {label}
+    else:
+        named = {str(value) for column in _LABELS if column in data for value in data[column].dropna()}
+    hashes = _hashes(results.finished, named) + _hashes(results.finished_references, named)
+    return hashes or _hashes(results.finished)
 
 
 def _hashes(runs: pd.DataFrame, labels: Collection[str] | None = None) -> list[str]:
     if runs.empty:
         return []
     if labels is not None:
-        names = runs["label"].astype(str)
-        runs = runs[names.isin(labels) | names.map(series).isin(labels)]
+        runs = runs[runs["label"].isin(labels) | runs["series"].isin(labels)]
     return [str(value) for value in runs["run_hash"]]
 
 
@@ -141,7 +130,7 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
 
     everything = _hashes(results.runs) + _hashes(results.references)
     for name, title, columns in (
-        ("quality", "rates and quality", QUALITY),
+        ("quality", "rates and quality", (*RATES, *quality_keys(results))),
         ("use-and-cost", "use of the codebooks and cost", USE_AND_COST),
     ):
         table = comparison(results, logged(columns, results.runs.columns))
@@ -230,7 +219,7 @@ def _provenance(
         "study": results.study,
         "question": results.settings.get("question", ""),
         "answer": sentences,
-        "commands": [f"codecbench run {results.study}", f"codecbench paper {results.study}"],
+        "commands": _commands(results),
         "settings": dict(sorted(results.settings.items())),
         "made_with": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "runs": [_plain(run) for frame in runs for run in records(frame)],
@@ -239,6 +228,15 @@ def _provenance(
             for name, hashes in sorted(used.items())
         },
     }
+
+
+def _commands(results: Results) -> list[str]:
+    """The commands that make these results: the corpus is named, since it need not be the study's own."""
+    study = shlex.quote(results.study)
+    corpora = list(dict.fromkeys(results.finished["corpus"])) if len(results.finished) else []
+    spec = results.settings.get("data.corpus", "")
+    data = f" --data {shlex.quote(spec)}" if spec and len(corpora) < 2 else ""
+    return [f"codecbench run {study}{data}", f"codecbench paper {study}"]
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:

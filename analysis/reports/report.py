@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 import json
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,15 +15,14 @@ from analysis.figures.captions import caption
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
 from analysis.reports.listening import write_clips
-from analysis.results.columns import DEFAULT_COLUMNS, logged
+from analysis.reports.output_folder import prepare_output
+from analysis.results.columns import logged
+from analysis.results.study_metrics import default_keys, quality_keys
 from analysis.results.study_results import Results
 from analysis.statistics.matched_rates import coded_labels, main_labels
 from analysis.tables.comparison import Table, comparison
 from analysis.tables.formats import FORMATS, SUFFIXES, frame_web, render
 
-# Quality first: on a narrow screen the rest is a scroll away.
-_FIRST = ("bitrate", "pesq", "stoi", "mel_distance", "dnsmos_ovrl", "scored")
-COLUMNS = (*_FIRST, *(name for name in DEFAULT_COLUMNS if name not in _FIRST))
 COLOURS = 128  # of a figure
 
 
@@ -33,15 +31,15 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
 
     Returns the page. It runs its own script only and asks nothing of any server.
 
-    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier report left in
-    these places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an
+    earlier report left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
-    for name in ("tables", "figures", "audio", "spectrograms"):
-        shutil.rmtree(output / name, ignore_errors=True)
-        (output / name).mkdir(parents=True)
+    prepare_output(output, "report", ("tables", "figures", "audio", "spectrograms"))
     pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
     with begun(results, pictures, processes=processes) as finish:
-        table = comparison(results, logged(COLUMNS, results.runs.columns))
+        # Quality first: on a narrow screen the rest is a scroll away.
+        columns = dict.fromkeys(["bitrate", *quality_keys(results), *default_keys(results)])
+        table = comparison(results, logged(columns, results.runs.columns))
         _write_tables(table, output / "tables")
         labels = coded_labels(results)
         references = list(dict.fromkeys(results.finished_references.get("label", [])))

@@ -1,10 +1,11 @@
-"""The columns that a comparison table can have."""
+"""Columns of comparison tables: how a logged metric is called, its unit, its decimals, its direction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from experiments import metrics
 from quantizers.suggestions import did_you_mean
 
 
@@ -14,7 +15,11 @@ class ColumnError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: the logged metric `source` times `scale`, shown with `digits` decimals."""
+    """One column: the logged metric `source` times `scale`, shown with `digits` decimals.
+
+    higher_is_better: None where a larger value is neither better nor worse, or where nobody says; such a
+    column has no arrow, no marks and no tests.
+    """
 
     key: str
     source: str
@@ -24,7 +29,6 @@ class Column:
     digits: int = 2
     scale: float = 1.0
     higher_is_better: bool | None = None
-    needs_codes: bool = False  # meaningless for an unquantized system
 
     @property
     def interval(self) -> bool:
@@ -32,59 +36,75 @@ class Column:
         return self.source.startswith("eval/")
 
     @property
+    def needs_codes(self) -> bool:
+        """Whether it means nothing for an unquantized system."""
+        return self.source.startswith(("rate/", "usage/")) and self.source != "rate/frame_rate"
+
+    @property
     def arrow(self) -> str:
+        """The direction of better values, if there is one."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
 
-def _rate(key: str, header: str, unit: str, digits: int, scale: float = 1.0) -> Column:
+_GROUPS = {"rate": "rate", "usage": "use", "eval": "quality", "robustness": "quality", "cost": "cost"}
+
+
+def _column(source: str, header: str, unit: str = "", digits: int = 3, scale: float = 1.0) -> Column:
+    """The column of a logged metric, with the direction that the metric itself states."""
+    part, _, key = source.partition("/")
     return Column(
         key=key,
-        source=f"rate/{key}",
+        source=source,
         header=header,
         unit=unit,
-        group="rate",
+        group=_GROUPS.get(part, "cost"),
         digits=digits,
         scale=scale,
-        needs_codes=key != "frame_rate",
+        higher_is_better=_direction(part, key),
     )
 
 
-def _usage(key: str, header: str, unit: str, digits: int, scale: float = 1.0) -> Column:
-    return Column(
-        key=key,
-        source=f"usage/{key}",
-        header=header,
-        unit=unit,
-        group="use",
-        digits=digits,
-        scale=scale,
-        needs_codes=True,
-    )
+def _direction(part: str, key: str) -> bool | None:
+    if part == "cost":
+        return False
+    known = metrics.facts().get(key.rpartition("/")[2]) if part in ("eval", "robustness") else None
+    return None if known is None else known.higher_is_better
 
 
-def _quality(key: str, header: str, unit: str, digits: int, better: bool) -> Column:
-    return Column(
-        key=key,
-        source=f"eval/{key}",
-        header=header,
-        unit=unit,
-        group="quality",
-        digits=digits,
-        higher_is_better=better,
-    )
+# Header, decimals and, where it is not the metric's own, unit of the metrics that have a name in print.
+_PRINTED: dict[str, tuple[str, int] | tuple[str, int, str]] = {
+    "pesq": ("PESQ", 2),
+    "pesq_nb": ("PESQ nb", 2),
+    "stoi": ("STOI", 3),
+    "estoi": ("ESTOI", 3),
+    "mel_distance": ("mel dist.", 3, ""),
+    "stft_distance": ("STFT dist.", 3),
+    "log_spectral_distance": ("LSD", 2),
+    "si_sdr": ("SI-SDR", 2),
+    "delay": ("delay", 2),
+    "vuv_f1": ("V/UV F1", 3),
+    "pitch_rmse": ("pitch RMSE", 1),
+    "periodicity_rmse": ("periodicity RMSE", 3),
+    "dnsmos_ovrl": ("DNSMOS", 2, "OVRL"),
+    "dnsmos_sig": ("DNSMOS", 2, "SIG"),
+    "dnsmos_bak": ("DNSMOS", 2, "BAK"),
+    "dnsmos_p808": ("DNSMOS", 2, "P.808"),
+    "plcmos": ("PLCMOS", 2),
+    "distillmos": ("DistillMOS", 2),
+    "utmos": ("UTMOS", 2),
+    "visqol": ("ViSQOL", 2),
+    "speaker_cosine": ("speaker cos.", 3),
+    "wer": ("WER", 3),
+    "cer": ("CER", 3),
+}
+_DIGITS = {"cents": 1, "dB": 2, "ms": 2, "MOS": 2, "MOS-LQO": 2}  # of other metrics, by their unit
 
 
-def _cost(key: str, header: str, unit: str, digits: int, scale: float = 1.0) -> Column:
-    return Column(
-        key=key,
-        source=f"cost/{key}",
-        header=header,
-        unit=unit,
-        group="cost",
-        digits=digits,
-        scale=scale,
-        higher_is_better=False,
-    )
+def _quality(metric: str) -> Column:
+    known = metrics.facts().get(metric)
+    unit = known.unit if known else ""
+    header, digits, *other = _PRINTED.get(metric, (metric, _DIGITS.get(unit, 3)))
+    return _column(f"eval/{metric}", header, other[0] if other else unit, digits)
 
 
 SCORED = Column(key="scored", source="", header="scored", unit="utt.", group="quality")
@@ -92,79 +112,59 @@ SCORED = Column(key="scored", source="", header="scored", unit="utt.", group="qu
 COLUMNS: dict[str, Column] = {
     column.key: column
     for column in (
-        _rate("bits_per_frame", "bits/frame", "bit", 2),
-        _rate("frame_rate", "frame rate", "Hz", 1),
-        _rate("streams", "streams", "", 0),
-        _rate("token_rate", "token rate", "1/s", 0),
-        _rate("bitrate", "bitrate", "kbit/s", 3, 1e-3),
-        _rate("entropy_bitrate", "entropy rate", "kbit/s", 3, 1e-3),
-        _usage("used_fraction", "codes used", "%", 1, 100),
-        _usage("uniform_used_fraction", "used if uniform", "%", 1, 100),
-        _usage("dead_fraction", "dead codes", "%", 1, 100),
-        _usage("perplexity", "perplexity", "codes", 1),
-        _usage("entropy_bits", "code entropy", "bit", 2),
-        _usage("entropy_fraction", "entropy/max", "%", 1, 100),
-        _usage("joint_used_fraction", "joint codes used", "%", 1, 100),
-        _usage("joint_uniform_used_fraction", "joint if uniform", "%", 1, 100),
-        _usage("joint_perplexity", "joint perplexity", "codes", 0),
-        _usage("joint_uniform_perplexity", "perplexity if uniform", "codes", 0),
-        _quality("pesq", "PESQ", "MOS-LQO", 2, True),
-        _quality("stoi", "STOI", "", 3, True),
-        _quality("estoi", "ESTOI", "", 3, True),
-        _quality("mel_distance", "mel dist.", "", 3, False),
-        _quality("dnsmos_ovrl", "DNSMOS", "OVRL", 2, True),
-        _quality("dnsmos_sig", "DNSMOS", "SIG", 2, True),
-        _quality("dnsmos_bak", "DNSMOS", "BAK", 2, True),
-        _quality("dnsmos_p808", "DNSMOS", "P.808", 2, True),
-        _quality("si_sdr", "SI-SDR", "dB", 2, True),
-        _quality("vuv_f1", "V/UV F1", "", 3, True),
+        _column("rate/bits_per_frame", "bits/frame", "bit", 2),
+        _column("rate/frame_rate", "frame rate", "Hz", 1),
+        _column("rate/streams", "streams", "", 0),
+        _column("rate/token_rate", "token rate", "1/s", 0),
+        _column("rate/bitrate", "bitrate", "kbit/s", 3, 1e-3),
+        _column("rate/entropy_bitrate", "entropy rate", "kbit/s", 3, 1e-3),
+        _column("usage/used_fraction", "codes used", "%", 1, 100),
+        _column("usage/uniform_used_fraction", "used if uniform", "%", 1, 100),
+        _column("usage/dead_fraction", "dead codes", "%", 1, 100),
+        _column("usage/perplexity", "perplexity", "codes", 1),
+        _column("usage/entropy_bits", "code entropy", "bit", 2),
+        _column("usage/entropy_fraction", "entropy/max", "%", 1, 100),
+        _column("usage/joint_used_fraction", "joint codes used", "%", 1, 100),
+        _column("usage/joint_uniform_used_fraction", "joint if uniform", "%", 1, 100),
+        _column("usage/joint_perplexity", "joint perplexity", "codes", 0),
+        _column("usage/joint_uniform_perplexity", "perplexity if uniform", "codes", 0),
+        *map(_quality, metrics.facts()),
         SCORED,
-        _cost("parameters", "params", "M", 3, 1e-6),
-        _cost("quantizer_parameters", "quantizer", "k", 1, 1e-3),
-        _cost("real_time_factor", "RTF", "s/s", 3),
-        _cost("train_seconds", "training", "s", 0),
-        _cost("audio_seconds_trained", "trained on", "h", 2, 1 / 3600),
+        _column("cost/parameters", "params", "M", 3, 1e-6),
+        _column("cost/quantizer_parameters", "quantizer", "k", 1, 1e-3),
+        _column("cost/real_time_factor", "RTF", "s/s", 3),
+        _column("cost/train_seconds", "training", "s", 0),
+        _column("cost/audio_seconds_trained", "trained on", "h", 2, 1 / 3600),
     )
 }
 
-DEFAULT_COLUMNS = (
-    "bits_per_frame",
-    "token_rate",
-    "bitrate",
-    "entropy_bitrate",
-    "used_fraction",
-    "perplexity",
-    "entropy_fraction",
-    "pesq",
-    "stoi",
-    "mel_distance",
-    "dnsmos_ovrl",
-    "scored",
-    "parameters",
-    "real_time_factor",
-)
+
+def quality_column(metric: str) -> Column:
+    """The column of a metric of quality; one that nobody knows keeps its name and has no direction."""
+    return COLUMNS.get(metric) or _quality(metric)
 
 
 def logged(keys: Iterable[str], names: Iterable[str]) -> list[str]:
     """Those of `keys` whose metrics some run has logged, by the `names` of all metrics."""
-    there = set(names)
-    return [key for key in keys if COLUMNS[key] is SCORED or COLUMNS[key].source in there]
+    known = set(names)
+    return [key for key in keys if key == SCORED.key or select([key])[0].source in known]
 
 
 def select(keys: Iterable[str]) -> list[Column]:
-    """The named columns; any other logged metric can be named in full (`eval/distillmos`).
+    """The named columns; any other logged metric can be named in full (`eval/round_trip_exact`).
 
     Raises:
         ColumnError: a name is neither a column nor a logged name.
     """
+    by_source = {column.source: column for column in COLUMNS.values()}
     chosen = []
     for key in keys:
         if key in COLUMNS:
             chosen.append(COLUMNS[key])
+        elif key in by_source:
+            chosen.append(replace(by_source[key], key=key))
         elif "/" in key:
-            group = {"rate": "rate", "usage": "use", "eval": "quality"}.get(key.split("/")[0], "cost")
-            header = key.split("/", 1)[1]
-            chosen.append(Column(key=key, source=key, header=header, group=group, digits=3))
+            chosen.append(replace(_column(key, key.partition("/")[2]), key=key))
         else:
             hint = did_you_mean(key, COLUMNS)
             raise ColumnError(f"unknown column {key!r}; {hint}known: {', '.join(COLUMNS)}")

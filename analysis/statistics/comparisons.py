@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from analysis.results.columns import quality_column
 from analysis.results.labels import series
 from analysis.results.study_results import Results
+from analysis.statistics.best import best_of
 from analysis.statistics.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
-from analysis.statistics.estimates import quality_column
 from analysis.statistics.significance import average_ranks, critical_difference, holm, paired_difference
 from experiments.common.matched_rates import rate_groups
 
@@ -23,30 +24,30 @@ def scores_of(
     results: Results, metric: str, labels: Sequence[str]
 ) -> tuple[list[int], dict[str, np.ndarray]]:
     """Scores of each label, `[seeds, utterances]`, on the seeds that all of them finished (listed first)."""
-    mine = results.finished[results.finished["label"].isin(list(labels))]
-    seeds = [set(mine[mine["label"] == label]["seed"]) for label in labels]
+    finished = results.finished
+    runs: dict[tuple[str, int], list[str]] = {}
+    for label, seed, run_id in zip(finished["label"], finished["seed"], finished["run_id"], strict=True):
+        runs.setdefault((label, int(seed)), []).append(run_id)
+    seeds = [{seed for other, seed in runs if other == label} for label in labels]
     common = sorted(set.intersection(*seeds)) if seeds else []
-    found = results.utterances[results.utterances["metric"] == metric]
-    names = sorted(set(found["utterance"]))
-    scores = {}
-    for label in labels:
-        wide = found[found["label"] == label].pivot_table(
-            index="seed", columns="utterance", values="value", dropna=False
-        )
-        scores[label] = wide.reindex(index=common, columns=names).to_numpy(dtype=float)
-    return [int(seed) for seed in common], scores
+    scores = {
+        label: np.stack([results.mean_scores(metric, runs[label, seed]) for seed in common])
+        for label in (labels if common else ())
+    }
+    return common, scores
 
 
 def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:
     """All pairs of `labels`: the columns of `COLUMNS`, then seeds and utterances.
 
-    `difference` is second less first; `p_holm` is corrected for all the pairs.
+    `difference` is second less first; `p_holm` is corrected for all the pairs. Empty for a metric whose
+    direction is not known.
     """
     seeds, scores = scores_of(results, metric, labels)
-    better = quality_column(metric).higher_is_better is not False
+    better = quality_column(metric).higher_is_better
     rows = []
     for first, second in combinations(labels, 2):
-        if not seeds:
+        if not seeds or better is None:
             break
         try:
             found = paired_difference(scores[first], scores[second], higher_is_better=better)
@@ -62,18 +63,24 @@ def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFra
     return frame.assign(p_holm=holm(frame["p_value"].tolist()))
 
 
-def leaders(results: Results, metric: str, labels: Sequence[str]) -> tuple[str, set[str]] | None:
-    """The best of `labels`, and those that can't be told from it at the 5 % level; None with one seed.
+def means_of(results: Results, metric: str, labels: Sequence[str]) -> dict[str, float]:
+    """Mean of the finished seeds of each label, NaN where no seed was scored, in the order of `labels`."""
+    means = results.finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels))
+    return dict(zip(map(str, means.index), map(float, means), strict=True))
 
-    One seed can't show whether another training would turn out the same, so it gives no leaders.
+
+def leaders(results: Results, metric: str, labels: Sequence[str]) -> tuple[str, set[str]] | None:
+    """The best of `labels`, and those that can't be told from it at the 5 % level.
+
+    None with one seed, which can't show whether another training would turn out the same, and for a metric
+    whose direction is not known.
     """
     frame = pairwise(results, metric, labels)
     if len(labels) < 2 or frame.empty or frame["seeds"].min() < 2:
         return None
-    means = results.finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels)).dropna()
-    if means.empty:
+    best = best_of(means_of(results, metric, labels), quality_column(metric).higher_is_better)
+    if best is None:
         return None
-    best = str(means.idxmin() if quality_column(metric).higher_is_better is False else means.idxmax())
     with_best = frame[(frame["first"] == best) | (frame["second"] == best)]
     tied = with_best[with_best["p_holm"] > LEVEL]
     return best, (set(tied["first"]) | set(tied["second"])) - {best}
@@ -87,9 +94,8 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
     intervals of all series together (Bonferroni), since it is the greatest saving that is looked for.
     """
     finished = results.finished[results.finished["rate/bitrate"] > 0]
-    named = finished.assign(series=[series(label) for label in finished["label"]])
     curves = {}
-    for name, group in named.groupby("series", sort=False):
+    for name, group in finished.groupby("series", sort=False):
         rates = group.groupby("label")["rate/bitrate"].mean().sort_values()
         if len(rates) > 1:
             seeds, scores = scores_of(results, metric, [str(label) for label in rates.index])
@@ -114,15 +120,15 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     One block is one training of each series on one corpus at one rate, ranked by its mean score: a ranking
     must hold for trainings, and the utterances that they share are not independent of each other.
     Columns: label (the series), metric, rank, critical (Nemenyi's difference), blocks, corpora, rates, seeds.
-    Empty with fewer than two series or blocks.
+    Empty with fewer than two series or blocks, and for a metric whose direction is not known.
     """
     columns = ["label", "metric", "rank", "critical", "blocks", "corpora", "rates", "seeds"]
     finished = results.finished[results.finished["rate/bitrate"] > 0]
-    if f"eval/{metric}" not in finished:
+    better = quality_column(metric).higher_is_better
+    if f"eval/{metric}" not in finished or better is None:
         return pd.DataFrame(columns=columns)
-    names = [
-        _series_on(label, corpus) for label, corpus in zip(finished["label"], finished["corpus"], strict=True)
-    ]
+    pairs = zip(finished["series"], finished["corpus"], strict=True)
+    names = [_without_corpus(name, corpus) for name, corpus in pairs]
     finished = finished.assign(series=names)
     cells = {}  # (corpus, number of the rate) -> series x seeds
     for corpus, runs in finished.groupby(["corpus_hash", "protocol"], sort=True):
@@ -137,7 +143,7 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     table = np.concatenate([cell.to_numpy() for cell in kept.values()]) if kept else np.empty((0, 0))
     if len(names) < 2 or len(table) < 2:
         return pd.DataFrame(columns=columns)
-    ranks = average_ranks(table, higher_is_better=quality_column(metric).higher_is_better is not False)
+    ranks = average_ranks(table, higher_is_better=better)
     return pd.DataFrame(
         {
             "label": names,
@@ -152,9 +158,8 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     ).sort_values("rank", kind="stable", ignore_index=True)
 
 
-def _series_on(label: str, corpus: str) -> str:
-    """The series of a label without the name of its corpus: what stays the same on every corpus."""
-    name = series(label)
-    if corpus and name.endswith(corpus):
-        name = series(name.removesuffix(corpus).rstrip(" ,;:/@(-"))
-    return name or label
+def _without_corpus(name: str, corpus: str) -> str:
+    """A series without the name of its corpus: what stays the same on every corpus."""
+    if not corpus or not name.endswith(corpus):
+        return name
+    return series(name.removesuffix(corpus).rstrip(" ,;:/@(-")) or name

@@ -7,24 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.results.columns import COLUMNS, Column
-from analysis.results.labels import _reference_series, series
+from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.significance import Interval, mean_interval
-
-DEFAULT_METRICS = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")
-
-
-def quality_column(metric: str) -> Column:
-    """How a metric is shown; a metric without a column of its own keeps its name."""
-    return COLUMNS.get(metric) or Column(
-        key=metric, source=f"eval/{metric}", header=metric, group="quality", digits=3
-    )
-
-
-def logged_metrics(results: Results, wanted: Sequence[str] = DEFAULT_METRICS) -> list[str]:
-    """Those of `wanted` that some run has."""
-    return [metric for metric in wanted if f"eval/{metric}" in results.runs]
 
 
 def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
@@ -73,7 +58,7 @@ def summary(
             rows.append(
                 {
                     "label": label,
-                    "series": _reference_series(runs.iloc[0]) if reference else series(str(label)),
+                    "series": runs["series"].iloc[0],
                     "quantizer": runs["quantizer"].iloc[0],
                     "reference": reference,
                     "seeds": len(runs),

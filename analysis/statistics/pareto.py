@@ -1,34 +1,24 @@
-"""Pareto fronts: what nothing else beats in both of two quantities."""
+"""Pareto fronts: systems that no other one beats in several quantities at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 
-from typing import TYPE_CHECKING
+def front(values: np.ndarray, higher_is_better: Sequence[bool] | None = None) -> np.ndarray:
+    """Mask [systems] of the rows of `values` [systems, quantities] that no other row beats.
 
-if TYPE_CHECKING:
-    pass
+    A row is beaten by one that is nowhere worse and somewhere better; rows with NaN are never in front.
 
-
-def front(values: np.ndarray) -> np.ndarray:
-    """Mask [trials] of the rows of `values` [trials, objectives] that no other row beats; small is good.
-
-    A row is beaten by one that is nowhere larger and somewhere smaller; rows with NaN are never in front.
+    Args:
+        values: one quantity a column.
+        higher_is_better: direction of each column; None: less is better in all of them.
     """
-    known = np.logical_not(np.any(np.isnan(values), axis=1))
-    nowhere_larger = np.all(values[None] <= values[:, None], axis=2)
-    somewhere_smaller = np.any(values[None] < values[:, None], axis=2)
-    return np.logical_and(known, np.logical_not(np.any(nowhere_larger & somewhere_smaller, axis=1)))
-
-
-def pareto(cost: np.ndarray, value: np.ndarray, higher_is_better: bool) -> np.ndarray:
-    """Mask of the systems that no other one beats in both cost and quality."""
-    gain = value if higher_is_better else -value
-    better = (cost[None, :] <= cost[:, None]) & (gain[None, :] >= gain[:, None])
-    strictly = (cost[None, :] < cost[:, None]) | (gain[None, :] > gain[:, None])
-    return np.logical_not((better & strictly).any(axis=1))
+    directions = higher_is_better if higher_is_better is not None else [False] * values.shape[1]
+    losses = values * np.where(directions, -1.0, 1.0)
+    known = ~np.isnan(losses).any(axis=1)
+    nowhere_worse = np.all(losses[None] <= losses[:, None], axis=2)
+    somewhere_better = np.any(losses[None] < losses[:, None], axis=2)
+    return np.logical_and(known, ~np.any(nowhere_worse & somewhere_better, axis=1))

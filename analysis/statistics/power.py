@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from analysis.results.columns import quality_column
 from analysis.statistics.comparisons import LEVEL, scores_of
-from analysis.statistics.estimates import quality_column
 from analysis.statistics.significance import Spread, complete, mean_squares
 
 if TYPE_CHECKING:

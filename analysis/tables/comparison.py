@@ -1,4 +1,4 @@
-"""Compute the comparison table of a study. Rendering is in `renderers.py`."""
+"""Compute the comparison table of a study. Rendering is in `formats.py`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.results.columns import DEFAULT_COLUMNS, SCORED, Column, select
+from analysis.results.columns import SCORED, Column, quality_column, select
+from analysis.results.study_metrics import asked_metrics, default_keys
 from analysis.results.study_results import Results, records
 from analysis.statistics.comparisons import leaders
 from analysis.statistics.estimates import estimate
 from analysis.statistics.matched_rates import mismatch_allowed
 from analysis.tables.notes import (
+    PARAMETERS,
     caption,
     notes_on_backends,
     notes_on_lost_seeds,
@@ -82,7 +84,7 @@ class Table:
 
 def comparison(
     results: Results,
-    columns: Sequence[str] = DEFAULT_COLUMNS,
+    columns: Sequence[str] | None = None,
     *,
     bitrate: float | None = None,
     allow_rate_mismatch: bool = False,
@@ -90,10 +92,11 @@ def comparison(
 ) -> Table:
     """Put the systems of a study side by side, at equal bitrates only.
 
-    Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's common one
-    (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own, unless the study
-    itself allows it, which the caption then says; unquantized, failed and unfinished systems too. `intervals`
-    shows 95 % intervals as `± half-width` or as `[low, high]` (`range`).
+    `columns` are keys of `columns.select`; None: rates, use of the codes, the metrics that the study asks
+    for, cost. Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's
+    common one (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own,
+    unless the study itself allows it, which the caption then says; unquantized, failed and unfinished systems
+    too. `intervals` shows 95 % intervals as `± half-width` or as `[low, high]` (`range`).
 
     Raises:
         ColumnError: an unknown column.
@@ -101,10 +104,10 @@ def comparison(
     """
     if intervals not in INTERVALS:
         raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
-    chosen = tuple(select(columns))
+    chosen = tuple(select(default_keys(results) if columns is None else columns))
     allow_rate_mismatch |= mismatch_allowed(results)
-    runs = results.runs
-    finished = results.finished
+    runs = _shown(results.runs)
+    finished = _shown(results.finished)
     conditions = _main_conditions(finished if len(finished) else runs)
     same = (runs[list(conditions)] == pd.Series(conditions)).all(axis=1)
     main = finished[same.loc[finished.index]]
@@ -158,7 +161,7 @@ def _references(
     found = results.references
     if found.empty:
         return []
-    done = results.finished_references
+    done = _shown(results.finished_references)
     same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
     sections = []
     for title, runs in (
@@ -229,6 +232,11 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
     return replace(section, rows=tuple(rows))
 
 
+def _shown(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` without the hundreds of parameters that no table shows, which every choice of rows would copy."""
+    return runs[[name for name in runs if not str(name).startswith("param/") or name in PARAMETERS]]
+
+
 def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:
     pairs = runs[["corpus_hash", "protocol"]].value_counts(sort=False).sort_index()
     corpus_hash, protocol = pairs.index[int(pairs.to_numpy().argmax())]
@@ -261,10 +269,13 @@ def _value_cell(runs: pd.DataFrame, column: Column, results: Results) -> Cell:
 def _scored_cell(
     label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
 ) -> Cell:
-    """The worst metric's count, over all seeds; each metric with failures gets a note."""
+    """The worst metric's count, over all seeds, of the metrics that are shown and those that the study asks
+    for; each metric with failures gets a note."""
     worst: tuple[int, int] | None = None
-    for column in columns:
-        if not column.interval or f"{column.source}_asked" not in runs:
+    shown = [column for column in columns if column.interval]
+    asked_for = [quality_column(metric) for metric in asked_metrics(results)]
+    for column in {column.source: column for column in (*shown, *asked_for)}.values():
+        if f"{column.source}_asked" not in runs:
             continue
         asked = int(runs[f"{column.source}_asked"].sum())
         scored = int(runs[f"{column.source}_scored"].sum())

@@ -1,4 +1,4 @@
-"""What every reference codec offers."""
+"""The contract of reference codecs: reconstruct a clip, state the bits spent."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from experiments.common.run_folder import check_folder
 from experiments.execution import study_runner as runner
 from experiments.execution import worker
 from experiments.execution.jobs import Job, Outcome, Settings, Update
@@ -17,8 +18,8 @@ from experiments.studies.runs import Corpora, Run, corpora, expand
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
 from experiments.training import distributed as processes
-from experiments.training import trained_codec as weights
-from experiments.training.observer import Silent
+from experiments.training import trained_codec
+from experiments.training.observer import Observer
 from quantizers.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def perform(
     Each process calls this; only the first speaks to MLflow, scores, and calls `show` and `prepare`. Setting
     `stop` in any of them saves the state and ends all.
     """
+    check_folder(directory)
     prepared: Corpora = {}
     if fabric.is_global_zero:
         prepared = {each: runner.identify(*each, prepare) for each in corpora(study)}
@@ -110,6 +112,7 @@ def perform(
     if not prepared:
         prepared = {each: runner.identify(*each, lambda *_: None) for each in corpora(study)}
     run = choose(study, prepared, label, seed)
+    runner.require_weights([run])
     jobs = [Job(run=run)]
     if (warm := run.warm_start()) is not None:
         jobs.insert(0, Job(run=warm, warm_start=True))
@@ -142,14 +145,14 @@ def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Eve
         run = jobs[number].run
         assert isinstance(run, Run)
         try:
-            weights.obtain(run, directory, fabric=fabric, observer=_Stoppable(stop))
+            trained_codec.obtain(run, directory, fabric=fabric, observers=[_Stoppable(stop)])
         except Exception as error:  # the first process has it, too, and ends
             failure = error
     if failure is not None:
         raise failure
 
 
-class _Stoppable(Silent):
+class _Stoppable(Observer):
     def __init__(self, stop: Event) -> None:
         self._stop = stop
 

@@ -6,11 +6,13 @@
 
 from experiments.metrics.contract import Metric
 from experiments.metrics.failures import PROTOCOL, MetricFailure, MetricUnavailable
-from experiments.metrics.registry import available, core, facts, get
+from experiments.metrics.registry import STANDARD, Facts, available, core, facts, get
 from experiments.metrics.signals import Signal
 
 __all__ = [
     "PROTOCOL",
+    "STANDARD",
+    "Facts",
     "Metric",
     "MetricFailure",
     "MetricUnavailable",

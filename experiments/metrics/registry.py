@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from experiments.metrics.contract import Metric
 from experiments.metrics.failures import MetricUnavailable
 from quantizers.suggestions import did_you_mean
+
+STANDARD = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl")  # what a study scores unless it says otherwise
 
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "pesq": ("pesq", "pesq_nb"),
@@ -25,6 +29,13 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "pitch_torchcrepe": ("vuv_f1_torchcrepe", "pitch_rmse_torchcrepe", "periodicity_rmse_torchcrepe"),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
+
+
+class Facts(NamedTuple):
+    """Unit of a metric, empty without one, and its direction."""
+
+    unit: str
+    higher_is_better: bool | None  # None: neither way is better
 
 
 def available() -> tuple[str, ...]:
@@ -47,6 +58,7 @@ def get(name: str) -> Metric:
     return next(metric for metric in module.METRICS if metric.name == name)
 
 
-def facts() -> dict[str, tuple[str, bool | None]]:
-    """Unit of each metric, and whether higher values are better (None: neither). Imports no backend."""
-    return {name: (get(name).unit, get(name).higher_is_better) for name in _MODULE_OF}
+@functools.cache
+def facts() -> Mapping[str, Facts]:
+    """Unit and direction of every metric, by name, in the order of `available`. Imports no backend."""
+    return {name: Facts(get(name).unit, get(name).higher_is_better) for name in available()}

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
-from experiments.studies.runs import resolved_options
-from experiments.studies.study import Study
+from experiments.studies.study import Study, configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +23,16 @@ class Rate:
 
 def row_rates(study: Study) -> list[Rate]:
     """The rate of each row, from live modules. `none` spends no bits and is left out."""
-    found = []
+    rates = []
     for cell in study.cells():
         backbone = backbones.get(cell.backbone.name, cell.backbone.options)
         for choice in cell.quantizers:
-            options = resolved_options(cell, choice)
-            quantizer = quantizers.create(choice.name, dim=backbone.dim, **options)
+            quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
             if not quantizer.streams:
                 continue
             bits = quantizer.bits_per_frame
             asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
-            found.append(
+            rates.append(
                 Rate(
                     label=choice.row,
                     bits_per_frame=bits,
@@ -43,7 +41,7 @@ def row_rates(study: Study) -> list[Rate]:
                     asked=asked or None,
                 )
             )
-    return found
+    return rates
 
 
 def unmatched(rates: Sequence[Rate]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from codec import references
 from experiments import metrics
 from experiments.common.identity import identity
+from experiments.studies.axes import shortened
 from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
 from experiments.studies.sections import Evaluate
 from experiments.studies.study import Study
@@ -26,6 +27,7 @@ class ReferenceRun:
 
     study: str
     label: str
+    series: str = ""  # shared with the same codec at other rates
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     sample_rate: int
@@ -78,12 +80,15 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]
     found = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
     several_corpora = len({spec for spec, _ in found}) > 1
     several_rates = len({rate for _, rate in found}) > 1
+    where = {
+        (spec, rate): (f" data={spec}" if several_corpora else "") + (f" {rate} Hz" if several_rates else "")
+        for spec, rate in found
+    }
     return [
         ReferenceRun(
             study=study.name,
-            label=choice.row
-            + (f" data={spec}" if several_corpora else "")
-            + (f" {rate} Hz" if several_rates else ""),
+            label=shortened(choice.row + where[spec, rate]),
+            series=shortened(choice.name + where[spec, rate]),
             name=choice.name,
             options=dict(choice.options),
             sample_rate=rate,

@@ -31,7 +31,9 @@ class FakeRun:
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)  # utterance -> reason, for pesq
+    failed: dict[str, str] = field(default_factory=dict)  # utterance -> reason
+    fails: str = "pesq"  # the metric that it fails by
+    scored: dict[str, tuple[float, float]] = field(default_factory=lambda: METRICS)  # centre and spread
     histograms: list[np.ndarray] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
     pair_histograms: list[np.ndarray] = field(default_factory=list)
@@ -48,10 +50,10 @@ def scores(run: FakeRun) -> pd.DataFrame:
     easy = np.random.default_rng(7).normal(size=len(names))  # the same difficulty for every system
     own = np.random.default_rng([run.seed, *run.label.encode()])
     rows: list[dict[str, Any]] = []
-    for metric, (centre, spread) in METRICS.items():
+    for metric, (centre, spread) in run.scored.items():
         values = centre + spread * (easy + run.effect + 0.2 * own.normal(size=len(names)))
         for name, value in zip(names, values, strict=True):
-            why = run.failed.get(name) if metric == "pesq" else None
+            why = run.failed.get(name) if metric == run.fails else None
             rows.append(
                 {
                     "utterance": name,
@@ -180,14 +182,16 @@ class Store:
         self.client = MlflowClient(tracking_uri=self.uri)
         self._experiments: dict[str, str] = {}
 
-    def study(self, name: str, runs: list[FakeRun]) -> str:
-        """Write a parent run with children; returns the parent's id."""
+    def study(self, name: str, runs: list[FakeRun], settings: dict[str, str] | None = None) -> str:
+        """Write a parent run with children; returns the parent's id. settings: the study's own, flattened."""
         if name not in self._experiments:
             location = (self.folder / "artifacts" / name).as_uri()
             self._experiments[name] = self.client.create_experiment(name, artifact_location=location)
         experiment = self._experiments[name]
         tags = {"codecbench.kind": "study"}
         parent = self.client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        for key, value in (settings or {}).items():
+            self.client.log_param(parent, key, value)
         for run in runs:
             write_run(self.client, experiment, parent, run, self.folder)
         self.client.set_terminated(parent)
@@ -301,4 +305,19 @@ def full_study() -> list[FakeRun]:
 @pytest.fixture(scope="session")
 def full(store: Store) -> Store:
     store.study("full", full_study())
+    return store
+
+
+@pytest.fixture(scope="session")
+def gallery(store: Store) -> Store:
+    """The full study by the labels of the shipped study `gallery`, with disturbed audio scored, too."""
+    rates = {"13.4 bit": "12 bit", "16.47 bit": "15.5 bit", "18.8 bit": "19 bit"}
+    runs = full_study()
+    for run in runs:
+        for old, new in rates.items():
+            run.label = run.label.replace(old, new)
+        for severity in (1, 5, 20):
+            for metric in ("pesq", "stoi", "mel_distance"):
+                run.metrics[f"robustness/drops/{severity}/{metric}"] = 1.5 - severity / 20
+    store.study("gallery", runs)
     return store

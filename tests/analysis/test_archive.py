@@ -10,7 +10,6 @@ from mlflow import MlflowClient
 
 from analysis import load
 from analysis.results.archive import ArchiveError, export_studies, import_archive
-from analysis.results.columns import DEFAULT_COLUMNS
 from analysis.results.study_results import Results
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
@@ -47,7 +46,7 @@ def test_an_imported_study_is_the_study(seven: Any, imported: str) -> None:
     for own, other in zip(frames(ours), frames(theirs), strict=True):
         pd.testing.assert_frame_equal(own, other, check_exact=True)
     assert ours.settings == theirs.settings
-    tables = [render(comparison(results, DEFAULT_COLUMNS), "csv") for results in (ours, theirs)]
+    tables = [render(comparison(results), "csv") for results in (ours, theirs)]
     assert tables[0] == tables[1]
 
 

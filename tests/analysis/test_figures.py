@@ -18,10 +18,9 @@ from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
 from analysis.figures.spectrograms import decibels
 from analysis.figures.style import _KNOWN, appearance, legend_below, save, style
 from analysis.figures.writing import write_all
-from analysis.results.labels import series
 from analysis.results.study_results import Results
 from analysis.statistics.estimates import summary
-from analysis.statistics.pareto import pareto
+from analysis.statistics.pareto import front
 
 SLOW = (figures.voronoi, figures.voronoi_slices, figures.voronoi_training)
 QUICK = [make for make in figures.FIGURES if make not in SLOW]
@@ -217,20 +216,6 @@ def test_a_ceiling_far_off_does_not_press_the_curves_together(
     )
 
 
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [
-        ("fsq 12 bit", "fsq"),
-        ("fsq @ 3.0 kbit/s", "fsq"),
-        ("fsq@12", "fsq"),
-        ("fsq-9", "fsq-9"),
-        ("12 bit", "12 bit"),
-    ],
-)
-def test_series(label: str, name: str) -> None:
-    assert series(label) == name
-
-
 def test_one_colour_a_quantizer() -> None:
     assert appearance("fsq 12 bit", "fsq") == appearance("fsq")
     assert appearance("mine") == appearance("mine")
@@ -260,8 +245,10 @@ def test_sizes_leave_out_the_unquantized(results: Results) -> None:
 
 def test_pareto() -> None:
     cost, value = np.array([1.0, 2.0, 3.0, 2.0]), np.array([1.0, 3.0, 2.0, 3.0])
-    np.testing.assert_array_equal(pareto(cost, value, True), [True, True, False, True])
-    np.testing.assert_array_equal(pareto(cost, value, False), [True, False, False, False])
+    both = np.stack((cost, value), axis=1)
+    np.testing.assert_array_equal(front(both, (False, True)), [True, True, False, True])
+    np.testing.assert_array_equal(front(both, (False, False)), [True, False, False, False])
+    np.testing.assert_array_equal(front(both), front(both, (False, False)))
 
 
 def test_spectrogram_of_a_sine_peaks_at_its_frequency() -> None:

@@ -124,7 +124,8 @@ def test_unknown_names(table: Table, seven: Any) -> None:
 
 def test_chosen_columns(seven: Any) -> None:
     small = comparison(load("seven", seven.uri), ["bitrate", "eval/stoi"])
-    assert [column.header for column in small.columns] == ["bitrate", "stoi"]
+    assert [column.header for column in small.columns] == ["bitrate", "STOI"]
+    assert small.columns[1].arrow == "↑"  # a metric named in full is the same metric
     assert all(len(row.cells) == 2 for row in small.rows)
 
 

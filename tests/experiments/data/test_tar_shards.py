@@ -25,8 +25,9 @@ from experiments.data.sources.registry import parse
 from experiments.data.streaming import StreamedCrops, joined
 from experiments.studies import runs, study
 from experiments.training import distributed as processes
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
-from experiments.training.observer import Interrupted, Silent
+from experiments.training.observer import Interrupted, Observer
 
 pytest.importorskip("webdataset")
 
@@ -159,7 +160,7 @@ def test_ranks_share_the_batch_and_no_shard(folder: Path, monkeypatch: pytest.Mo
         streamed(folder, world_size=3)
 
 
-class Stopping(Silent):
+class Stopping(Observer):
     """Asks to stop after `steps` steps; remembers how many clips were left out."""
 
     def __init__(self, steps: int = 10**9) -> None:
@@ -194,10 +195,9 @@ def test_a_training_on_shards_goes_on_bit_for_bit(folder: Path, tmp_path: Path) 
             train_split=shards.training(),
             validation_split=shards.split("validation"),
             seed=run.seed,
-            configuration=run.training_identity,
-            state_path=tmp_path / folder / "state.safetensors",
-            observer=watcher,
             fabric=processes.single(torch.device("cpu")),
+            checkpoint=Checkpoint(tmp_path / folder / "state.safetensors", run.training_identity),
+            observers=[watcher],
         )
         return codec
 

@@ -8,7 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from experiments import metrics
-from experiments.commands.evaluate import check_metrics, evaluate, list_metrics
+from experiments.commands.evaluate import evaluate
+from experiments.commands.metrics import check_metrics, list_metrics
 from experiments.evaluation.audio_pairs import ClipFiles, match_folders, read_manifest
 from experiments.evaluation.folders import score_pairs
 from experiments.evaluation.scores import EvaluationError, score

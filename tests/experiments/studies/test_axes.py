@@ -1,5 +1,6 @@
 """Studies that extend others, and lists in them as axes."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,43 @@ def test_a_list_is_taken_for_an_axis_by_the_type_of_its_key() -> None:
     assert axes.is_axis(["a"], str)
     assert not axes.is_axis("ab", str)
     assert not axes.is_axis([1, 2], tuple[int, ...] | None)
+
+
+def test_the_series_of_a_row_is_its_label_without_its_rate() -> None:
+    rows = [
+        "none",
+        {"name": "fsq", "label": "trained for 5 bit"},  # ends as a rate does, and is none
+        {"name": "vq", "bits": [8, 10]},
+        {"name": "rvq", "bits": 9, "label": "two stages 9 bit"},
+        {"name": "q2d2-hex", "options": {"range": ["cell", "edge"]}},
+    ]
+    loaded = study.check(
+        {"name": "x", "quantizers": rows, "bits": [8, 12.5], "train": {"steps": [5, 6]}}, "x"
+    )
+    series_of = {run.label: run.series for run in runs.expand(loaded, CORPUS)}
+    assert set(series_of) == set(loaded.series())
+    assert series_of["none steps=5"] == "none steps=5"
+    assert series_of["trained for 5 bit steps=6 12.5 bit"] == "trained for 5 bit steps=6"
+    assert series_of["vq steps=5 10 bit"] == series_of["vq steps=5 8 bit"] == "vq steps=5"
+    assert series_of["two stages steps=5 9 bit"] == "two stages steps=5"
+    assert series_of["q2d2-hex range=edge steps=5 8 bit"] == "q2d2-hex range=edge steps=5"
+    by_rate = study.check({"name": "x", "quantizers": ["fsq"], "bitrate": [1500, 2000]}, "x")
+    assert {run.series for run in runs.expand(by_rate, CORPUS)} == {"fsq"}
+    assert {run.warm_start() for run in runs.expand(by_rate, CORPUS)} == {None}
+
+
+def test_the_series_decides_no_hash() -> None:
+    (run,) = runs.expand(study.check({"name": "x", "quantizers": ["fsq"], "bits": 9}, "x"), CORPUS)
+    other = dataclasses.replace(run, series="something else")
+    assert (other.hash, other.training_hash) == (run.hash, run.training_hash)
+
+
+def test_references_of_one_codec_are_one_series() -> None:
+    values = {"name": "x", "quantizers": ["fsq"], "bits": 9, "references": ["opus:6000", "opus:9000", "pcm"]}
+    made = reference_runs.expand(study.check(values, "x"), CORPUS)
+    assert [run.series for run in made] == ["opus", "opus", "pcm"]
+    two = study.check({**values, "data": ["demo", "folder:/x"]}, "x")
+    corpora = dict.fromkeys(runs.corpora(two), CORPUS)
+    assert {run.series for run in reference_runs.expand(two, corpora) if run.name == "opus"} == {
+        *("opus data=demo", "opus data=folder:/x"),
+    }

@@ -10,9 +10,10 @@ from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.training import distributed as processes
 from experiments.training import latent_snapshots as snapshots
-from experiments.training.latent_snapshots import spaced, watched
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.latent_snapshots import latent_snapshots, spaced
 from experiments.training.loop import train
-from experiments.training.observer import Interrupted, Observer, Silent
+from experiments.training.observer import Interrupted, Observer
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def make_run(shards: data.Shards, quantizer: str, number: int = 4) -> Run:
     return runs.expand(small, corpus)[0]
 
 
-class Stopping(Silent):
+class Stopping(Observer):
     """Asks the training to stop after `stop_after` steps."""
 
     def __init__(self, stop_after: int) -> None:
@@ -52,19 +53,18 @@ def go(
     run: Run, shards: data.Shards, folder: Path, *, keep: bool = True, stop: int = 10**9
 ) -> dict[str, torch.Tensor]:
     codec = run.codec()
-    observer: Observer = Stopping(stop)
+    observers: list[Observer] = [Stopping(stop)]
     if keep:
-        observer = watched(codec, run, shards.split("validation"), folder, observer)
+        observers += latent_snapshots(codec, run, shards.split("validation"), folder)
     train(
         codec,
         run.train,
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        configuration=run.training_identity,
-        state_path=folder / "state.safetensors",
-        observer=observer,
         fabric=processes.single(torch.device("cpu")),
+        checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
+        observers=observers,
     )
     return codec.state_dict()
 
@@ -106,8 +106,8 @@ def test_without_coordinates_there_is_no_file(quantizer: str, shards: data.Shard
 
 def test_how_many_is_no_part_of_a_result(shards: data.Shards) -> None:
     assert make_run(shards, "fsq", 0).hash == make_run(shards, "fsq", 9).hash
-    run, observer = make_run(shards, "fsq", 0), Stopping(1)
-    assert watched(run.codec(), run, shards.split("validation"), Path(), observer) is observer
+    run = make_run(shards, "fsq", 0)
+    assert latent_snapshots(run.codec(), run, shards.split("validation"), Path()) == []
 
 
 def test_steps() -> None:

@@ -21,14 +21,15 @@ from codec.model import Codec
 from experiments import data
 from experiments.studies.sections import Train
 from experiments.training import distributed as processes
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
-from experiments.training.observer import Silent, Trained
+from experiments.training.observer import Observer, Trained
 
 KILLS = 10
 ADVERSARY = {"name": "vocos", "options": {"discriminator_width": 0.05, "discriminator_start": 2}}
 
 
-class Losses(Silent):
+class Losses(Observer):
     """Remembers what was logged."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Losses(Silent):
         self.logged.setdefault(step, {}).update(values)
 
 
-class Told(Silent):
+class Told(Observer):
     """Writes each finished step, and where a sitting began, to a file, where a kill leaves them."""
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +56,7 @@ class Told(Silent):
             file.write(f"{what} {step}\n")
 
 
-def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Silent, fabric) -> Trained:
+def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Observer, fabric) -> Trained:
     shards = data.prepare(f"manifest:{manifest}", sample_rate=codec.sample_rate)
     return train(
         codec,
@@ -63,10 +64,9 @@ def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Sile
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=0,
-        configuration=config.model_dump(mode="json"),
-        state_path=folder / "state.safetensors",
-        observer=observer,
         fabric=fabric,
+        checkpoint=Checkpoint(folder / "state.safetensors", config.model_dump(mode="json")),
+        observers=[observer],
     )
 
 
