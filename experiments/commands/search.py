@@ -72,11 +72,11 @@ def search(
     )
     for reason in choices.left_out:
         console.say(("left out", "yellow"), f": {reason}")
-    left_out: list[str] = []
+    remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
         rate = runs.sample_rate(loaded)
-        corpus = study_runner.identify(loaded.data.corpus, rate, preparing, left_out.append)
-    for line in left_out:
+        corpus = study_runner.identify(loaded.data.corpus, rate, preparing, remarks.append)
+    for line in remarks:
         console.say(line)
     with progress.RunProgress(console) as display:
         outcome = trials.search(

@@ -1,4 +1,4 @@
-"""Where audio comes from: every kind of corpus a study can name, as a stream of mono 16-bit clips."""
+"""Corpora as streams of mono 16-bit clips: the contract of every kind that a study can name."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -140,6 +140,15 @@ class Shards:
         """(file, why) for every file that was left out."""
         return [(name, why) for name, status, why in self.report if status == "skipped"]
 
+    def spoken_here(self) -> str:
+        """One line on synthetic speech: its hash, and that other kinds of CPU speak it otherwise."""
+        if not self.synthetic:
+            return ""
+        return (
+            f"{self.name}: as this kind of CPU speaks it, hash {self.content_hash[:12]}; "
+            "another kind speaks other waveforms, whose runs are other runs (docs/data.md)"
+        )
+
     def left_out(self) -> str:
         """One line: how many files were skipped or changed, and where the list is. Empty if none was."""
         if not self.report:
@@ -223,11 +232,11 @@ class Crops:
         return ", ".join(f"{names[clip]} from {start / rate:.3f} s" for clip, start in placed)
 
     def cursor(self) -> dict[str, Any]:
-        """Nothing: the step alone says where to go on."""
+        """An empty position: the step alone says where to go on."""
         return {}
 
     def seek(self, cursor: Mapping[str, Any]) -> None:
-        """Nothing to do, see `cursor`."""
+        """Does nothing, see `cursor`."""
 
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""

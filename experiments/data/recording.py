@@ -75,7 +75,7 @@ class Recording:
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
     def ending(self) -> str:
-        """What is amiss with the end of a file that was read to its end; empty if nothing is."""
+        """Remark on the end of a file that was read to its end: cut, or damaged; empty if neither."""
         ended = f"ends after {self.seconds:.2f}"
         stated = (self.stated or 0) / self.rate
         lied = _stated_by_chunks(self._file.extra_info)
@@ -132,7 +132,7 @@ def _in_memory(content: bytes) -> Iterator[int]:
 
 
 def _opens(source: Path | bytes, descriptor: int) -> Any:
-    """What libsndfile opens: by a path, it would take a text named x.au for raw samples."""
+    """Source for libsndfile. By a path, it would take a text named x.au for raw samples."""
     if os.name != "nt":
         return descriptor
     return io.BytesIO(source) if isinstance(source, bytes) else source  # descriptors are of another library
@@ -151,7 +151,7 @@ def _sequential() -> Any:
 
 
 def _stated_by_chunks(log: str) -> float | None:
-    """How many times longer a file should be by its outermost chunk, from what libsndfile noted of it."""
+    """Factor by which a file should be longer by its outermost chunk, as libsndfile noted; None if not."""
     for stated, actual in re.findall(
         r"^\s*(?:RIFF|Riff size|riff|FORM|Data Size)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE
     ):
@@ -161,7 +161,7 @@ def _stated_by_chunks(log: str) -> float | None:
 
 
 def _cut_ogg(tail: bytes) -> str:
-    """Whether the last page of an Ogg file, whose last bytes are `tail`, is not marked as the last."""
+    """Remark on an Ogg file with the last bytes `tail` whose last page is not marked as the last."""
     page = tail.rfind(b"OggS")
     last = page >= 0 and len(tail) > page + 5 and tail[page + 5] & 4
     return "" if last else "before its last page"

@@ -1,4 +1,4 @@
-"""Which clip belongs to which split: given by the user, or dealt out by a stable hash."""
+"""Splits of a corpus: given by the user, or dealt out by a stable hash."""
 
 import hashlib
 import os

@@ -181,12 +181,12 @@ def identify(
     progress: Callable[[str, int, int], None],
     tell: Callable[[str], None] = lambda line: None,
 ) -> CorpusIdentity:
-    """Prepare the corpus of a study, and say what it is. `tell` hears of files that are left out.
+    """Prepare the corpus of a study, and say what it is. `tell` gets lines that a user should read.
 
     Raises DataError, also where train, validation or test has no usable clips.
     """
     shards = prepare(spec, sample_rate=sample_rate, progress=progress, complete=True)
-    if line := shards.left_out():
+    for line in filter(None, (shards.spoken_here(), shards.left_out())):
         tell(line)
     return CorpusIdentity(
         spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic

@@ -26,7 +26,7 @@ _PRELOADED = {
     "swift_f0": ("swift_f0",),
     "speechmos": ("speechmos.dnsmos", "librosa.feature"),
 }
-"""What the server imports for modules that metrics need. Nothing that starts threads: workers are forks."""
+"""Imports of the server for modules that metrics need. None starts threads: workers are forks."""
 _TASKS_A_WORKER = 2
 """In flight for each worker: one under way and one waiting, which bounds the audio held in memory."""
 
@@ -34,9 +34,9 @@ _pools: dict[int, ProcessPoolExecutor] = {}
 
 
 def score_tasks(tasks: Iterable[Task], workers: int, modules: Iterable[str] = ()) -> Iterator[list[Score]]:
-    """Scores of each task, in order of completion; ``tasks`` is read only as fast as they are scored.
+    """Scores of each task, in order of completion; `tasks` is read only as fast as they are scored.
 
-    ``modules`` are those that the metrics need, so that they are imported once for all workers.
+    `modules` are those that the metrics need, so that they are imported once for all workers.
     """
     preloaded = _preloaded(modules)
     waiting: dict[Future[list[Score]], Task] = {}
@@ -101,13 +101,13 @@ def _kill(workers: int) -> None:
 
 @atexit.register
 def close() -> None:
-    """End the worker processes; the next call of ``score_tasks`` starts new ones."""
+    """End the worker processes; the next call of `score_tasks` starts new ones."""
     for workers in list(_pools):
         _discard(workers)
 
 
 def _preloaded(modules: Iterable[str]) -> list[str]:
-    """What workers have imported already when they start."""
+    """Modules that workers have imported already when they start."""
     backends = [name for module in sorted(set(modules)) for name in _PRELOADED.get(module, ())]
     return ["torch", "torchaudio", "experiments.metrics.scoring", *backends]
 

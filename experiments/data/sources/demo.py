@@ -27,7 +27,7 @@ class Demo:
         return frozenset(demo_corpus.sentences())
 
     def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Nothing to fetch: the voice is in hibari's wheel."""
+        """Fetches nothing: the voice is in hibari's wheel."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         try:

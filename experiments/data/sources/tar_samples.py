@@ -1,4 +1,4 @@
-"""What lies in one tar shard: its samples in order, and what of it cannot be used."""
+"""Samples of one tar shard, in order, and the parts of it that cannot be used."""
 
 import json
 import re
@@ -56,11 +56,11 @@ class _Member(NamedTuple):
 
 
 class _Damage(Exception):
-    """What is wrong with a shard that came whole, in words."""
+    """Damage of a shard that came whole, in words."""
 
 
 def samples_of(shard: Shard, split: str) -> Iterator[Sample]:
-    """What lies in `shard`, in order. A damaged part is a sample without audio.
+    """Samples of `shard`, in order. A damaged part is a sample without audio.
 
     Raises DataError where the shard cannot be read at all, or stops coming: that may be otherwise the next
     time, so a training must not go on without it.

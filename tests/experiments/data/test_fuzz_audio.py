@@ -1,4 +1,4 @@
-"""The fuzzer of audio files, for some seconds. CODECBENCH_FUZZ_SECONDS=600 looks for longer, with other files."""
+"""The fuzzer of audio files, for some seconds; CODECBENCH_FUZZ_SECONDS=600 takes longer, on other files."""
 
 import os
 import subprocess
