@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
-from experiments.studies.study import Study, configuration
+from experiments.studies.study import Study, StudyError, configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,18 @@ class Rate:
 
 
 def row_rates(study: Study) -> list[Rate]:
-    """The rate of each row, from live modules. `none` spends no bits and is left out."""
+    """The rate of each row, from live modules. `none` spends no bits and is left out.
+
+    Raises StudyError where a quantizer cannot be for the features of its backbone.
+    """
     rates = []
     for cell in study.cells():
         backbone = backbones.get(cell.backbone.name, cell.backbone.options)
         for choice in cell.quantizers:
-            quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
+            try:
+                quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
+            except quantizers.QuantizerError as error:
+                raise StudyError(f"{study.name}: {choice.row}: {error}") from None
             if not quantizer.streams:
                 continue
             bits = quantizer.bits_per_frame
