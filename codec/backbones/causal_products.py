@@ -67,28 +67,35 @@ class ResidualProducts(torch.autograd.Function):
         of_result = gradients[0].reshape(rows.shape)
         by_group, of_hidden = _in_groups(of_result, grouped), torch.empty_like(rows)
         torch.bmm(by_group, grouped.mT, out=_in_groups(of_hidden, grouped))
-        of_grouped = torch.bmm(_in_groups(hidden, grouped).mT, by_group)
         _leaky_relu_backward(of_hidden, hidden, context.slope, True, grad_input=of_hidden)
-        of_pointwise, of_pointwise_bias = torch.mm(rows.T, of_hidden), of_hidden.sum(0)
         of_shifted = torch.mm(of_hidden, pointwise.T).view_as(active)
-        spare = of_hidden.view_as(active)  # its values have been used
         delays = _delays(len(depthwise), context.dilation, active.shape[1])
-        of_depthwise = torch.zeros_like(depthwise)
-        of_depthwise[-1] = torch.mul(of_shifted, active, out=spare).sum((0, 1))
-        for delay, row in delays:
-            late, early = of_shifted[:, delay:], active[:, :-delay]
-            # Contiguous: a sum over a slice of `spare` would take six times as long.
-            product = spare.view(-1)[: late.numel()].view(late.shape)
-            of_depthwise[row] = torch.mul(late, early, out=product).sum((0, 1))
-        of_signal = torch.mul(of_shifted, depthwise[-1], out=spare)
+        of_weights: tuple[Tensor | None, ...] = (None,) * 5
+        if any(context.needs_input_grad[1:6]):  # none where they are frozen
+            of_pointwise = torch.mm(rows.T, of_hidden), of_hidden.sum(0)
+            of_grouped = torch.bmm(_in_groups(hidden, grouped).mT, by_group), of_result.sum(0)
+            # The values of of_hidden have been used, and its place is free from here on.
+            of_depthwise = _depthwise_gradient(of_shifted, active, depthwise, delays, of_hidden)
+            of_weights = (of_depthwise, *of_pointwise, *of_grouped)
+        of_signal = torch.mul(of_shifted, depthwise[-1], out=of_hidden.view_as(active))
         for delay, row in delays:
             of_signal[:, :-delay].addcmul_(of_shifted[:, delay:], depthwise[row])
         _leaky_relu_backward(of_signal, active, context.slope, True, grad_input=of_signal)
         of_signal.add_(of_result.view_as(active))
-        return (
-            *(of_signal, of_depthwise, of_pointwise, of_pointwise_bias),
-            *(of_grouped, of_result.sum(0), None, None),
-        )
+        return of_signal, *of_weights, None, None
+
+
+def _depthwise_gradient(
+    of_shifted: Tensor, active: Tensor, depthwise: Tensor, delays: list[tuple[int, int]], spare: Tensor
+) -> Tensor:
+    """The gradient of `depthwise` from that of the sums; `spare` is overwritten."""
+    gradient, spare = torch.zeros_like(depthwise), spare.flatten()
+    for delay, row in [(0, -1), *delays]:
+        late, early = of_shifted[:, delay:], active[:, : active.shape[1] - delay]
+        # Contiguous, since torch takes six times as long for the sum of a slice.
+        product = spare[: late.numel()].view(late.shape)
+        gradient[row] = torch.mul(late, early, out=product).sum((0, 1))
+    return gradient
 
 
 class Blocks(NamedTuple):
@@ -153,18 +160,17 @@ class BlockProducts(torch.autograd.Function):
         _by_step(of_product[:, :, :length], block.outputs).copy_(given)
         of_product = of_product.flatten(1, 2)
         last = rows.shape[1] - silence
-        of_weight = torch.empty_like(weight)
-        of_rows = torch.empty_like(rows) if context.needs_input_grad[0] else None
         of_summed = of_product[:, :last]
-        for tap in range(taps):
-            torch.bmm(rows[:, tap : tap + last].mT, of_summed, out=of_weight[:, tap])
-        if of_rows is not None:
-            torch.bmm(of_product, weight[:, 0].mT, out=of_rows)  # of all rows: behind the last are zeros
-            for tap in range(1, taps):
-                of_rows[:, tap : tap + last].baddbmm_(of_summed, weight[:, tap].mT)
-        of_bias = of_result.sum((0, 1))
-        if of_rows is None:
+        of_weight = of_bias = None
+        if any(context.needs_input_grad[1:3]):  # neither where they are frozen
+            of_weight, of_bias = torch.empty_like(weight), of_result.sum((0, 1))
+            for tap in range(taps):
+                torch.bmm(rows[:, tap : tap + last].mT, of_summed, out=of_weight[:, tap])
+        if not context.needs_input_grad[0]:
             return None, of_weight, of_bias, None
+        of_rows = torch.bmm(of_product, weight[:, 0].mT)  # of all rows: behind the last are zeros
+        for tap in range(1, taps):
+            of_rows[:, tap : tap + last].baddbmm_(of_summed, weight[:, tap].mT)
         of_given, given = (
             _by_step(value.unflatten(1, (batch, -1))[:, :, silence:], block.inputs)
             for value in (of_rows, rows)
