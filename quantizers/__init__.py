@@ -20,7 +20,7 @@ from quantizers.methods.simvq import SimVQ
 from quantizers.methods.vq import VQ
 from quantizers.option_checks import NonFiniteError, QuantizerError
 from quantizers.parts.straight_through import straight_through
-from quantizers.registry import available, create, entry, options, register, validate
+from quantizers.registry import available, create, entry, options, planar_views, register, validate
 
 register(Identity, name="none")
 register(VQ, name="vq")
@@ -54,6 +54,7 @@ __all__ = [
     "create",
     "entry",
     "options",
+    "planar_views",
     "register",
     "straight_through",
     "validate",

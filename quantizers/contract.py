@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
@@ -77,6 +78,14 @@ class Quantizer(nn.Module, ABC):
         raise QuantizerError(
             f"{cls.__name__} does not choose its configuration from bits; give its options instead"
         )
+
+    @classmethod
+    def planar_views(cls, config: Any) -> tuple[PlanarView, ...]:
+        """The pairs of channels that a figure can show as planes of cells, under the options `config`.
+
+        Empty where the codes are no such product, or where eval mode gives no `coordinates`.
+        """
+        return ()
 
     @property
     def streams(self) -> int:

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from quantizers.contract import Config, Quantizer
+from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError
 
 ENTRY_POINTS = "codecbench.quantizers"
@@ -110,6 +111,15 @@ def create(name: str, *, dim: int, bits: float | None = None, **options: Any) ->
         raise QuantizerError(f"{name}: {error}") from None
     quantizer.name = name
     return quantizer
+
+
+def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:
+    """The pairs of channels that a figure of the quantizer `name` with `options` can show as planes of cells.
+
+    By what the quantizer is, not by its name, and without building it: `options` are those that a run
+    logged. Empty for quantizers without such pairs. Raises QuantizerError for unknown names and options.
+    """
+    return entry(name).cls.planar_views(validate(name, options))
 
 
 @cache

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quantizers.contract import Quantized
+from quantizers.geometry.views import LevelGrid, PlanarView
 from quantizers.integers import whole
 from quantizers.option_checks import check_choice
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
@@ -31,6 +32,11 @@ class FSQConfig(LevelsConfig):
         super().__post_init__()
         self.check_levels(3 if self.range == "edge" else 2)
         check_choice("range", self.range, ("edge", "cell"))
+
+
+def half_range(level: int, reach: str) -> float:
+    """What tanh is multiplied by, in units of levels."""
+    return (level - 1) / 2 * STRETCH if reach == "edge" else level / 2
 
 
 class FSQ(ChannelQuantizer):
@@ -56,12 +62,13 @@ class FSQ(ChannelQuantizer):
         super().__init__(dim, config)
         levels = torch.tensor(config.levels, dtype=torch.float64)
         offset = (levels % 2 == 0).double() / 2
+        half = torch.tensor([half_range(level, config.range) for level in config.levels], dtype=torch.float64)
         if config.range == "edge":
-            half, shift = (levels - 1) / 2 * STRETCH, torch.atanh(offset / ((levels - 1) / 2 * STRETCH))
+            shift = torch.atanh(offset / half)
             scale = levels.div(2, rounding_mode="floor")
             scaled_offset = offset
         else:  # equal cells: level k covers [k, k + 1] - levels / 2
-            half, shift = levels / 2, torch.zeros_like(levels)
+            shift = torch.zeros_like(levels)
             scale, scaled_offset = half, offset
         lowest = -levels.div(2, rounding_mode="floor")
         constants = {"amplitude": half, "offset": scaled_offset, "shift": shift, "scale": scale}
@@ -69,6 +76,17 @@ class FSQ(ChannelQuantizer):
         for name, value in constants.items():
             self.register_buffer(name, value.float(), persistent=False)
         self.lay_out(len(config.levels), config.levels)
+
+    @classmethod
+    def planar_views(cls, config: FSQConfig) -> tuple[PlanarView, ...]:
+        """Channels 1 and 2, 3 and 4, and so on; an odd last one is left out."""
+        reach = [half_range(level, config.range) for level in config.levels]
+        return tuple(
+            PlanarView(
+                (x, y), LevelGrid((config.levels[x], config.levels[y]), "fsq"), (x, y), (reach[x], reach[y])
+            )
+            for x, y in zip(range(0, len(reach), 2), range(1, len(reach), 2), strict=False)
+        )
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = self._bounded(self.project_in(features))
