@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
+from quantizers.saturation import ChannelRanges
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
@@ -86,6 +87,12 @@ class Quantizer(nn.Module, ABC):
         Empty where the codes are no such product, or where eval mode gives no `coordinates`.
         """
         return ()
+
+    @property
+    def channel_ranges(self) -> ChannelRanges | None:
+        """Where the levels of the channels of the diagnostics `coordinates` lie, to tell whether values pile
+        up at the ends of their ranges; None where eval mode gives no `coordinates`."""
+        return None
 
     @property
     def streams(self) -> int:

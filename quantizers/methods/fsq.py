@@ -14,6 +14,7 @@ from quantizers.integers import whole
 from quantizers.option_checks import check_choice
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the outer levels are reached
 
@@ -80,13 +81,17 @@ class FSQ(ChannelQuantizer):
     @classmethod
     def planar_views(cls, config: FSQConfig) -> tuple[PlanarView, ...]:
         """Channels 1 and 2, 3 and 4, and so on; an odd last one is left out."""
-        reach = [half_range(level, config.range) for level in config.levels]
-        return tuple(
-            PlanarView(
-                (x, y), LevelGrid((config.levels[x], config.levels[y]), "fsq"), (x, y), (reach[x], reach[y])
-            )
-            for x, y in zip(range(0, len(reach), 2), range(1, len(reach), 2), strict=False)
-        )
+        views = []
+        for x in range(0, len(config.levels) - 1, 2):
+            levels = config.levels[x], config.levels[x + 1]
+            reach = half_range(levels[0], config.range), half_range(levels[1], config.range)
+            views.append(PlanarView((x, x + 1), LevelGrid(levels, "fsq"), (x, x + 1), reach))
+        return tuple(views)
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        levels = self.config.levels
+        return ranges(levels, [1.0] * len(levels), self.amplitude.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = self._bounded(self.project_in(features))

@@ -16,6 +16,7 @@ from quantizers.option_checks import QuantizerError, check_choice, check_spread
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 GRADIENTS = ("unit", "released", "rotation", "noise")
 RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
@@ -116,6 +117,11 @@ class Q2D2(ChannelQuantizer):
             PlanarView((2 * i, 2 * i + 1), grid, (i,), (reach[2 * i], reach[2 * i + 1]))
             for i, grid in enumerate(config.grids)
         )
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        pitches = [pitch for grid in self.grids for pitch in grid.pitch]
+        return ranges(self.config.levels, pitches, self.config.half_ranges)
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = torch.tanh(self.project_in(features))
