@@ -10,6 +10,7 @@ products of a step take by themselves, on tensors of the same sizes: what no arr
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -90,13 +91,12 @@ def fill(convolution: nn.Conv1d | nn.ConvTranspose1d, kernel: Tensor, bias: Tens
 
 def layers(encoder: SoundStreamEncoder, decoder: SoundStreamDecoder) -> list[nn.Module]:
     """All layers, in the order in which a signal passes them."""
-    ordered: list[nn.Module] = [encoder.stem]
-    for stage in encoder.stages:
-        ordered += [*stage.units, stage.convolution]
-    ordered += [encoder.project_out, decoder.project_in]
-    for stage in decoder.stages:
-        ordered += [stage.convolution, *stage.units]
-    return [*ordered, decoder.head]
+    return [
+        module
+        for network in (encoder, decoder)
+        for module in network.modules()
+        if isinstance(module, CausalConvolution | CausalTransposedConvolution | ResidualUnit)
+    ]
 
 
 def products(ordered: list[nn.Module], samples: int, batch: int) -> Callable[[], None]:
@@ -104,17 +104,17 @@ def products(ordered: list[nn.Module], samples: int, batch: int) -> Callable[[],
     work: list[tuple[Tensor, Tensor, Tensor, bool]] = []
     steps = samples
     for layer in ordered:
+        per_block = 1
         if isinstance(layer, ResidualUnit):
-            shapes = [(1, *layer.pointwise.shape), tuple(layer.grouped.shape)]
+            matrices = [*layer.pointwise.unsqueeze(0), *layer.grouped]
         else:
             assert isinstance(layer, CausalConvolution | CausalTransposedConvolution)
-            steps //= layer.block.inputs
-            shapes = [tuple(layer.weight.flatten(0, 1).shape)]
-        for count, inputs, outputs in shapes:
-            one = (torch.randn(batch * steps, inputs), torch.randn(inputs, outputs))
-            work += [(*one, torch.randn(batch * steps, outputs), layer is not ordered[0])] * count
-        if not isinstance(layer, ResidualUnit):
-            steps *= layer.block.outputs  # type: ignore[union-attr]
+            steps, per_block = steps // layer.block.inputs, layer.block.outputs
+            matrices = list(layer.weight.detach().flatten(0, 1))
+        for matrix in matrices:
+            rows, results = (torch.randn(batch * steps, size) for size in matrix.shape)
+            work.append((rows, matrix.detach(), results, layer is not ordered[0]))
+        steps *= per_block
 
     def run() -> None:
         for rows, matrix, gradient, further in work:
@@ -158,14 +158,15 @@ def main() -> None:
     with torch.no_grad():
         difference = ((ours() - torchs()).norm() / torchs().norm()).item()
     print(
-        f"[{options.batch}, {options.samples}] samples, {options.threads} thread(s), torch {torch.__version__}"
+        f"[{options.batch}, {options.samples}] samples, {options.threads} thread(s), "
+        f"torch {torch.__version__}"
     )
     print(f"relative difference of the outputs: {difference:.1e}")
     print("CPU seconds              ours             torch's convolutions   ratio         products")
     print("                   least    median         least    median   least  median    least")
     kernel = products(ordered, options.samples, options.batch)
     for name, run in (("forward", forward), ("forward+backward", step)):
-        works: list[Callable[[], object]] = [lambda run=run: run(ours), lambda run=run: run(torchs), kernel]
+        works: list[Callable[[], object]] = [partial(run, ours), partial(run, torchs), kernel]
         times: list[list[float]] = [[], [], []]
         for repeat in range(options.repeats + 2):
             for work, taken in zip(works, times, strict=True):

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from quantizers.geometry.grids import ROW, PlanarGrid
-from quantizers.option_checks import QuantizerError, check_count
+from quantizers.option_checks import LIMITS, QuantizerError, check_count, check_limits
 
 BITS_PER_CHANNEL = 3.2
 TOLERANCE = 0.005  # among configurations this near the target, the predicted error decides
@@ -33,6 +33,7 @@ def check_bits(bits: float) -> None:
         or not (math.isfinite(bits) and bits >= 1)
     ):
         raise QuantizerError(f"bits must be a number of at least 1 bit a frame, not {bits!r}")
+    check_limits({"bits": bits})
 
 
 def choose_channels(bits: float) -> int:
@@ -57,6 +58,9 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
         raise QuantizerError(
             f"channels must be even, since a planar grid takes them in pairs; {channels} is not"
         )
+    check_limits({"channels": channels})
+    if bits > channels * math.log2(LIMITS["levels"]):
+        raise QuantizerError(f"{bits:g} bits are too many for {channels} channel(s); give more channels")
     blocks = channels // width
     shapes = list(_shapes(kind, bits / blocks))
     best: tuple[tuple[float, float], tuple[int, ...]] | None = None
@@ -97,14 +101,15 @@ def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], fl
     side = math.sqrt(2**bits / density)
     reach = 3
     for columns in range(max(2, int(side) - reach), int(side) + reach + 2):
-        for rows in range(
-            max(2, int(side / (ROW if kind == "hex" else 1)) - reach), int(side * 1.2) + reach + 2
-        ):
+        row = ROW if kind == "hex" else 1.0
+        # Sides that differ by more than two steps are left out below; the range is that of all others.
+        first = max(2, int(side / row) - reach, int((columns - 2) / row))
+        for rows in range(first, min(int(side * 1.2) + reach + 2, int((columns + 2) / row) + 2)):
             if (kind == "rhombic" and columns % 2 == 0) or (kind in ("hex", "rhombic") and rows % 2 == 0):
                 continue
             if kind == "square" and columns != rows:
                 continue
-            sides = float(columns), rows * (ROW if kind == "hex" else 1.0)
+            sides = float(columns), rows * row
             if abs(sides[0] - sides[1]) <= 2.0:
                 error = sides[0] ** -2 + sides[1] ** -2
                 yield math.log2(PlanarGrid(grid, (columns, rows)).size), (columns, rows), error

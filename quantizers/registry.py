@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_type_hints
 
 from quantizers.contract import Config, Quantizer
-from quantizers.option_checks import QuantizerError
+from quantizers.option_checks import QuantizerError, check_kind, check_limits, check_memory
 from quantizers.suggestions import did_you_mean
 
 ENTRY_POINTS = "codecbench.quantizers"
@@ -87,15 +87,28 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
             f"{name} has no option {key!r}; {hint}its options: {', '.join(found.options) or 'none'}"
         )
     try:
-        complete = {**found.preset, **given}
-        if bits is not None:
-            complete = found.cls.fit(bits, complete)
-        for key in found.cls.fit_options:
-            if key in complete:
-                raise QuantizerError(f"{key} is only meaningful together with bits")
-        return found.cls.config_class(**complete)
+        return _configured(found, given, bits)
     except (QuantizerError, TypeError) as error:
         raise QuantizerError(f"{name}: {error}") from None
+    except OverflowError:
+        raise QuantizerError(f"{name}: {bits:g} bits are too many for these options") from None
+
+
+def _configured(found: Entry, given: Mapping[str, Any], bits: float | None) -> Config:
+    """The configuration of an entry. Limits are looked at first: beyond them, fitting may take for ever."""
+    check_limits(given if bits is None else {**given, "bits": bits})
+    hints = get_type_hints(found.cls.config_class)
+    for key, value in given.items():
+        check_kind(key, value, hints.get(key))
+    complete = {**found.preset, **given}
+    if bits is not None:
+        complete = found.cls.fit(bits, complete)
+    for key in found.cls.fit_options:
+        if key in complete:
+            raise QuantizerError(f"{key} is only meaningful together with bits")
+    config = found.cls.config_class(**complete)
+    check_limits(dataclasses.asdict(config))
+    return config
 
 
 def create(name: str, *, dim: int, bits: float | None = None, **options: Any) -> Quantizer:
@@ -104,8 +117,16 @@ def create(name: str, *, dim: int, bits: float | None = None, **options: Any) ->
     bits: choose the configuration whose bits a frame are nearest this; None takes the options as they are.
     Raises QuantizerError for unknown names or options, and for configurations that cannot be.
     """
-    config = validate(name, options, bits)
+    return build(name, validate(name, options, bits), dim=dim)
+
+
+def build(name: str, config: Config, *, dim: int) -> Quantizer:
+    """Build the quantizer `name` from a configuration that `validate` returned.
+
+    Raises QuantizerError where it cannot be for features of `dim` channels.
+    """
     try:
+        check_memory(dataclasses.asdict(config), dim)
         quantizer = entry(name).cls(dim, config)
     except QuantizerError as error:
         raise QuantizerError(f"{name}: {error}") from None

@@ -39,11 +39,11 @@ class _BlockConvolution(nn.Module, ABC):
         shape = (groups, taps, steps_in * inputs // groups, steps_out * outputs // groups)
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.normal_(self.weight, std=math.sqrt(_gain(slope) / (taps * shape[2])))
+        _draw(self.weight, (1, 2), _gain(slope))
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
-        """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple of
-        steps_in. memory: of the stream that `signal` continues; None begins in silence."""
+        """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple
+        of steps_in. memory: of the stream that `signal` continues; None begins in silence."""
         if memory is None and products_pay(signal):
             return BlockProducts.apply(signal, self.weight, self.bias, self.block)
         active = signal if self.block.slope == 1 else functional.leaky_relu(signal, self.block.slope)
@@ -77,8 +77,8 @@ class _BlockConvolution(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.inputs}, {self.outputs}, taps={self.taps}, steps={self.block.inputs}:{self.block.outputs}, "
-            f"groups={self.groups}, slope={self.block.slope}"
+            f"{self.inputs}, {self.outputs}, taps={self.taps}, groups={self.groups}, "
+            f"steps={self.block.inputs}:{self.block.outputs}, slope={self.block.slope}"
         )
 
 
@@ -163,9 +163,9 @@ class ResidualUnit(nn.Module):
         self.grouped_bias = nn.Parameter(torch.zeros(channels))
         gain = _gain(slope)
         nn.init.normal_(self.depthwise, std=math.sqrt(gain / kernel_size))
-        nn.init.normal_(self.pointwise, std=math.sqrt(1 / channels))
+        _draw(self.pointwise, (0,), 1.0)
         # A tenth of the signal's variance, so that nine units together about double it.
-        nn.init.normal_(self.grouped, std=math.sqrt(0.1 * gain / within))
+        _draw(self.grouped, (1,), 0.1 * gain)
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """[batch, steps, channels] to the same; memory: as in `CausalConvolution`."""
@@ -214,6 +214,19 @@ class ResidualUnit(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, dilation={self.dilation}, groups={self.groups}, slope={self.slope}"
+
+
+def _draw(weight: Tensor, inputs: tuple[int, ...], gain: float) -> None:
+    """Normal values whose sums over the dimensions `inputs` have the variance `gain` on independent signals.
+
+    They add up to zero over `inputs`, if those are more than one: what leaves a leaky ReLU is mostly
+    positive, and layer after layer would add a constant to it that is the same whatever is said.
+    """
+    count = math.prod(weight.shape[dim] for dim in inputs)
+    nn.init.normal_(weight, std=math.sqrt(gain / max(1, count - 1)))
+    if count > 1:
+        with torch.no_grad():
+            weight.sub_(weight.mean(inputs, keepdim=True))
 
 
 def _gain(slope: float) -> float:

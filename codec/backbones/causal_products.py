@@ -55,8 +55,7 @@ class ResidualProducts(torch.autograd.Function):
         hidden = torch.addmm(pointwise_bias, rows, pointwise)
         _leaky_relu(hidden, slope, out=hidden)
         result = torch.add(signal, grouped_bias, out=torch.empty_like(active))
-        for to, of, matrix in zip(*_chunks(len(grouped), result.flatten(0, 1), hidden), grouped, strict=True):
-            torch.addmm(to, of, matrix, out=to)
+        _in_groups(result, grouped).baddbmm_(_in_groups(hidden, grouped), grouped)
         context.save_for_backward(active, rows, hidden, depthwise, pointwise, grouped)
         context.dilation, context.slope = dilation, slope
         return result
@@ -66,21 +65,21 @@ class ResidualProducts(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         active, rows, hidden, depthwise, pointwise, grouped = context.saved_tensors
         of_result = gradients[0].reshape(rows.shape)
-        of_hidden, of_grouped = torch.empty_like(rows), torch.empty_like(grouped)
-        chunks = _chunks(len(grouped), of_result, hidden, of_hidden)
-        for gradient, value, to, matrix, of_matrix in zip(*chunks, grouped, of_grouped, strict=True):
-            torch.mm(gradient, matrix.T, out=to)
-            torch.mm(value.T, gradient, out=of_matrix)
+        by_group, of_hidden = _in_groups(of_result, grouped), torch.empty_like(rows)
+        torch.bmm(by_group, grouped.mT, out=_in_groups(of_hidden, grouped))
+        of_grouped = torch.bmm(_in_groups(hidden, grouped).mT, by_group)
         _leaky_relu_backward(of_hidden, hidden, context.slope, True, grad_input=of_hidden)
         of_pointwise, of_pointwise_bias = torch.mm(rows.T, of_hidden), of_hidden.sum(0)
         of_shifted = torch.mm(of_hidden, pointwise.T).view_as(active)
         spare = of_hidden.view_as(active)  # its values have been used
         delays = _delays(len(depthwise), context.dilation, active.shape[1])
         of_depthwise = torch.zeros_like(depthwise)
-        torch.sum(torch.mul(of_shifted, active, out=spare), (0, 1), out=of_depthwise[-1])
+        of_depthwise[-1] = torch.mul(of_shifted, active, out=spare).sum((0, 1))
         for delay, row in delays:
-            product = torch.mul(of_shifted[:, delay:], active[:, :-delay], out=spare[:, delay:])
-            torch.sum(product, (0, 1), out=of_depthwise[row])
+            late, early = of_shifted[:, delay:], active[:, :-delay]
+            # Contiguous: a sum over a slice of `spare` would take six times as long.
+            product = spare.view(-1)[: late.numel()].view(late.shape)
+            of_depthwise[row] = torch.mul(late, early, out=product).sum((0, 1))
         of_signal = torch.mul(of_shifted, depthwise[-1], out=spare)
         for delay, row in delays:
             of_signal[:, :-delay].addcmul_(of_shifted[:, delay:], depthwise[row])
@@ -130,12 +129,11 @@ class BlockProducts(torch.autograd.Function):
             _leaky_relu(given, block.slope, out=inner)
         rows = rows.flatten(1, 2)
         product = rows.new_empty(groups, rows.shape[1], width)
-        biases = bias.view(groups, 1, -1).expand(-1, block.outputs, -1).reshape(groups, -1)
         last = rows.shape[1] - silence
-        for to, of, matrices, start in zip(product[:, :last], rows, weight, biases, strict=True):
-            torch.addmm(start, of[:last], matrices[0], out=to)
-            for tap in range(1, taps):
-                torch.addmm(to, of[tap : tap + last], matrices[tap], out=to)
+        summed = product[:, :last]
+        summed.unflatten(2, (block.outputs, -1)).copy_(bias.view(groups, 1, 1, -1))
+        for tap in range(taps):
+            summed.baddbmm_(rows[:, tap : tap + last], weight[:, tap])
         context.save_for_backward(rows, weight)
         context.block, context.shape = block, signal.shape
         kept = product.unflatten(1, (batch, -1))[:, :, :length]
@@ -157,17 +155,13 @@ class BlockProducts(torch.autograd.Function):
         last = rows.shape[1] - silence
         of_weight = torch.empty_like(weight)
         of_rows = torch.empty_like(rows) if context.needs_input_grad[0] else None
-        for group in range(groups):
-            gradient, of = of_product[group], rows[group]
-            for tap in range(taps):
-                torch.mm(of[tap : tap + last].T, gradient[:last], out=of_weight[group, tap])
-                if of_rows is None:
-                    continue
-                if not tap:  # of all rows: behind the last are zeros
-                    torch.mm(gradient, weight[group, 0].T, out=of_rows[group])
-                else:
-                    to = of_rows[group, tap : tap + last]
-                    torch.addmm(to, gradient[:last], weight[group, tap].T, out=to)
+        of_summed = of_product[:, :last]
+        for tap in range(taps):
+            torch.bmm(rows[:, tap : tap + last].mT, of_summed, out=of_weight[:, tap])
+        if of_rows is not None:
+            torch.bmm(of_product, weight[:, 0].mT, out=of_rows)  # of all rows: behind the last are zeros
+            for tap in range(1, taps):
+                of_rows[:, tap : tap + last].baddbmm_(of_summed, weight[:, tap].mT)
         of_bias = of_result.sum((0, 1))
         if of_rows is None:
             return None, of_weight, of_bias, None
@@ -189,11 +183,12 @@ def _delays(kernel: int, dilation: int, steps: int) -> list[tuple[int, int]]:
     return [(delay, row) for row in range(kernel - 1) if (delay := (kernel - 1 - row) * dilation) < steps]
 
 
-def _chunks(groups: int, *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """The channels of each of `values` [rows, channels] in `groups`."""
-    return [value.chunk(groups, 1) for value in values]
+def _in_groups(values: Tensor, grouped: Tensor) -> Tensor:
+    """A view [groups, rows, channels a group] of `values` [..., channels], for the matrices `grouped`."""
+    return values.view(-1, *grouped.shape[:2]).transpose(0, 1)
 
 
 def _by_step(blocks: Tensor, steps: int) -> Tensor:
-    """A view [batch, blocks, steps, groups, channels] of `blocks` [groups, batch, blocks, steps * channels]."""
+    """A view [batch, blocks, steps, groups, channels] of `blocks` [groups, batch, blocks, steps * channels]
+    with that many steps."""
     return blocks.unflatten(3, (steps, -1)).permute(1, 2, 3, 0, 4)

@@ -36,9 +36,16 @@ class Backbone(ABC):
         return self.sample_rate / self.hop
 
 
+MOST = {"sample_rate": 192_000, "hop": 65_536, "blocks": 256, "lstm_layers": 16}  # of a field, by its name
+MOST_CHANNELS = 8192  # of every other one
+
+
 def check_counts(backbone: Backbone, but: tuple[str, ...] = ()) -> None:
-    """Raise BackboneError unless every field declared as an integer is a positive one."""
+    """Raise BackboneError unless every field declared as an integer is a positive one within `MOST`."""
     for field in dataclasses.fields(backbone):
         value = getattr(backbone, field.name)
         if field.type is int and field.name not in but and (type(value) is not int or value < 1):
             raise BackboneError(f"{field.name} must be a positive integer, not {value!r}")
+        most = MOST.get(field.name, MOST_CHANNELS)
+        if type(value) is int and value > most:
+            raise BackboneError(f"{field.name} must be at most {most:,}, not {value:,}")

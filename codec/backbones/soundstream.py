@@ -49,7 +49,8 @@ class SoundStreamBackbone(Backbone):
             if isinstance(value, list):  # as study files give it
                 value = tuple(value)
                 object.__setattr__(self, name, value)
-            if not isinstance(value, tuple) or any(type(item) is not int or item < 1 for item in value):
+            counts = value if isinstance(value, tuple) else ()
+            if not counts or any(type(item) is not int or item < 1 for item in counts):
                 raise BackboneError(f"{name} must be a list of positive integers, not {value!r}")
         if len(self.strides) < 2:
             raise BackboneError(
@@ -57,14 +58,14 @@ class SoundStreamBackbone(Backbone):
             )
         if len(self.groups) != len(self.strides) - 1:
             raise BackboneError(
-                f"groups must be one for each stage: {len(self.strides)} strides make {len(self.strides) - 1} "
-                f"stages, and {list(self.groups)} are {len(self.groups)}"
+                f"groups must be one for each stage: {len(self.strides)} strides make "
+                f"{len(self.strides) - 1} stages, and {list(self.groups)} are {len(self.groups)}"
             )
         for stage, (groups, channels) in enumerate(zip(self.groups, self.widths, strict=False), 1):
             if channels % groups:
                 raise BackboneError(
-                    f"{groups} groups do not divide the {channels} channels of stage {stage}; change groups or "
-                    "width"
+                    f"{groups} groups do not divide the {channels} channels of stage {stage}; "
+                    "change groups or width"
                 )
         if self.dim % self.groups[-1]:
             raise BackboneError(
@@ -85,24 +86,49 @@ class SoundStreamBackbone(Backbone):
         return SoundStreamEncoder(self), SoundStreamDecoder(self)
 
 
-class Stage(nn.Module):
-    """Residual units, and a convolution after them (encoder) or before them (decoder)."""
+class EncoderStage(nn.Module):
+    """Residual units, then a strided convolution to the next width."""
 
-    def __init__(
-        self, convolution: nn.Module, channels: int, groups: int, sizes: SoundStreamBackbone
-    ) -> None:
+    def __init__(self, sizes: SoundStreamBackbone, stage: int) -> None:
         super().__init__()
-        self.units = nn.ModuleList(
-            ResidualUnit(channels, kernel_size=UNIT_KERNEL, dilation=dilation, groups=groups, slope=SLOPE)
-            for dilation in sizes.dilations
+        stride, groups = sizes.strides[stage + 1], sizes.groups[stage]
+        inputs, outputs = sizes.widths[stage : stage + 2]
+        self.units = _units(sizes, stage)
+        self.convolution = CausalConvolution(
+            inputs, outputs, TAPS * stride, stride, groups=groups, slope=SLOPE
         )
-        self.convolution = convolution
 
-    def refine(self, signal: Tensor, memory: StreamMemory | None) -> Tensor:
-        """`signal` [batch, steps, channels] through the units."""
+    def forward(self, signal: Tensor, memory: StreamMemory | None) -> Tensor:
+        for unit in self.units:
+            signal = unit(signal, memory)
+        return self.convolution(signal, memory)
+
+
+class DecoderStage(nn.Module):
+    """A transposed convolution to the width of the encoder's stage, then residual units."""
+
+    def __init__(self, sizes: SoundStreamBackbone, stage: int) -> None:
+        super().__init__()
+        stride, groups = sizes.strides[stage + 1], sizes.groups[stage]
+        outputs, inputs = sizes.widths[stage : stage + 2]
+        self.convolution = CausalTransposedConvolution(
+            inputs, outputs, TAPS * stride, stride, groups=groups, slope=SLOPE
+        )
+        self.units = _units(sizes, stage)
+
+    def forward(self, signal: Tensor, memory: StreamMemory | None) -> Tensor:
+        signal = self.convolution(signal, memory)
         for unit in self.units:
             signal = unit(signal, memory)
         return signal
+
+
+def _units(sizes: SoundStreamBackbone, stage: int) -> nn.ModuleList:
+    width, groups = sizes.widths[stage], sizes.groups[stage]
+    return nn.ModuleList(
+        ResidualUnit(width, kernel_size=UNIT_KERNEL, dilation=dilation, groups=groups, slope=SLOPE)
+        for dilation in sizes.dilations
+    )
 
 
 class _Network(nn.Module):
@@ -127,7 +153,8 @@ class _Network(nn.Module):
             key = different[0]
             raise BackboneError(
                 f"weights do not fit this {type(self).__name__}: {key} is {given.get(key, 'absent')} where "
-                f"{own.get(key, 'nothing')} is expected ({len(different)} such); use the sizes that they belong to"
+                f"{own.get(key, 'nothing')} is expected ({len(different)} such); use the sizes that they "
+                "belong to"
             )
         for name, layer in self._layers():
             prefix = f"{name}."
@@ -141,29 +168,10 @@ class SoundStreamEncoder(_Network):
 
     def __init__(self, sizes: SoundStreamBackbone) -> None:
         super().__init__()
-        self.hop = sizes.hop
-        first, *strides = sizes.strides
-        widths, groups = sizes.widths, sizes.groups
+        first, width, groups = sizes.strides[0], sizes.widths[-1], sizes.groups[-1]
         self.stem = CausalConvolution(1, sizes.width, OUTER_TAPS * first, first)
-        self.stages = nn.ModuleList(
-            Stage(
-                CausalConvolution(
-                    widths[index],
-                    widths[index + 1],
-                    TAPS * stride,
-                    stride,
-                    groups=groups[index],
-                    slope=SLOPE,
-                ),
-                widths[index],
-                groups[index],
-                sizes,
-            )
-            for index, stride in enumerate(strides)
-        )
-        self.project_out = CausalConvolution(
-            widths[-1], sizes.dim, INNER_KERNEL, groups=groups[-1], slope=SLOPE
-        )
+        self.stages = nn.ModuleList(EncoderStage(sizes, stage) for stage in range(len(sizes.groups)))
+        self.project_out = CausalConvolution(width, sizes.dim, INNER_KERNEL, groups=groups, slope=SLOPE)
 
     def forward(self, audio: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """Features [batch, samples / hop, dim] of `audio` [batch, samples], a multiple of the hop.
@@ -172,7 +180,7 @@ class SoundStreamEncoder(_Network):
         """
         signal = self.stem(audio.unsqueeze(2), memory)
         for stage in self.stages:
-            signal = stage.convolution(stage.refine(signal, memory), memory)
+            signal = stage(signal, memory)
         return self.project_out(signal, memory).float()
 
 
@@ -181,25 +189,10 @@ class SoundStreamDecoder(_Network):
 
     def __init__(self, sizes: SoundStreamBackbone) -> None:
         super().__init__()
-        self.hop = sizes.hop
-        first, *strides = sizes.strides
-        widths, groups = sizes.widths, sizes.groups
-        self.project_in = CausalConvolution(sizes.dim, widths[-1], INNER_KERNEL, groups=groups[-1])
+        first, width, groups = sizes.strides[0], sizes.widths[-1], sizes.groups[-1]
+        self.project_in = CausalConvolution(sizes.dim, width, INNER_KERNEL, groups=groups)
         self.stages = nn.ModuleList(
-            Stage(
-                CausalTransposedConvolution(
-                    widths[index + 1],
-                    widths[index],
-                    TAPS * stride,
-                    stride,
-                    groups=groups[index],
-                    slope=SLOPE,
-                ),
-                widths[index],
-                groups[index],
-                sizes,
-            )
-            for index, stride in reversed(list(enumerate(strides)))
+            DecoderStage(sizes, stage) for stage in reversed(range(len(sizes.groups)))
         )
         self.head = CausalTransposedConvolution(sizes.width, 1, OUTER_TAPS * first, first, slope=SLOPE)
         with torch.no_grad():  # begin near silence: a loud random start costs the first hundred steps
@@ -209,5 +202,5 @@ class SoundStreamDecoder(_Network):
         """Audio [batch, frames * hop] of `features` [batch, frames, dim]; memory: as in the encoder."""
         signal = self.project_in(features, memory)
         for stage in self.stages:
-            signal = stage.refine(stage.convolution(signal, memory), memory)
+            signal = stage(signal, memory)
         return self.head(signal, memory).squeeze(2).float()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from codec.backbones.contract import Backbone, BackboneError, check_counts
+from codec.backbones.contract import MOST, Backbone, BackboneError, check_counts
 from codec.backbones.seanet import SEANetEncoder
 from codec.backbones.vocos import GROUPS, VocosDecoder
 
@@ -37,6 +37,11 @@ class WavTokenizerBackbone(Backbone):
         strides = self.strides if isinstance(self.strides, tuple) else ()
         if not strides or any(type(stride) is not int or stride < 1 for stride in strides):
             raise BackboneError(f"strides must be a list of positive integers, not {self.strides!r}")
+        if len(strides) > 8 or self.hop > MOST["hop"]:
+            raise BackboneError(
+                f"at most 8 strides that make at most {MOST['hop']:,} samples a frame are possible; "
+                f"{len(strides)} that make {self.hop:,} are not"
+            )
         check_counts(self, but=("conditions",))
         if self.hop % 2:
             raise BackboneError(f"the product of the strides must be even, not {self.hop}")

@@ -9,11 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codec.losses.adversarial import FAMILIES, Adversary
+from codec.losses.adversarial import FAMILIES, MINIMUM_SAMPLES, Adversary
 from codec.losses.log_mel import LogMelLoss
 from codec.losses.spectral import Scale, SpectralLoss, SpectralLossConfig
 from codec.model import CodecOutput
 from quantizers.suggestions import did_you_mean
+
+MOST_WEIGHT = 1e9
+MOST_WINDOW = 2**16  # samples
+MOST_BANDS = 1024
+MOST_SCALES = 16
+MOST_WIDTH = 16
+MOST_STEP = 10**9
 
 
 class ObjectiveError(ValueError):
@@ -31,6 +38,8 @@ class Objective:
     discriminators, and so are the feature matching losses beside it, *_features.
     discriminator_start: step from which the adversarial terms count and the discriminators train.
     discriminator_width: channels of the discriminators over those of the released ones.
+
+    Weights are at most `MOST_WEIGHT`, windows `MOST_WINDOW` samples, widths `MOST_WIDTH`.
     """
 
     mel: float = 0.0
@@ -51,21 +60,29 @@ class Objective:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is float and not _is_weight(value):
-                raise ObjectiveError(f"{field.name} must be a finite number of at least 0, not {value!r}")
-        if type(self.discriminator_start) is not int or self.discriminator_start < 0:
+                raise ObjectiveError(
+                    f"{field.name} must be a finite number from 0 to {MOST_WEIGHT:g}, not {value!r}"
+                )
+        if type(self.discriminator_start) is not int or not 0 <= self.discriminator_start <= MOST_STEP:
             raise ObjectiveError(
-                f"discriminator_start must be a step from 0, not {self.discriminator_start!r}"
+                f"discriminator_start must be a step from 0 to {MOST_STEP:,}, "
+                f"not {self.discriminator_start!r}"
             )
-        if not self.discriminator_width:
-            raise ObjectiveError("discriminator_width must be above 0")
+        if not 0 < self.discriminator_width <= MOST_WIDTH:
+            raise ObjectiveError(f"discriminator_width must be above 0, at most {MOST_WIDTH}")
         try:
             scales = tuple(Scale(*scale) for scale in self.log_mel_scales)
-            valid = bool(scales) and all(type(n) is int and n > 0 for scale in scales for n in scale)
+            valid = 0 < len(scales) <= MOST_SCALES and all(
+                type(n) is int and 0 < n <= most
+                for scale in scales
+                for n, most in zip(scale, (MOST_WINDOW, MOST_WINDOW, MOST_BANDS), strict=True)
+            )
         except TypeError:
             valid = False
         if not valid:
             raise ObjectiveError(
-                f"log_mel_scales must be triples of window, hop and bands, not {self.log_mel_scales!r}"
+                f"log_mel_scales must be 1 to {MOST_SCALES} triples of window, hop (samples, at most "
+                f"{MOST_WINDOW:,}) and bands (at most {MOST_BANDS:,}), not {self.log_mel_scales!r}"
             )
         object.__setattr__(self, "log_mel_scales", scales)
         if not (self.mel or self.complex or self.log_mel):
@@ -78,10 +95,21 @@ class Objective:
         """Whether any discriminator takes part."""
         return any(getattr(self, name) or getattr(self, f"{name}_features") for name in FAMILIES)
 
+    @property
+    def least_samples(self) -> int:
+        """Fewest samples of a crop: more than half of the longest window, whose ends are reflected."""
+        scales = [*(SpectralLossConfig().scales if self.mel or self.complex else ())]
+        scales += self.log_mel_scales if self.log_mel else ()
+        least = max(scale.window // 2 + 1 for scale in scales)
+        return max(least, MINIMUM_SAMPLES) if self.adversarial else least
+
 
 def _is_weight(value: object) -> bool:
     return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and 0 <= value <= MOST_WEIGHT
     )
 
 

@@ -32,8 +32,8 @@ class Resample(Reference):
     rate: int = 16_000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rate, int) or self.rate < 1000:
-            raise ReferenceCodecError(f"resample: rate {self.rate!r} is no sample rate in Hz")
+        if not isinstance(self.rate, int) or not 1000 <= self.rate <= 192_000:
+            raise ReferenceCodecError(f"resample: rate {self.rate!r} is no sample rate of 1000 to 192000 Hz")
 
     @property
     def label(self) -> str:

@@ -79,8 +79,8 @@ class Lyra(Reference):
         signal = np.clip(resample(audio, sample_rate, RATE), -1, 1)
         frames = np.pad(signal, (0, -len(signal) % HOP)).reshape(-1, 1, HOP)
         # Each clip has interpreters of its own: what the runtime offers to reset their state does not.
-        encoder = _Network(self._interpreter("soundstream_encoder.tflite"))
-        decoder = _Network(self._interpreter("lyragan.tflite"))
+        encoder = Network(self.interpreter("soundstream_encoder.tflite"))
+        decoder = Network(self.interpreter("lyragan.tflite"))
         encode, decode = (self._quantizer.get_signature_runner(name) for name in ("encode", "decode"))
         decoded = [np.zeros(0, np.float32)]
         for frame in frames:
@@ -89,6 +89,18 @@ class Lyra(Reference):
             decoded.append(decoder(decode(encoding_indices=codes)["output_0"]).ravel())
         bits = len(frames) * self._stages * STAGE_BITS
         return Decoded(fit(resample(np.concatenate(decoded), RATE, sample_rate), len(audio)), bits)
+
+    def interpreter(self, file: str) -> Any:
+        """A new interpreter of a file of the release. Raises ReferenceUnavailable."""
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise ReferenceUnavailable(
+                f"lyra needs the package {PACKAGE}: pip install 'codecbench[references]'"
+            ) from None
+        interpreter = Interpreter(model_path=str(self._files / file), num_threads=1)
+        interpreter.allocate_tensors()
+        return interpreter
 
     @property
     def _stages(self) -> int:
@@ -105,21 +117,10 @@ class Lyra(Reference):
 
     @cached_property
     def _quantizer(self) -> Any:
-        return self._interpreter("quantizer.tflite")  # it keeps no state
-
-    def _interpreter(self, file: str) -> Any:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise ReferenceUnavailable(
-                f"lyra needs the package {PACKAGE}: pip install 'codecbench[references]'"
-            ) from None
-        interpreter = Interpreter(model_path=str(self._files / file), num_threads=1)
-        interpreter.allocate_tensors()
-        return interpreter
+        return self.interpreter("quantizer.tflite")  # it keeps no state
 
 
-class _Network:
+class Network:
     """An interpreter as a function of one tensor, with the state that it carries from call to call."""
 
     def __init__(self, interpreter: Any) -> None:

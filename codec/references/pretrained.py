@@ -251,5 +251,5 @@ def _bandwidth(name: str, bitrate: float, config: Any) -> float:
 
 
 def _check_streams(name: str, streams: int | None) -> None:
-    if streams is not None and (not isinstance(streams, int) or streams < 1):
-        raise ReferenceCodecError(f"{name}: streams {streams!r} is no number of codebooks")
+    if streams is not None and (not isinstance(streams, int) or not 1 <= streams <= 1024):
+        raise ReferenceCodecError(f"{name}: streams {streams!r} is no number of codebooks from 1 to 1024")

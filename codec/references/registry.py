@@ -1,8 +1,11 @@
 """Reference codecs by name."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from codec.references.codec2 import Codec2
 from codec.references.contract import Reference, ReferenceCodecError
@@ -54,6 +57,9 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Reference:
         if key not in known:
             accepted = f"options of {name}: {', '.join(known)}" if known else f"{name} has no options"
             raise ReferenceCodecError(f"{name}: unknown option {key!r}; {did_you_mean(key, known)}{accepted}")
+    hints = get_type_hints(cls)
+    for key, value in options.items():
+        _check_kind(name, key, value, hints[key])
     try:
         return cls(**options)
     except TypeError as error:
@@ -65,8 +71,6 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
     Raises ReferenceCodecError.
     """
-    import yaml
-
     name, colon, rest = text.partition(":")
     main = get(name).main_option
     if not colon:
@@ -78,5 +82,29 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
             key, value = main, part
         if not key or not value:
             raise ReferenceCodecError(f"{text}: write it as {name}:KEY=VALUE")
-        options[key.strip()] = yaml.safe_load(value)
+        options[key.strip()] = _value(value.strip())
     return name, options
+
+
+def _value(text: str) -> Any:
+    """The number that `text` writes, or true, false, null, or itself."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return {"true": True, "false": False, "null": None}.get(text, text)
+
+
+def _check_kind(name: str, key: str, value: Any, hint: Any) -> None:
+    """Raise ReferenceCodecError unless `value` is one of the types that the option `key` takes."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for kind in kinds:
+        plain = get_origin(kind) or kind
+        if kind is float and type(value) in (int, float) and math.isfinite(value):
+            return
+        if plain is Sequence and isinstance(value, list) and all(type(each) is int for each in value):
+            return
+        if kind is not float and plain is not Sequence and type(value) is plain:
+            return
+    words = {float: "a number", int: "an integer", str: "a text", NoneType: "null"}
+    wanted = " or ".join(words.get(get_origin(kind) or kind, "a list of integers") for kind in kinds)
+    raise ReferenceCodecError(f"{name}: {key} must be {wanted}, not {value!r}")

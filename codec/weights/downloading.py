@@ -25,8 +25,8 @@ def download(release: Release, folder: Path, progress: Progress | None = None) -
                 _fetch(release, file, target, progress)
     except OSError as error:
         raise WeightsError(
-            f"{folder} cannot be written ({error.strerror or error}). Make room there, or set CODECBENCH_CACHE "
-            "to another directory"
+            f"{folder} cannot be written ({error.strerror or error}). Make room there, or set "
+            "CODECBENCH_CACHE to another directory"
         ) from None
 
 
@@ -56,6 +56,8 @@ def _fetch(release: Release, file: ReleasedFile, target: Path, progress: Progres
         except requests.HTTPError as error:
             failure = str(error)
             break
+        except requests.exceptions.ChunkedEncodingError:
+            failure = "the connection ended early"
         except requests.RequestException as error:
             failure = f"no connection, {type(error).__name__}"
     if not failure and (failure := problem(partial, file) or ""):
@@ -66,8 +68,9 @@ def _fetch(release: Release, file: ReleasedFile, target: Path, progress: Progres
         )
     if failure:
         raise WeightsError(
-            f"cannot download {file.url} ({failure}). Try again, which goes on where this stopped; or get the "
-            f"files from {release.source} and name their folder in {release.variable}"
+            f"cannot download {file.url} ({failure}). Try again, which goes on where this stopped; or get "
+            f"the files from {release.source} and give their folder: codecbench weights get "
+            f"{release.name} --from FOLDER"
         )
     partial.replace(target)
 

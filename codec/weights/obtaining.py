@@ -52,7 +52,8 @@ def files(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """A folder with the files of the release `name` themselves, checked; parameters and errors as in `obtain`."""
+    """A folder with the files of the release `name` themselves, checked; parameters and errors as in
+    `obtain`."""
     release = get(name)
     named = folder if folder is not None else os.environ.get(release.variable)
     if named:
@@ -68,9 +69,9 @@ def files(
         download(release, downloads, progress)
     if wrong := _problem(downloads, release):
         raise WeightsError(
-            f"the weights of {release.name} are not here: {wrong}. Download them ({release.size / 1e6:.1f} MB, "
-            f"{release.licence}) by codec.weights.obtain({release.name!r}, fetch=True), or get them from "
-            f"{release.source} and name their folder in the environment variable {release.variable}"
+            f"the weights of {release.name} are not here: {wrong}. `codecbench weights get {release.name}` "
+            f"downloads them ({release.size / 1e6:.1f} MB, {release.licence}), and with --from FOLDER takes "
+            f"them from a folder; {release.source} has them"
         )
     return downloads
 
@@ -84,15 +85,31 @@ def present(name: str) -> bool:
     )
 
 
+def place(name: str) -> Path:
+    """Where `obtain(name)` reads from: the converted file, or the folder with the released ones."""
+    release = get(name)
+    converted = _converted_path(release)
+    if converted.is_file():
+        return converted
+    return Path(os.environ.get(release.variable) or _downloads(release)).expanduser()
+
+
 def content_hash(name: str) -> str:
     """Identity of the tensors that `obtain(name)` returns, 64 hexadecimal digits, known without them."""
     return get(name).content_hash
 
 
 def part(tensors: "Mapping[str, Tensor]", section: str) -> "dict[str, Tensor]":
-    """Those of `tensors` below `section` (encoder, decoder, bottleneck), by the rest of their names."""
+    """Those of `tensors` below `section` (encoder, decoder, bottleneck), by the rest of their names.
+
+    Raises WeightsError if there is no such section.
+    """
     prefix = f"{section}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if not found:
+        sections = ", ".join(dict.fromkeys(key.partition(".")[0] for key in tensors))
+        raise WeightsError(f"released weights have no section {section!r}, only {sections or 'none'}")
+    return found
 
 
 def digest(tensors: Mapping[str, np.ndarray]) -> str:
@@ -119,8 +136,8 @@ def _converted(folder: Path, release: Release) -> dict[str, np.ndarray]:
     tensors = soundstream.convert(folder)
     if digest(tensors) != release.content_hash:
         raise WeightsError(
-            f"{folder}: the files are the released ones, but were converted to other numbers than they should "
-            "be: pip install --upgrade tflite numpy, and report it if it stays so"
+            f"{folder}: the files are the released ones, but were converted to other numbers than they "
+            "should be: pip install --upgrade tflite numpy, and report it if it stays so"
         )
     return tensors
 

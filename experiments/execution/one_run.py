@@ -114,6 +114,7 @@ def perform(
     if not prepared:
         prepared = {each: runner.identify(*each, lambda *_: None) for each in corpora(study)}
     run = choose(study, prepared, label, seed)
+    runner.require_weights([run])
     jobs = [Job(run=run)]
     if (warm := run.warm_start()) is not None:
         jobs.insert(0, Job(run=warm, warm_start=True))

@@ -1,11 +1,12 @@
 """Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from codec import weights
 from experiments.common.run_folder import check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
@@ -26,7 +27,7 @@ from experiments.tracking.schema import (
     KIND_STUDY,
     KIND_WARM_START,
     RUNNING,
-    TAG,
+    Tag,
     provenance,
     rows,
     status_of,
@@ -80,7 +81,7 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
         parent = store.start(
             study.name,
             {
-                f"{TAG}status": RUNNING,
+                Tag.STATUS: RUNNING,
                 **rows({run.hash: run.label for run in runs}),
                 **provenance(),
             },
@@ -170,16 +171,34 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
             if (lease := known.acquire(mine[key].lease)) is None:
                 continue
             with lease:
-                store.set_tags(str(run.info.run_id), {f"{TAG}superseded": "true"})
+                store.set_tags(str(run.info.run_id), {Tag.SUPERSEDED: "true"})
                 shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 
-def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
-    """Prepare the corpus of a study, and say what it is."""
-    shards = prepare(spec, sample_rate=sample_rate, progress=progress)
+def identify(
+    spec: str,
+    sample_rate: int,
+    progress: Callable[[str, int, int], None],
+    tell: Callable[[str], None] = lambda line: None,
+) -> CorpusIdentity:
+    """Prepare the corpus of a study, and say what it is. `tell` gets lines that a user should read.
+
+    Raises DataError, also where train, validation or test has no usable clips.
+    """
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress, complete=True)
+    for line in filter(None, (shards.spoken_here(), shards.left_out())):
+        tell(line)
     return CorpusIdentity(
         spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
     )
+
+
+def require_weights(runs: Iterable[Run]) -> None:
+    """See that the released weights that `runs` start from are at hand. Raises WeightsError with a remedy."""
+    named = (run.train.warm_start.weights for run in runs if run.train.warm_start is not None)
+    for name in dict.fromkeys(filter(None, named)):
+        if not weights.present(name):
+            weights.files(name)
 
 
 def run_study(
@@ -201,6 +220,7 @@ def run_study(
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
+    require_weights(runs)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
     if force:

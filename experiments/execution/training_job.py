@@ -16,7 +16,7 @@ from experiments.studies.runs import Run
 from experiments.tracking import artifacts
 from experiments.tracking import weights as stored_weights
 from experiments.tracking.journal import MetricsJournal
-from experiments.tracking.schema import TAG
+from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
 from experiments.tracking.system_metrics import SystemMetrics
 from experiments.training import distributed as processes
@@ -91,7 +91,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
     finally:
         journal.close()
     if precision := obtained[1].precision:
-        context.store.set_tags(run_id, {f"{TAG}precision": precision})
+        context.store.set_tags(run_id, {Tag.PRECISION: precision})
     return obtained
 
 

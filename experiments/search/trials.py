@@ -34,9 +34,10 @@ from experiments.tracking.schema import (
     KIND_STUDY,
     PRUNED,
     RUNNING,
-    TAG,
+    Tag,
     provenance,
     rows,
+    status_of,
 )
 from experiments.tracking.store import Store
 
@@ -189,7 +190,7 @@ class _Search:
         """Open the parent run."""
         self.parent_id = self.store.start(
             f"{self.study.name} search",
-            {f"{TAG}status": RUNNING, **provenance()},
+            {Tag.STATUS: RUNNING, **provenance()},
             match={"kind": KIND_STUDY, "study_hash": self.identity},
         )
         fixed = self.asked.model_dump(mode="json", exclude={"trials", "seeds"})
@@ -300,7 +301,7 @@ class _Search:
                 self._tell(arm, trial, known[run.hash], thresholds)
         tried = {trial.user_attrs["run_hash"] for arm in self.arms for trial in arm.ended}
         ended = self.store.current(sorted(tried))
-        labels = {key: run.data.tags[f"{TAG}label"] for key, run in ended.items() if _status(run) == FINISHED}
+        labels = {key: run.data.tags[Tag.LABEL] for key, run in ended.items() if _status(run) == FINISHED}
         self.store.set_tags(self.parent_id, rows(labels))
         return stopped
 
@@ -385,4 +386,4 @@ def describe(trial: "optuna.Trial", candidate: Candidate, run: Run) -> None:
 
 
 def _status(run: "MlflowRun") -> str:
-    return str(run.data.tags.get(f"{TAG}status", ""))
+    return status_of(run)[0]

@@ -5,13 +5,18 @@ counts, strides, metrics) is an axis when its value is a list of lists.
 """
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+from experiments.common.identity import identity
+
 RATES = ("bits", "bitrate")  # of these, `none` knows nothing: it spends no bits
+MOST_ROWS = 10_000  # of a study
+MOST_LABEL = 200  # characters
 
 
 class AxisError(ValueError):
@@ -75,8 +80,8 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
         return annotation
     if get_origin(annotation) in (Union, UnionType, tuple, Annotated):
         for inner in get_args(annotation):
-            if (found := model_in(inner)) is not None:
-                return found
+            if (model := model_in(inner)) is not None:
+                return model
     return None
 
 
@@ -85,22 +90,28 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
     for key, values in lists.items():
         if not values:
             raise AxisError(f"{key}: the list is empty; give it values, or leave the key out")
-        if len(set(map(repr, values))) < len(values):
-            raise AxisError(f"{key}: a value stands twice in the list")
     paired: dict[str, tuple[str, ...]] = {}
     for group in _groups(groups):
         for key in group:
             if key not in lists:
                 known = ", ".join(lists) or "none"
-                raise AxisError(f"zip: {key} has no list of values here; keys that have one: {known}")
+                raise AxisError(
+                    f"zip: {shortened(key, 80)} has no list of values here; keys that have one: {known}"
+                )
             if key in paired:
                 raise AxisError(f"zip: {key} stands twice; pair it once")
             paired[key] = group
         lengths = [f"{key} has {len(lists[key])}" for key in group]
         if len({len(lists[key]) for key in group}) > 1:
             raise AxisError(f"zip: lists must be of one length, but {' and '.join(lengths)}")
-    axes = dict.fromkeys(paired.get(key, (key,)) for key in lists)
-    return tuple(Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in axes)
+    groups_of_keys = dict.fromkeys(paired.get(key, (key,)) for key in lists)
+    axes = tuple(
+        Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in groups_of_keys
+    )
+    for axis in axes:
+        if len(set(map(repr, axis.steps))) < len(axis.steps):
+            raise AxisError(f"{' with '.join(axis.keys)}: a value stands twice in the list")
+    return axes
 
 
 def _groups(groups: Any) -> list[tuple[str, ...]]:
@@ -110,8 +121,24 @@ def _groups(groups: Any) -> list[tuple[str, ...]]:
         isinstance(group, list) and len(group) > 1 and all(isinstance(key, str) for key in group)
         for group in groups
     ):
-        raise AxisError(f"zip: write lists of keys, such as [[bits, train.steps]], not {groups!r}")
+        raise AxisError(
+            f"zip: write lists of keys, such as [[bits, train.steps]], not {shortened(repr(groups), 80)}"
+        )
     return [tuple(group) for group in groups]
+
+
+def number_of_places(axes: Sequence[Axis]) -> int:
+    """How many places the grid has."""
+    return math.prod(len(axis.steps) for axis in axes)
+
+
+def check_rows(number: int) -> None:
+    """Raise AxisError if a study would have more than `MOST_ROWS` rows."""
+    if number > MOST_ROWS:
+        raise AxisError(
+            f"lists of values make {number:,} rows, more than {MOST_ROWS:,}; shorten a list, or pair lists "
+            "by zip"
+        )
 
 
 def places(axes: Sequence[Axis]) -> Iterator[Values]:
@@ -153,7 +180,12 @@ def row_name(base: str, axes: Sequence[Axis], place: Values, rateless: bool = Fa
                 rate = f" {rate_text(key, place[key])}"
             else:
                 parts.append(f" {names[key]}={text(place[key])}")
-    return RowName(base + "".join(parts), rate)
+    return RowName(shortened(base + "".join(parts), MOST_LABEL - len(rate)), rate)
+
+
+def shortened(name: str, most: int = MOST_LABEL) -> str:
+    """`name`, or as much of it as there is room for and a hash that tells it from others."""
+    return name if len(name) <= most else f"{name[: most - 18]}... {identity(name)[:14]}"
 
 
 def rate_text(key: str, value: Any) -> str:
@@ -175,8 +207,8 @@ def text(value: Any) -> str:
         plain = ("name", "corpus", "options")  # their values speak for themselves
         return ",".join(text(item) if key in plain else f"{key}={text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ",".join(text(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return ",".join(text(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Study files as written: found by name or path, laid over the study that they extend, overridden."""
+"""Read study files: find them by name or path, lay them over the study that they extend, override values."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -6,14 +6,15 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from experiments.studies import plain_yaml
 from experiments.studies.axes import RATES
+from experiments.studies.plain_yaml import MOST_BYTES, PlainYAMLError
 from quantizers.suggestions import did_you_mean
 
 # Sections that may be written as one word: the key that the word stands for.
 ALONE = {"backbone": "name", "data": "corpus", "objective": "name"}
 OWN = ("name", "question")  # of a study itself: never taken from the one it extends
+MOST_EXTENDED = 20  # files that extend each other
 
 
 class StudyError(ValueError):
@@ -30,7 +31,7 @@ def read(study: str) -> tuple[dict[str, Any], str]:
     """The values of a shipped study or of a YAML file, with those of what it extends, and its name for
     messages. Raises StudyError."""
     path = Path(study)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or _is_file(path):
         return _extended(path, ()), str(path)
     return _extended(_named(study, ""), ()), f"{study}.yaml"
 
@@ -53,15 +54,18 @@ def override(values: dict[str, Any], text: str) -> None:
     key, equals, value_text = text.partition("=")
     if not equals or not key:
         raise StudyError(f"--set {text}: write it as key=value, such as train.steps=200")
+    shown = text if len(text) <= 80 else f"{text[:60]}..."
     try:
-        value = yaml.safe_load(value_text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"--set {text}: {error}") from None
+        value = plain_yaml.read(value_text)
+    except PlainYAMLError as error:
+        raise StudyError(f"--set {shown}: {str(error).removeprefix('line 1: ')}") from None
     if key in RATES and value is not None:
         for rate in RATES:
             values.pop(rate, None)
     here = values
     *parents, last = key.split(".")
+    if not all((*parents, last)) or len(parents) >= plain_yaml.MOST_DEPTH:
+        raise StudyError(f"--set {shown}: write the key as names with dots between, such as train.steps")
     for parent in parents:
         below = here.get(parent)
         if isinstance(below, str) and parent in ALONE:
@@ -69,7 +73,7 @@ def override(values: dict[str, Any], text: str) -> None:
         elif below is None:
             below = {}
         elif not isinstance(below, dict):
-            raise StudyError(f"--set {text}: {parent} has no keys below it")
+            raise StudyError(f"--set {shown}: {parent} has no keys below it")
         here[parent] = dict(below)
         here = here[parent]
     here[last] = value
@@ -80,11 +84,14 @@ def _extended(path: Path | Traversable, chain: Sequence[Path | Traversable]) -> 
     named = " extends ".join(_name(each) for each in (*chain, path))
     if any(_same(path, each) for each in chain):
         raise StudyError(f"{named}: a circle; let one of them stand alone")
+    if len(chain) >= MOST_EXTENDED:
+        raise StudyError(f"{named}: more than {MOST_EXTENDED} files extend each other; put some together")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _text(path)
+    except (OSError, ValueError) as error:  # a path that cannot be is a ValueError
         where = f" ({named})" if chain else ""
-        raise StudyError(f"cannot read the study file {path}: {error}{where}") from None
+        why = getattr(error, "strerror", None) or str(error)
+        raise StudyError(f"cannot read the study file {_name(path)}: {why}{where}") from None
     values = _parse(text, named)
     base = values.pop("extends", None)
     if base is None:
@@ -102,8 +109,9 @@ def _extended(path: Path | Traversable, chain: Sequence[Path | Traversable]) -> 
 def _named(study: str, before: str) -> Traversable:
     if study not in available():
         hint = did_you_mean(study, available())
+        shown = study if len(study) <= 80 else f"{study[:60]}..."
         raise StudyError(
-            f"{before}no study {study!r}; {hint}shipped: {', '.join(available())}; "
+            f"{before}no study {shown!r}; {hint}shipped: {', '.join(available())}; "
             "or give the path of a YAML file"
         )
     return _shipped() / f"{study}.yaml"
@@ -111,12 +119,33 @@ def _named(study: str, before: str) -> Traversable:
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{source}: not valid YAML: {error}") from None
+        values = plain_yaml.read(text)
+    except PlainYAMLError as error:
+        raise StudyError(f"{source}: {error}") from None
     if not isinstance(values, dict):
         raise StudyError(f"{source}: a study is a mapping of keys to values")
     return values
+
+
+def _text(path: Path | Traversable) -> str:
+    """The text of a file, as far as it may be long. Raises OSError, ValueError."""
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is longer than {MOST_BYTES:,} bytes, so it is no study")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not written in UTF-8") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for a file
+        return False
 
 
 def _same(one: Path | Traversable, other: Path | Traversable) -> bool:

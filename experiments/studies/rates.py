@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
-from experiments.studies.runs import resolved_options
-from experiments.studies.study import Study
+from experiments.studies.study import Study, StudyError, configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +22,23 @@ class Rate:
 
 
 def row_rates(study: Study) -> list[Rate]:
-    """The rate of each row, from live modules. `none` spends no bits and is left out."""
-    found = []
+    """The rate of each row, from live modules. `none` spends no bits and is left out.
+
+    Raises StudyError where a quantizer cannot be for the features of its backbone.
+    """
+    rates = []
     for cell in study.cells():
         backbone = backbones.get(cell.backbone.name, cell.backbone.options)
         for choice in cell.quantizers:
-            options = resolved_options(cell, choice)
-            quantizer = quantizers.create(choice.name, dim=backbone.dim, **options)
+            try:
+                quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
+            except quantizers.QuantizerError as error:
+                raise StudyError(f"{study.name}: {choice.row}: {error}") from None
             if not quantizer.streams:
                 continue
             bits = quantizer.bits_per_frame
             asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
-            found.append(
+            rates.append(
                 Rate(
                     label=choice.row,
                     bits_per_frame=bits,
@@ -43,7 +47,7 @@ def row_rates(study: Study) -> list[Rate]:
                     asked=asked or None,
                 )
             )
-    return found
+    return rates
 
 
 def unmatched(rates: Sequence[Rate]) -> dict[str, float]:

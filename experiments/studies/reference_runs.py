@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from codec import references
 from experiments import metrics
 from experiments.common.identity import identity
+from experiments.studies.axes import shortened
 from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
 from experiments.studies.sections import Evaluate
 from experiments.studies.study import Study
@@ -86,8 +87,8 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]
     return [
         ReferenceRun(
             study=study.name,
-            label=choice.row + where[spec, rate],
-            series=choice.name + where[spec, rate],
+            label=shortened(choice.row + where[spec, rate]),
+            series=shortened(choice.name + where[spec, rate]),
             name=choice.name,
             options=dict(choice.options),
             sample_rate=rate,

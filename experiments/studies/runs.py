@@ -2,17 +2,18 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import quantizers
-from codec import backbones, model
+from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.identity import identity
-from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
-from experiments.studies.study import Study, StudyError, bits_per_frame
+from experiments.studies.sections import Evaluate, QuantizerChoice, Train
+from experiments.studies.study import Study, StudyError, configuration
 from quantizers import registry
+from quantizers.methods.none import Identity
 
 if TYPE_CHECKING:
     from codec.model import Codec
@@ -42,6 +43,7 @@ class Run:
     seed: int
     quantizer: str
     quantizer_options: dict[str, Any]
+    checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
     backbone_options: dict[str, Any]
     sample_rate: int
@@ -50,16 +52,24 @@ class Run:
     evaluate: Evaluate
 
     @cached_property
+    def quantizer_config(self) -> quantizers.Config:
+        """The configuration of the quantizer."""
+        return self.checked_config or quantizers.validate(self.quantizer, self.quantizer_options)
+
+    @cached_property
     def training_identity(self) -> dict[str, Any]:
         """All that decides the trained weights; no paths, devices or numbers of workers."""
         backbone = backbones.get(self.backbone, self.backbone_options)
         entry = registry.entry(self.quantizer)
+        train = self.train.identity()
+        if entry.cls is Identity:  # nothing starts
+            train.pop("start", None)
         return {
             "revision": REVISION,
             "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
             "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
             "corpus": self.corpus.content_hash,
-            "train": self.train.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING)),
+            "train": train,
             "seed": self.seed,
         }
 
@@ -91,25 +101,47 @@ class Run:
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
+            **self._released(),
             "evaluate": self.evaluate.model_dump(mode="json"),
         }
+
+    def _released(self) -> dict[str, Any]:
+        """Source and licence of the released weights that the run starts from, if any."""
+        warm = self.train.warm_start
+        if warm is None or warm.weights is None:
+            return {}
+        release = weights.get(warm.weights)
+        return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
 
     def codec(self) -> "Codec":
         """The untrained codec: backbone weights drawn from the seed alone."""
         return model.build(
             backbones.get(self.backbone, self.backbone_options),
-            lambda dim: quantizers.create(self.quantizer, dim=dim, **self.quantizer_options),
+            lambda dim: quantizers.build(self.quantizer, self.quantizer_config, dim=dim),
             self.seed,
         )
 
     def warm_start(self) -> "Run | None":
         """The unquantized training that this one starts from, the same for every quantizer of a seed."""
         warm = self.train.warm_start
-        if warm is None:
+        if warm is None or warm.steps is None:
             return None
-        train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
+        alone = {
+            "steps": warm.steps,
+            "warm_start": None,
+            "start": "random",
+            "freeze": (),
+            "freeze_steps": None,
+        }
+        train = self.train.model_copy(update=alone)
         return dataclasses.replace(
-            self, label="warm start", series="", quantizer="none", quantizer_options={}, train=train
+            self,
+            label="warm start",
+            series="",
+            quantizer="none",
+            quantizer_options={},
+            checked_config=None,
+            train=train,
         )
 
 
@@ -142,7 +174,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """
     cells, series = study.cells(), study.series()
-    found = [
+    runs = [
         Run(
             study=study.name,
             label=choice.row,
@@ -150,6 +182,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             seed=seed,
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
+            checked_config=configuration(cell, choice),
             backbone=cell.backbone.name,
             backbone_options=dict(cell.backbone.options),
             sample_rate=sample_rate(cell),
@@ -162,14 +195,14 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
         for choice in cell.quantizers
     ]
     labels: dict[str, str] = {}
-    for run in found:
+    for run in runs:
         other = labels.setdefault(run.hash, run.label)
         if other != run.label:
             raise StudyError(
                 f"{study.name}: {other!r} and {run.label!r} come to one configuration, {run.quantizer} with "
                 f"{run.quantizer_options}; leave one of them out"
             )
-    return found
+    return runs
 
 
 def sample_rate(study: Study) -> int:
@@ -179,7 +212,7 @@ def sample_rate(study: Study) -> int:
 
 def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
     """The options of the configuration that `choice` comes to, presets of the name left out."""
-    config = quantizers.validate(choice.name, choice.options, bits_per_frame(study, choice))
+    config = configuration(study, choice)
     preset = registry.entry(choice.name).preset
     values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

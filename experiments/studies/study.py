@@ -1,28 +1,43 @@
-"""Study files: YAML read into checked models, with an error that names the file, the key and the remedy."""
+"""Check study files: YAML into models, with an error that names the file, the key and the remedy."""
 
 import copy
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 import quantizers
 from codec import backbones
 from experiments.studies import files as study_files
 from experiments.studies import rows as quantizer_rows
 from experiments.studies.axes import (
+    MOST_ROWS,
     RATES,
     Axis,
+    AxisError,
     RowName,
     Values,
+    check_rows,
     combine,
     in_options,
     in_section,
-    model_in,
+    number_of_places,
     places,
     rate_text,
     row_name,
+)
+from experiments.studies.explain import explain
+from experiments.studies.fields import (
+    MOST_QUESTION,
+    MOST_SEEDS,
+    Bitrate,
+    Bits,
+    Name,
+    Seed,
+    Switch,
 )
 from experiments.studies.files import StudyError, available
 from experiments.studies.sections import (
@@ -35,12 +50,11 @@ from experiments.studies.sections import (
     Section,
     Train,
 )
-from quantizers.suggestions import did_you_mean
+from quantizers import Config
 
 __all__ = ["Study", "StudyError", "available", "bits_per_frame", "check", "load"]
 
-if TYPE_CHECKING:
-    pass
+MOST_RUNS = 100_000  # rows times seeds
 
 
 class Study(Section):
@@ -50,20 +64,34 @@ class Study(Section):
     `axes` holds what the file gives as lists; a key of an axis has its first value here, and `cells` has all.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    question: str = ""
-    quantizers: Annotated[tuple[QuantizerChoice, ...], Field(min_length=1)]
-    bits: Annotated[float, Field(gt=0)] | None = None
-    bitrate: Annotated[float, Field(gt=0)] | None = None
-    allow_rate_mismatch: bool = False
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    backbone: BackboneChoice = BackboneChoice()
-    data: Data = Data()
-    train: Train = Field(default_factory=Train)  # checking an objective imports torch
-    evaluate: Evaluate = Evaluate()
-    references: tuple[ReferenceChoice, ...] = ()
+    name: Name = Field(description="also the name of the MLflow experiment")
+    question: Annotated[str, Field(max_length=MOST_QUESTION)] = Field(
+        default="", description="what the study is to answer, in a sentence"
+    )
+    quantizers: Annotated[tuple[QuantizerChoice, ...], Field(min_length=1)] = Field(
+        description="names, or mappings of `name`, `label`, `bits`, `options`"
+    )
+    bits: Bits | None = Field(
+        default=None, description="a frame; or `bitrate`; or neither, and options decide"
+    )
+    bitrate: Bitrate | None = Field(default=None, description="bit/s")
+    allow_rate_mismatch: Switch = Field(
+        default=False, description="compare rows of different rates all the same"
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)] = Field(
+        default=(0,), description="one training of each row for each seed"
+    )
+    backbone: BackboneChoice = Field(
+        default=BackboneChoice(), description="a name, or `{name, options}`, see backbones.md"
+    )
+    data: Data = Field(default=Data(), description="the corpus, see data.md")
+    train: Train = Field(default_factory=Train, description="see training.md")  # its objective imports torch
+    evaluate: Evaluate = Field(default=Evaluate(), description="what is measured")
+    references: Annotated[tuple[ReferenceChoice, ...], Field(max_length=1000)] = Field(
+        default=(), description="codecs from outside, see references.md"
+    )
     axes: tuple[Axis, ...] = ()
-    search: Search | None = None
+    search: Search | None = Field(default=None, description="see search.md")
     as_given: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)  # sections with axes
 
     @model_validator(mode="after")
@@ -86,7 +114,7 @@ class Study(Section):
         """
         if not self.axes:
             return (self,)
-        found, labels = [], set()
+        cells, labels = [], set()
         for place in places(self.axes):
             choices = []
             for choice in self.quantizers:
@@ -95,8 +123,8 @@ class Study(Section):
                     choices.append(choice.model_copy(update={"label": label}))
                     labels.add(label)
             if choices:
-                found.append(self._at(place).model_copy(update={"quantizers": tuple(choices), "axes": ()}))
-        return tuple(found)
+                cells.append(self._at(place).model_copy(update={"quantizers": tuple(choices), "axes": ()}))
+        return tuple(cells)
 
     def series(self) -> dict[str, str]:
         """The series of each quantizer's row by its label: rows of one series make one curve over rates."""
@@ -147,6 +175,7 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         if isinstance(plain.get("quantizers"), list):
             plain["quantizers"], origins = quantizer_rows.expand(plain["quantizers"])
         plain["axes"] = combine(dict(_lists(plain)), plain.pop("zip", []))
+        _check_size(plain, len(origins))
     except ValueError as error:  # of an axis, or of a backbone whose options are asked for
         raise StudyError(f"{source}: {error}") from None
     for key, first in next(places(plain["axes"]), {}).items():
@@ -157,12 +186,20 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         study = Study.model_validate(plain)
         cells = study.cells()
     except ValidationError as error:
-        problems = [_explain(problem, source, origins) for problem in error.errors()]
-        raise StudyError("\n".join(dict.fromkeys(problems))) from None
+        raise StudyError(explain(error.errors(), source, origins, Study)) from None
     for cell in cells:
         _check_backbone(cell, source)
-    _check_quantizers(study, source, origins)
+    _check_quantizers(study, cells, source, origins)
     return study
+
+
+def _check_size(values: Mapping[str, Any], quantizers: int) -> None:
+    """Raise AxisError where more rows or runs are asked for than can be built."""
+    rows = number_of_places(values["axes"]) * quantizers
+    check_rows(rows)
+    seeds = values.get("seeds")
+    if (runs := rows * (len(seeds) if isinstance(seeds, list) else 1)) > MOST_RUNS:
+        raise AxisError(f"seeds: {runs:,} runs are more than {MOST_RUNS:,}; give fewer seeds, or fewer rows")
 
 
 def _lists(values: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
@@ -178,13 +215,27 @@ def _lists(values: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     if isinstance(options, dict) and any(isinstance(value, list) for value in options.values()):
         names = backbone.get("name", BackboneChoice().name) if isinstance(backbone, dict) else ""
         kind = type(backbones.get(names[0] if isinstance(names, list) and names else str(names)))
-        yield from in_options(options, kind, "backbone.options.")
+        plain = {key: value for key, value in options.items() if "." not in key}
+        yield from in_options(plain, kind, "backbone.options.")
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for key in path[:-1]:
         values = values[key]
     values[path[-1]] = value
+
+
+def configuration(study: Study, choice: QuantizerChoice) -> Config:
+    """The configuration that `choice` comes to. Raises QuantizerError.
+
+    Kept, since the check of the study, its runs and its rates ask for the same ones.
+    """
+    return _configuration(choice.name, json.dumps(choice.options), bits_per_frame(study, choice))
+
+
+@lru_cache(maxsize=2 * MOST_ROWS)
+def _configuration(name: str, options: str, bits: float | None) -> Config:
+    return quantizers.validate(name, json.loads(options), bits)
 
 
 def bits_per_frame(study: Study, choice: QuantizerChoice) -> float | None:
@@ -199,44 +250,27 @@ def bits_per_frame(study: Study, choice: QuantizerChoice) -> float | None:
     return study.bits
 
 
-def _explain(problem: ErrorDetails, source: str, origins: Sequence[int]) -> str:
-    location = problem["loc"]
-    if len(location) > 1 and location[0] == "quantizers" and isinstance(number := location[1], int):
-        location = ("quantizers", origins[number], *location[2:])
-    key = ".".join(str(part) for part in location)
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        hint = did_you_mean(location[-1], known)
-        return f"{source}: unknown key {key!r}; {hint}known here: {', '.join(known)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return f"{source}: the key {key!r} is missing; add it"
-    given = "" if isinstance(problem["input"], (dict, Study)) else f" (got {problem['input']!r})"
-    return f"{source}: {key + ': ' if key else ''}{message}{given}"
-
-
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """Names of the fields of the model at a location in the study."""
-    model: type[BaseModel] = Study
-    for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            model = model_in(model.model_fields[part].annotation) or model
-    return [name for name in model.model_fields if name not in ("axes", "as_given")]
-
-
 def _check_backbone(study: Study, source: str) -> None:
     try:
-        backbones.get(study.backbone.name, study.backbone.options)
+        backbone = backbones.get(study.backbone.name, study.backbone.options)
     except backbones.BackboneError as error:
         raise StudyError(f"{source}: backbone: {error}") from None
+    train = study.train
+    samples = round(train.crop_seconds * backbone.sample_rate / backbone.hop) * backbone.hop
+    if samples < (least := train.objective.objective().least_samples):
+        enough = math.ceil(least / backbone.hop) * backbone.hop / backbone.sample_rate
+        raise StudyError(
+            f"{source}: train.crop_seconds: {train.crop_seconds:g} s are {samples} samples at "
+            f"{backbone.sample_rate} Hz, and the objective needs {least}; give {enough:.4g} s or more"
+        )
 
 
-def _check_quantizers(study: Study, source: str, origins: Sequence[int]) -> None:
+def _check_quantizers(study: Study, cells: Sequence[Study], source: str, origins: Sequence[int]) -> None:
     of_row = dict(zip((choice.row for choice in study.quantizers), origins, strict=True))
-    for cell in study.cells():
+    for cell in cells:
         for choice in cell.quantizers:
             try:
-                quantizers.validate(choice.name, choice.options, bits_per_frame(cell, choice))
+                configuration(cell, choice)
             except quantizers.QuantizerError as error:
                 where = f"quantizers.{of_row[choice.row]}" if choice.row in of_row else choice.row
                 raise StudyError(f"{source}: {where}: {error}") from None

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from experiments.common.run_folder import SNAPSHOTS as SNAPSHOTS  # latents while training
+from experiments.tracking.schema import Tag
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,6 +27,18 @@ SLICES = "slices.npz"  # of learned codebooks
 AUDIO = "audio"  # a folder
 AUDIO_NAMES = "utterances.json"  # in it: the utterance of each file
 ERROR = "error.txt"  # the traceback of a run that failed
+CHECKPOINT = "checkpoint"  # a folder: what a training leaves beside its weights
+
+ARRAYS = (HISTOGRAMS, LATENTS, SLICES, SNAPSHOTS)
+
+
+def needed(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Files that a finished run with these tags has by construction."""
+    if tags.get(Tag.ADDED) == "true":  # scored by `codecbench evaluate --study`
+        return (SCORES,)
+    if tags.get(Tag.REFERENCE) == "true":
+        return (SCORES, CONFIG)
+    return (SCORES, CONFIG, USAGE)
 
 
 @contextmanager

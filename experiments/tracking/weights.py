@@ -20,10 +20,9 @@ from experiments.common.run_folder import (
 )
 from experiments.common.tensor_files import DamagedFile
 from experiments.tracking import logged_model
+from experiments.tracking.artifacts import CHECKPOINT
 from experiments.tracking.schema import superseded
 from experiments.tracking.store import Store, TrackingError
-
-FOLDER = "checkpoint"  # of a run's artifacts
 
 _log = logging.getLogger("codecbench.tracking")
 
@@ -32,7 +31,7 @@ def log(store: Store, run_id: str, name: str, directory: Path, config: Mapping[s
     """Log what is in `directory` with a run: the weights as a model, whose id is returned, and as artifacts
     snapshots and metrics by step of the training and, last, its summary, which says that all is there."""
     model_id = logged_model.log(store, run_id, name, directory / WEIGHTS, config, steps)
-    for file, place in ((SNAPSHOTS, ""), (HISTORY, FOLDER), (SUMMARY, FOLDER)):
+    for file, place in ((SNAPSHOTS, ""), (HISTORY, CHECKPOINT), (SUMMARY, CHECKPOINT)):
         if (directory / file).exists():
             store.log_file(run_id, directory / file, place)
     return model_id
@@ -72,15 +71,15 @@ def fetch(
 
 def _fetch(store: Store, run_id: str, directory: Path) -> bool:
     """Bring the weights that a run left into `directory`, if it has some. Raises DamagedFile."""
-    if f"{FOLDER}/{SUMMARY}" not in store.files(run_id, FOLDER):
+    if f"{CHECKPOINT}/{SUMMARY}" not in store.files(run_id, CHECKPOINT):
         return False
     temporary = directory / partial_name(WEIGHTS)
     temporary.mkdir(parents=True)
     try:
         if logged_model.fetch(store, run_id, temporary) is None:
             return False
-        wanted = {SNAPSHOTS, f"{FOLDER}/{HISTORY}", f"{FOLDER}/{SUMMARY}"}
-        for path in wanted & (store.files(run_id, FOLDER) | store.files(run_id, "")):
+        wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
+        for path in wanted & (store.files(run_id, CHECKPOINT) | store.files(run_id, "")):
             copy = store.fetch_file(run_id, path, temporary)
             copy.replace(temporary / copy.name)
         if not is_intact(temporary):

@@ -100,3 +100,12 @@ def gather(fabric: "Fabric", value: Any) -> list[Any]:
 def from_first(fabric: "Fabric", value: Any) -> Any:
     """The `value` of rank 0."""
     return gather(fabric, value)[0]
+
+
+def same_weights(fabric: "Fabric", module: torch.nn.Module) -> None:
+    """Give `module` the parameters and buffers that it has in the first process."""
+    if fabric.world_size == 1:
+        return
+    with torch.no_grad():
+        for value in (*module.parameters(), *module.buffers()):
+            dist.broadcast(value, src=0)

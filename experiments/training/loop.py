@@ -14,6 +14,7 @@ from experiments.studies.sections import Train
 from experiments.training import distributed as processes
 from experiments.training import validation
 from experiments.training.checkpoint import Checkpoint
+from experiments.training.freezing import freeze
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
@@ -50,6 +51,7 @@ def train(
     samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     crops = _share_of_batches(train_split, samples, config, seed, fabric)
     validation_audio = validation.batch(validation_split, samples)
+    freeze(codec, config, 0)
     state = initial_state(codec, config, seed=seed, device=fabric.device)
     replicas = Replicas(fabric, state, config)
     torch.manual_seed(seed + fabric.global_rank)
@@ -67,6 +69,7 @@ def train(
             if processes.any_of(fabric, any(observer.should_stop() for observer in observers)):
                 _save(state, crops, checkpoint, fabric, observers)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
+            freeze(codec, config, state.step)
             audio = torch.from_numpy(crops.batch(state.step)).to(fabric.device)
             update = step(state, replicas, audio, config)
             if update.finite:

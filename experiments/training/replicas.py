@@ -55,6 +55,8 @@ class Replicas:
         loss = torch.stack([term.float() for term in terms.values()]).sum()
         share = loss if self._config.accumulate == 1 else loss / self._config.accumulate
         scaler = self._state.scaler
+        if not loss.requires_grad:  # all that this loss depends on is frozen
+            return loss
         self.fabric.backward(share if scaler is None else scaler.scale(share))
         return loss
 

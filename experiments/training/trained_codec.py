@@ -15,11 +15,12 @@ from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed as processes
-from experiments.training.checkpoint import Checkpoint, CheckpointError
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
-from experiments.training.state import below, check_fit
+from experiments.training.starting_weights import load_backbone, start_from_data
+from experiments.training.state import check_fit
 from experiments.training.validation import check_finite
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def obtain(
         for observer in observers:
             observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
-    _load_warm_start(codec, run, directory)
+    load_backbone(codec, run, directory)
+    if run.train.start == "data":  # a state that there is takes its place
+        start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
     trained = train(
@@ -91,22 +94,3 @@ def _read(folder: Path, codec: Codec) -> Trained | None:
     codec.load_state_dict(tensors)
     check_finite(codec, trained.steps)
     return trained
-
-
-def _load_warm_start(codec: Codec, run: Run, directory: Path) -> None:
-    """Load encoder and decoder of the warm start of `run`, if it has one. Raises CheckpointError."""
-    start = run.warm_start()
-    if start is None:
-        return
-    path = directory / start.training_hash / run_folder.WEIGHTS
-    try:
-        tensors, _ = tensor_files.read(path)
-        for part in ("encoder", "decoder"):
-            check_fit(codec.get_submodule(part), below(tensors, f"{part}."))
-    except (DamagedFile, OSError) as error:
-        raise CheckpointError(
-            f"the weights of the warm start cannot be used: {error}. Remedy: start the same command again; "
-            "they come from the tracking store then, or are trained again."
-        ) from error
-    for part in ("encoder", "decoder"):
-        codec.get_submodule(part).load_state_dict(below(tensors, f"{part}."))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import QuantizerError, check_count, check_open
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count, check_open
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.straight_through import straight_through
@@ -35,6 +35,12 @@ class ResidualFSQConfig(LevelsConfig):
             raise QuantizerError(
                 f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
                 "indices go wrong; use more stages of fewer levels"
+            )
+        tables = math.prod(self.levels) * len(self.levels) * self.stages
+        if tables > MOST_VALUES:
+            raise QuantizerError(
+                f"the library's tables of all codes would hold {tables:,} values, more than {MOST_VALUES:,}; "
+                "use fewer stages, or fewer levels"
             )
 
 
@@ -86,12 +92,17 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
         low = self.project_in(features)
         with torch.no_grad():
             value, codes = self.inner(low)
+            codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
         return self.project_out(straight_through(value, self._clamp(low))), codes, features.new_zeros(())
 
-    def lookup(self, codes: Tensor) -> Tensor:
+    def channel_values(self, codes: Tensor) -> Tensor:
         levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
         value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
-        return self.project_out((value * self.inner.scales).sum(-2))
+        return (value * self.inner.scales).sum(-2)
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((level**self.config.stages,) for level in self.config.levels)
 
     def factors(self, codes: Tensor) -> Tensor:
         return self.packing.unpack(codes.unsqueeze(-1)).flatten(-2)

@@ -54,8 +54,8 @@ class SoundStreamRVQ(RVQ):
         stages = max(1, round(bits / STAGE_BITS))
         if stages > STAGES:
             raise QuantizerError(
-                f"{bits:g} bits are more than the released {STAGES} stages of {STAGE_BITS} bits; use rvq, or at "
-                f"most {STAGES * STAGE_BITS} bits"
+                f"{bits:g} bits are more than the released {STAGES} stages of {STAGE_BITS} bits; use rvq, or "
+                f"at most {STAGES * STAGE_BITS} bits"
             )
         return {**options, "stages": stages}
 
@@ -66,8 +66,9 @@ class SoundStreamRVQ(RVQ):
         if codebooks is None or codebooks.shape[1:] != size or len(codebooks) < self.config.stages:
             shape = "none" if codebooks is None else list(codebooks.shape)
             raise QuantizerError(
-                f"{self.name or type(self).__name__} takes codebooks [{self.config.stages} or more, {size[0]}, "
-                f"{size[1]}], and these are {shape}; use it in the backbone that they were released with"
+                f"{self.name or type(self).__name__} takes codebooks [{self.config.stages} or more, "
+                f"{size[0]}, {size[1]}], and these are {shape}; use it in the backbone that they were "
+                "released with"
             )
         for stage, codes in zip(self._stages, codebooks, strict=False):
             stage.assign(codes.unsqueeze(0), RELEASED_COUNT)

@@ -61,7 +61,7 @@ def test_defaults_build_and_options_are_listed(name: str) -> None:
         (lambda: quantizers.create("none", dim=8, levels=[3]), "its options: none"),
         (lambda: quantizers.create("q2d2-hex", dim=8, grid="rect"), "fixed to 'hex' by the name"),
         (lambda: quantizers.create("fsq", dim=0), "dim must be an integer"),
-        (lambda: quantizers.create("fsq", dim=8, levels="ab"), "fsq: each of levels must be an integer"),
+        (lambda: quantizers.create("fsq", dim=8, levels="ab"), "fsq: levels must be a list of integers"),
         (lambda: quantizers.create("fsq", dim=8, levels=3), "fsq: "),
         (lambda: quantizers.create("vq", dim=8, decay=1.5), "vq: decay must be a number from 0 to 1"),
         (lambda: quantizers.create("grouped-rvq", dim=9), "do not divide"),

@@ -62,7 +62,7 @@ def test_even_level_on_a_rhombic_grid(tmp_path: Path) -> None:
         ("- 1", "a study is a mapping"),
         ("name: x", "the key 'quantizers' is missing"),
         ("{name: x, quantizers: [vq], bits: 9, bitrate: 3000}", "bits and bitrate both fix the rate"),
-        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "line 1: the tag !!python/object/apply:os.system"),
     ],
 )
 def test_files_that_are_no_study(tmp_path: Path, text: str, words: str) -> None:
