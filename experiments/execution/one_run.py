@@ -103,8 +103,8 @@ def perform(
     """Train, score and log a run, its warm start first; the same MLflow run as `codecbench run` makes.
 
     Each process calls this; only the first speaks to MLflow, scores, and calls `show` and `prepare`. Setting
-    `stop` in any of them saves the state and ends all. A process that ends by an error waits for no other: its
-    exit ends them, and torchrun what is left of them. Raises FolderError and StudyError.
+    `stop` in any of them saves the state and ends all. A process that ends by an error waits for no other:
+    its exit ends them, and torchrun what is left of them. Raises FolderError and StudyError.
     """
     check_folder(directory)
     prepared: Corpora = {}

@@ -87,8 +87,10 @@ def train(
                 logged["train/steps_per_second"] = steps_per_second
                 logged["train/audio_seconds_per_second"] = audio_per_second
                 _log_metrics(observers, state.step, logged)
-            if (state.step % config.validate_every == 0 or last) and fabric.is_global_zero:
-                _validate(state, replicas, validation_audio, told)
+            if state.step % config.validate_every == 0 or last:
+                validation.check_finite(state.evaluated_codec, state.step)
+                if fabric.is_global_zero:
+                    _validate(state, replicas, validation_audio, told)
             clock.read()
             if state.step % config.checkpoint_every == 0 and not last:
                 _save(state, crops, checkpoint, fabric, observers)
@@ -100,6 +102,7 @@ def train(
     if state.average is not None:
         codec.load_state_dict(state.average.model.state_dict())
     codec.eval()
+    validation.check_finite(codec, state.step)
     return Trained(
         steps=state.step,
         seconds=state.seconds,

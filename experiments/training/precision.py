@@ -28,7 +28,7 @@ def compiled(codec: Codec, losses: Losses, wanted: bool) -> Iterator[None]:
 
 
 def resolved(precision: str, device: torch.device) -> str:
-    """The precision that `precision` means on `device`: `auto` is bf16 where the device computes in it, else fp32."""
+    """The precision of blocks on `device`: `auto` is bf16 where the device computes in it, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cpu":

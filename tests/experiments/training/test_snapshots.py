@@ -27,7 +27,7 @@ def make_run(shards: data.Shards, quantizer: str, number: int = 4) -> Run:
     small = study.load(
         "quickstart",
         [
-            f"quantizers=[{quantizer}]",
+            *(f"quantizers=[{quantizer}]", "bits=12"),
             "backbone.options={width: 32, blocks: 1}",
             "train={steps: 9, batch_size: 4, warmup_steps: 2, checkpoint_every: 3}",
             f"evaluate.snapshots={number}",
