@@ -121,8 +121,8 @@ def _ready(store: Store, run_id: str) -> "LoggedModel | None":
 
 
 def _repository(store: Store, model: "LoggedModel") -> "ArtifactRepository":
-    """The files of a model by their place: `models:/` goes through the registry of MLflow's default store, and
-    makes one where there is none."""
+    """The files of a model by their place: `models:/` goes through the registry of MLflow's default store,
+    and makes one where there is none."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
