@@ -233,7 +233,7 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
 
 
 def _shown(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` without the hundreds of parameters that no table shows, which every choice of rows would copy."""
+    """`runs` without the hundreds of parameters that no table shows: each choice of rows would copy them."""
     return runs[[name for name in runs if not str(name).startswith("param/") or name in PARAMETERS]]
 
 
