@@ -17,6 +17,7 @@ import soundfile
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from codec.resampling import LOWEST_RATE
 from experiments import data
 from experiments.data.decoding import LONGEST_SECONDS, read_audio
 from experiments.evaluation.audio_pairs import ClipFiles
@@ -67,6 +68,27 @@ INTEGERS = st.one_of(
     st.sampled_from([2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]),
     st.integers(0, 2**64 - 1),
 )
+KINDS = ["known"] * 3 + ["field"] * 2 + ["bytes", "cut", "insert", "delete", "copy", "join"]
+
+
+def named_fields(content: bytes) -> list[tuple[int, int, str]]:
+    """Place, size and byte order of what looks like a rate, a length or a number of channels in a header."""
+    known = {
+        RATE,
+        len(content) - 8,
+        2 * RATE,
+        *(round(0.4 * RATE) * size for size in (1, 2, 3, 4, 6, 8)),
+        1,
+        2,
+    }
+    fields = []
+    for size in (2, 4, 8):
+        for order in ("little", "big"):
+            for number in sorted(known):
+                if number < 256**size:
+                    place = content.find(number.to_bytes(size, order), 4, 128)
+                    fields += [(place, size, order)] if place >= 0 else []
+    return fields
 
 
 class File(bytes):
@@ -81,11 +103,12 @@ def files(draw: st.DrawFn) -> File:
     """A small audio file with some bytes, fields and lengths that are wrong."""
     content = bytearray(draw(st.sampled_from(FILES)))
     for _ in range(draw(st.integers(1, 5))):
-        kind = draw(
-            st.sampled_from(["field", "field", "field", "bytes", "cut", "insert", "delete", "copy", "join"])
-        )
+        kind = draw(st.sampled_from(KINDS))
         place = draw(st.one_of(st.integers(0, 80), st.integers(0, max(0, len(content) - 1))))
-        if kind == "field":
+        if kind == "known" and (fields := named_fields(content)):
+            place, size, order = draw(st.sampled_from(fields))
+            content[place : place + size] = (draw(INTEGERS) % 256**size).to_bytes(size, order)
+        elif kind in ("known", "field"):
             size = draw(st.sampled_from([1, 2, 4, 8]))
             order = draw(st.sampled_from(["little", "big"]))
             content[place : place + size] = (draw(INTEGERS) % 256**size).to_bytes(size, order)
@@ -121,7 +144,7 @@ def longest(path: Path, size: int) -> float:
         return 0.0
     compressed = about.format in COMPRESSED or about.subtype.startswith(("ALAC", "MPEG"))
     most = SAMPLES_A_BYTE_COMPRESSED if compressed else SAMPLES_A_BYTE
-    return size * most / max(1, about.samplerate)
+    return size * most / max(LOWEST_RATE, about.samplerate)
 
 
 def check_file(path: Path, content: bytes) -> None:
