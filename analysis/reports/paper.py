@@ -65,8 +65,8 @@ _FIGURE = r"""\begin{figure}[tp]
 def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     """Write `output/main.tex` with `tables/`, `figures/` and `provenance.json`; returns the document.
 
-    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier kit left in these
-    places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier kit
+    left in these places is replaced.
     """
     for name in ("tables", "figures"):
         shutil.rmtree(output / name, ignore_errors=True)

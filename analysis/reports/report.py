@@ -31,8 +31,8 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
 
     Returns the page. It runs its own script only and asks nothing of any server.
 
-    processes: as of `drawing.draw`. The same results give the same bytes. What an earlier report left in
-    these places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier report
+    left in these places is replaced.
     """
     for name in ("tables", "figures", "audio", "spectrograms"):
         shutil.rmtree(output / name, ignore_errors=True)

@@ -45,7 +45,7 @@ def asked_metrics(results: Results) -> list[str]:
 
 
 def logged_metrics(results: Results) -> list[str]:
-    """Those of `asked_metrics` that some run has."""
+    """Metrics of `asked_metrics` that some run has."""
     return [metric for metric in asked_metrics(results) if f"eval/{metric}" in results.runs]
 
 
@@ -55,10 +55,10 @@ def quality_keys(results: Results) -> list[str]:
     A study that asks for nothing beyond the standard metrics keeps a column for each of them, so that
     tables of such studies have one layout; one that was not asked for is empty.
     """
-    asked = asked_metrics(results)
-    if set(asked) <= set(metrics.STANDARD):
-        asked += [name for name in metrics.STANDARD if name not in asked]
-    return [*(name if name in COLUMNS else f"eval/{name}" for name in asked), SCORED.key]
+    names = asked_metrics(results)
+    if set(names) <= set(metrics.STANDARD):
+        names += [name for name in metrics.STANDARD if name not in names]
+    return [*(name if name in COLUMNS else f"eval/{name}" for name in names), SCORED.key]
 
 
 def default_keys(results: Results) -> Sequence[str]:

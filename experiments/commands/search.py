@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from experiments.search.trials import Found
+    from experiments.search.trials import SearchOutcome
     from experiments.studies.study import Study
 
 
@@ -83,7 +83,7 @@ def search(
         raise typer.Exit(130)
 
 
-def _report(found: Found, study: Study, folder: Path, say: Callable[..., None]) -> None:
+def _report(found: SearchOutcome, study: Study, folder: Path, say: Callable[..., None]) -> None:
     """Print the Pareto set, write trials, table and figures, and log them with the search's parent run."""
     from rich.console import Console
     from rich.table import Table

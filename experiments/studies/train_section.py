@@ -52,7 +52,7 @@ class WarmStart(Section):
 
 
 class ObjectiveChoice(Section):
-    """What a codec is trained for: a set of weights of `codec.objectives`, in one word, and those that the
+    """Objective of a training: a set of weights of `codec.objectives`, in one word, and those that the
     study changes. Afterwards `options` holds every weight."""
 
     name: str = Field(default="spectral", description="`spectral`, `vocos` or `wavtokenizer`")
@@ -77,7 +77,7 @@ class ObjectiveChoice(Section):
 
 
 class Train(Section):
-    """How every bottleneck is trained."""
+    """Training of every bottleneck."""
 
     steps: Count = Field(default=300, description="updates of the codec")
     objective: ObjectiveChoice = Field(
