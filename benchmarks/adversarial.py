@@ -22,14 +22,15 @@ import torch
 
 from codec.model import Codec
 from experiments import data
+from experiments.common import tensor_files
 from experiments.evaluation import test_set as assess
 from experiments.studies import study as studies
 from experiments.studies.runs import CorpusIdentity, Run, expand
 from experiments.studies.sections import ObjectiveChoice
 from experiments.training import distributed as processes
-from experiments.training import state as training_state
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
-from experiments.training.observer import Interrupted, Silent
+from experiments.training.observer import Interrupted, Observer
 
 METRICS = ("pesq", "stoi", "mel_distance", "dnsmos_ovrl", "dnsmos_sig")
 TRAIN = {
@@ -56,7 +57,7 @@ ADVERSARY = {
 }
 
 
-class Clock(Silent):
+class Clock(Observer):
     """Stops after the last of `marks` (CPU minutes), and keeps the state of each."""
 
     def __init__(self, folder: Path, marks: list[float]) -> None:
@@ -98,10 +99,9 @@ def _train(run: Run, codec: Codec, shards: data.Shards, state_path: Path, clock:
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=0,
-        configuration=run.training_identity,
-        state_path=state_path,
-        observer=clock,
         fabric=processes.single(torch.device("cpu")),
+        checkpoint=Checkpoint(state_path, run.training_identity),
+        observers=[clock],
     )
 
 
@@ -156,7 +156,7 @@ def main() -> None:
         kept = folder / f"{minutes:g}.safetensors"
         if not kept.exists():  # a mark within the warm steps
             continue
-        tensors, metadata = training_state.read_safetensors(kept)
+        tensors, metadata = tensor_files.read(kept)
         codec = run.codec()
         prefix = "average/model."
         codec.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

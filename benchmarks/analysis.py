@@ -1,4 +1,4 @@
-"""How long the figures, the tables, the report and the paper kit of a study take, from its store alone.
+"""Time of the figures, the tables, the report and the paper kit of a study, from its store alone.
 
     codecbench run gallery
     python -m benchmarks.analysis gallery

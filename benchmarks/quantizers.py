@@ -207,6 +207,25 @@ def learned(rounds: int) -> None:
     SHAPE = whole
 
 
+def lattices(rounds: int) -> None:
+    """Lattices of one, three and twenty-four blocks on 24 channels, in the two ways to bound them."""
+    global SHAPE
+    whole = SHAPE
+    for dim in (32, whole[-1]):
+        SHAPE = (16, 75, dim)
+        print(f"\nlattices on 24 channels, a training step on {list(SHAPE)}, ms (best of {rounds})")
+        print(f"{'bound':10}{'bits':>6}{'Z':>9}{'E8':>9}{'Leech':>9}{'Leech/E8':>10}")
+        for bound, bits in (("cube", 48.0), ("cube", 72.0), ("voronoi", 48.0)):
+            modules = {
+                name: quantizers.create("lattice", dim=dim, bits=bits, lattice=name, bound=bound, blocks=n)
+                for name, n in (("Z", 24), ("E8", 3), ("Leech", 1))
+            }
+            ms = timed(dict(modules), rounds, True)
+            row = f"{ms['Z']:9.2f}{ms['E8']:9.2f}{ms['Leech']:9.2f}{ms['Leech'] / ms['E8']:10.2f}"
+            print(f"{bound:10}{bits:6.0f}{row}")
+    SHAPE = whole
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -220,6 +239,7 @@ def main() -> None:
     planar(arguments.rounds, arguments.peer)
     growth(arguments.rounds)
     learned(arguments.rounds)
+    lattices(arguments.rounds)
 
 
 if __name__ == "__main__":

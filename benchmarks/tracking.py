@@ -1,4 +1,4 @@
-"""What tracking costs: a run of the quickstart without it, with a local store, and with a server, in turns.
+"""Cost of tracking: a run of the quickstart without it, with a local store, and with a server, in turns.
 
     python -m benchmarks.tracking [--steps 300] [--repeats 3]
 
@@ -24,14 +24,14 @@ import torch
 from benchmarks.mlflow_server import MlflowServer
 from experiments.execution import study_runner as runner
 from experiments.execution import worker
+from experiments.execution.job_observers import JournalObserver
 from experiments.studies import runs, study
 from experiments.studies.runs import Run
 from experiments.tracking import journal as metrics_journal
-from experiments.tracking.schema import TAG
+from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
 from experiments.training import distributed as processes
-from experiments.training import trained_codec as weights
-from experiments.training.observer import Silent
+from experiments.training import trained_codec
 
 
 class Clock:
@@ -64,7 +64,7 @@ def untracked(run: Run) -> float:
     fabric = processes.single(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / run.training_hash).mkdir()
-        _, trained, _ = weights.obtain(run, Path(folder), fabric=fabric, observer=Silent())
+        _, trained, _ = trained_codec.obtain(run, Path(folder), fabric=fabric)
     return trained.seconds
 
 
@@ -84,9 +84,9 @@ def tracked(run: Run, uri: str, number: int) -> Mapping[str, float]:
     name = f"benchmark-{number}"
     patched: list[tuple[Any, str, Callable[..., Any]]] = []
     for owner, method, key in (
-        (worker.Worker, "restored", "waits"),
-        (worker.Worker, "metrics", "waits"),
-        (worker.Worker, "saving", "waits"),
+        (JournalObserver, "restored", "waits"),
+        (JournalObserver, "metrics", "waits"),
+        (JournalObserver, "saving", "waits"),
         (metrics_journal.MetricsJournal, "send", "waits"),
         (metrics_journal.MetricsJournal, "finish", "waits"),
         (Store, "patiently", "around"),
@@ -106,7 +106,7 @@ def tracked(run: Run, uri: str, number: int) -> Mapping[str, float]:
             setattr(owner, method, original)
     store = Store(uri, name)
     (found,) = store.search(kind="run")
-    store.set_tags(found.info.run_id, {f"{TAG}superseded": "true"})  # so that the next one is done again
+    store.set_tags(found.info.run_id, {Tag.SUPERSEDED: "true"})  # so that the next one is done again
     return {**clock.seconds, "training": found.data.metrics["cost/train_seconds"]}
 
 

@@ -23,15 +23,17 @@ Every figure of `codecbench figures`, and the two lines that make it in a notebo
 frame that returns a matplotlib `Figure`; the frame is what the CSV beside a written figure holds.
 
 ```python
-from analysis import figures, load
+from pathlib import Path
 
-results = load("gallery")
+import analysis
+
+results = analysis.load("gallery")
 run = results.finished.set_index("label").loc["q2d2-hex 15.5 bit"].iloc[0]
 ```
 
 The pictures are made by `docs/make_gallery.py` from the shipped study
-[gallery](../experiments/studies/gallery.yaml): three seeds, three rates, codecs of seconds of training on
-synthetic speech. They show what the figures look like and not which quantizer is better.
+[gallery](../experiments/studies/shipped/gallery.yaml): three seeds, three rates, codecs of seconds of
+training on synthetic speech. They show what the figures look like and not which quantizer is better.
 """
 # File name, heading, what it shows, the two lines.
 ENTRIES = (
@@ -40,15 +42,15 @@ ENTRIES = (
         "Three tilings at one rate",
         "The first pair of each; cells by use, dead ones hatched, latents, and each point's way to the mean "
         "of its latents. Without a study: `codecbench voronoi tilings --bits 6`.",
-        "(drawn,) = figures.voronoi_tilings(results)",
+        "(drawn,) = analysis.voronoi_tilings(results)",
         'drawn.figure.savefig("tilings.pdf")',
     ),
     (
         "voronoi-q2d2-hex-12-bit",
         "Cells of one quantizer",
         "One panel a pair of channels. FSQ and rectangles are drawn alike.",
-        "grids = grids_of(run)  # analysis.geometry",
-        'voronoi_figure(grids, results.histograms(run["run_id"]), results.latents(run["run_id"]))',
+        "grids = analysis.grids_of(run)",
+        'analysis.voronoi_figure(grids, results.histograms(run["run_id"]), results.latents(run["run_id"]))',
     ),
     (
         "voronoi-slice-vq-15.5-bit",
@@ -56,7 +58,7 @@ ENTRIES = (
         "The plane of the codebook's first two principal components cuts its cells in a power diagram: a "
         "vector of the plane is coded by the code whose cell it lies in, exactly. Codes and latents are "
         "shown at their feet; a latent beside the plane may belong to another code.",
-        "drawn = list(figures.voronoi_slices(results))",
+        "drawn = list(analysis.voronoi_slices(results))",
         "drawn[0].figure",
     ),
     (
@@ -64,119 +66,119 @@ ENTRIES = (
         "Before and after training",
         "Latents of fixed crops, as logged while training (`evaluate.snapshots`).",
         'snapshots = results.snapshots(run["run_id"])',
-        "before_and_after_figure(grids_of(run)[0], snapshots)",
+        "analysis.before_and_after_figure(analysis.grids_of(run)[0], snapshots)",
     ),
     (
         "voronoi-training-q2d2-hex-15.5-bit.gif",
         "Latents over training",
         "`codecbench figures STUDY --formats gif,mp4`; MP4 where ffmpeg is installed.",
-        "frames = pictures(grids_of(run)[0], snapshots)",
-        'write_animation(frames, Path("latents.gif"))',
+        "frames = analysis.pictures(analysis.grids_of(run)[0], snapshots)",
+        'analysis.write_animation(frames, Path("latents.gif"))',
     ),
     (
         "lattice-A3",
         "Cell of a lattice",
         "In three dimensions as a solid; `codecbench voronoi 'A3*'`.",
-        "from analysis.lattice_cells import lattice_figure",
-        'lattice_figure("A3*")',
+        "import analysis",
+        'analysis.lattice_figure("A3*")',
     ),
     (
         "lattice-E8",
         "Slice of a lattice",
         "More dimensions as a slice; `codecbench voronoi E8`.",
-        "from analysis.lattice_cells import lattice_figure",
-        'lattice_figure("E8")',
+        "import analysis",
+        'analysis.lattice_figure("E8")',
     ),
     (
         "rate-distortion",
         "Rate-distortion curves",
         "95 % intervals over seeds and utterances; BD-rates against the first curve.",
-        "frame = summary(results)  # analysis.estimates",
-        "rate_distortion_figure(frame)",
+        "frame = analysis.summary(results)",
+        "analysis.rate_distortion_figure(frame)",
     ),
     (
         "rate-distortion-references",
         "Rate-distortion curves beside references",
         "Codecs from outside in grey.",
-        "frame = summary(results, references=True)  # analysis.estimates",
-        "rate_distortion_figure(frame)",
+        "frame = analysis.summary(results, references=True)",
+        "analysis.rate_distortion_figure(frame)",
     ),
     (
         "bd-rates",
         "BD-rates",
         "With intervals, for each metric on which the curves overlap.",
-        'frame = bd_rates(results, "mel_distance")  # analysis.comparisons',
-        "bd_figure(frame)",
+        'frame = analysis.bd_rates(results, "mel_distance")',
+        "analysis.bd_figure(frame)",
     ),
     (
         "differences",
         "Paired differences",
         "Forest plot against the best system of the main rate.",
-        "frame = differences_to_best(results, figures.coded_labels(results))",
-        "difference_figure(frame)",
+        "frame = analysis.differences_to_best(results, analysis.coded_labels(results))",
+        "analysis.difference_figure(frame)",
     ),
     (
         "ranks-pesq",
         "Critical differences",
         "Average ranks of trainings at all rates, with Nemenyi's critical difference.",
-        'frame = ranks_across(results, "pesq")  # analysis.comparisons',
-        "ranking_figure(frame)",
+        'frame = analysis.ranks_across(results, "pesq")',
+        "analysis.ranking_figure(frame)",
     ),
     (
         "utilisation",
         "Use against codebook size",
         "Above each factor alone, below all codes of a frame together. Grey: what a uniform source would "
         "show in as many tokens.",
-        "frame = sizes(results.finished)  # analysis.utilisation",
-        "size_figure(frame)",
+        "frame = analysis.sizes(results.finished)",
+        "analysis.size_figure(frame)",
     ),
     (
         "code-histograms",
         "Histograms of code use",
         "How many codes are used how much; hatched: never.",
-        "frame = use_histogram(results.usage)  # analysis.utilisation",
-        "histogram_figure(frame)",
+        "frame = analysis.use_histogram(results.usage)",
+        "analysis.histogram_figure(frame)",
     ),
     (
         "code-ranks",
         "Rank and frequency of codes",
         "One line a factor.",
-        "frame = ranks(results.usage)  # analysis.utilisation",
-        "rank_figure(frame)",
+        "frame = analysis.ranks(results.usage)",
+        "analysis.rank_figure(frame)",
     ),
     (
         "learning-curves",
         "Learning curves",
         "Mean of the seeds; a band from the least to the greatest.",
-        "frame = curves(results.histories)  # analysis.learning",
-        "learning_figure(frame)",
+        "frame = analysis.curves(results.histories)",
+        "analysis.learning_figure(frame)",
     ),
     (
         "robustness",
         "Robustness",
         "Quality against the severity of each disturbance.",
-        "frame = robustness_frame(results)  # analysis.robustness",
-        "robustness_figure(frame)",
+        "frame = analysis.robustness_frame(results)",
+        "analysis.robustness_figure(frame)",
     ),
     (
         "cost",
         "Quality against cost",
         "The line joins systems that no other beats in both (Pareto).",
-        'frame = cost_frame(results, "pesq")  # analysis.trade_offs',
-        "cost_figure(frame)",
+        'frame = analysis.cost_frame(results, "pesq")',
+        "analysis.cost_figure(frame)",
     ),
     (
         "utterances-pesq",
         "Two quantizers, utterance by utterance",
         "The largest differences are named.",
-        'frame = utterance_frame(results, "pesq", "vq 12 bit", "fsq 12 bit")  # analysis.trade_offs',
-        'utterance_figure(frame, "pesq")',
+        'frame = analysis.utterance_frame(results, "pesq", "vq 12 bit", "fsq 12 bit")',
+        'analysis.utterance_figure(frame, "pesq")',
     ),
     (
         "spectrograms",
         "Spectrograms",
         "One utterance through every system of the main rate.",
-        "(drawn,) = figures.spectrograms(results)",
+        "(drawn,) = analysis.spectrograms(results)",
         "drawn.figure",
     ),
 )
@@ -204,17 +206,29 @@ def main() -> None:
         with style("paper") as scale:
             for name in ("A3*", "E8"):
                 save(lattice_figure(name, scale), drawn / f"lattice-{file_name(name)}", ["png"])
-        page = HEAD
-        for name, heading, text, *lines in ENTRIES:
-            file = name if name.endswith(".gif") else f"{name}.png"
+        for name, *_ in ENTRIES:
+            file = picture_of(name)
             if not (drawn / file).exists():
                 raise SystemExit(f"the study has no {file}; was it run to its end?")
             shrink(drawn / file, gallery / file)
-            code = ("\n\n" if lines[0].startswith(("from ", "import ")) else "\n").join(lines)
-            page += f"\n## {heading}\n\n{text}\n\n```python\n{code}\n```\n\n![{heading}](gallery/{file})\n"
-    (HERE / "gallery.md").write_text(page, encoding="utf-8")
+    (HERE / "gallery.md").write_text(page(), encoding="utf-8")
     total = sum((gallery / file.name).stat().st_size for file in gallery.iterdir())
     print(f"wrote {HERE / 'gallery.md'}; {total / 1e6:.2f} MB of pictures")
+
+
+def picture_of(name: str) -> str:
+    """The file of an entry's picture."""
+    return name if name.endswith(".gif") else f"{name}.png"
+
+
+def page() -> str:
+    """The text of docs/gallery.md."""
+    text = HEAD
+    for name, heading, about, *lines in ENTRIES:
+        code = ("\n\n" if lines[0].startswith(("from ", "import ")) else "\n").join(lines)
+        text += f"\n## {heading}\n\n{about}\n\n```python\n{code}\n```\n"
+        text += f"\n![{heading}](gallery/{picture_of(name)})\n"
+    return text
 
 
 def shrink(source: Path, target: Path) -> None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quantizers.contract import Config, Quantized, Quantizer
-    from quantizers.option_checks import QuantizerError
+    from quantizers.option_checks import NonFiniteError, QuantizerError
     from quantizers.parts.straight_through import straight_through
     from quantizers.registry import available, build, create, entry, options, register, validate
 
 _HOMES = {
     "Config": "contract",
+    "NonFiniteError": "option_checks",
     "Quantized": "contract",
     "Quantizer": "contract",
     "QuantizerError": "option_checks",
@@ -33,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "Config",
+    "NonFiniteError",
     "Quantized",
     "Quantizer",
     "QuantizerError",

@@ -12,6 +12,7 @@ from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.residual_fsq import ResidualFSQ
 from quantizers.methods.rvq import RVQ
 from quantizers.methods.simvq import SimVQ
+from quantizers.methods.soundstream_rvq import SoundStreamRVQ
 from quantizers.methods.vq import VQ
 from quantizers.registry import register
 
@@ -36,3 +37,4 @@ register(Binary, name="lfq", preset={"stages": 1, "spherical": False})
 register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arXiv 2406.07548")
 register(Binary, name="residual-lfq", preset={"spherical": False})
 register(LatticeQuantizer, name="lattice")
+register(SoundStreamRVQ, name="soundstream-rvq", preset={"codebook_size": 16, "codebook_dim": None})

@@ -24,9 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quantizers.uniform_usage import DEAD as DEAD
+from quantizers.uniform_usage import uniform_usage as uniform_usage
+
 DENSE = 2**20  # codes counted in an array: 8 MB
 CAP = 2**21  # distinct values counted one by one: 32 MB
-DEAD = 0.1  # of an even share
 
 
 class _Dense:
@@ -150,29 +152,6 @@ class UsageCounter:
             "streams": streams,
             "joint": joint,
         }
-
-
-def uniform_usage(codes: int, tokens: int) -> dict[str, float]:
-    """Expected figures of `tokens` independent draws from a uniform source of `codes` codes.
-
-    n_i is binomial(tokens, 1 / codes); each figure is a sum over i of a function of n_i, so its
-    expectation is exact.
-    """
-    from scipy import stats
-
-    if tokens == 0:
-        return {"used": 0.0, "dead": float(codes), "entropy_bits": 0.0}
-    p = 1 / codes
-    used = -codes * math.expm1(tokens * math.log1p(-p)) if codes > 1 else 1.0
-    mean, deviation = tokens * p, math.sqrt(tokens * p)
-    lowest = max(0, math.floor(mean - 12 * deviation - 12))
-    n = np.arange(lowest, min(tokens, math.ceil(mean + 12 * deviation + 40)) + 1)
-    # Below a probability of 1e-9 the binomial is the Poisson law to far within double precision's use here.
-    pmf = stats.binom.pmf(n, tokens, p) if p > 1e-9 else stats.poisson.pmf(n, mean)
-    alive = float(pmf[n >= DEAD * tokens / codes].sum()) if mean * DEAD > 1 else used / codes
-    plug_in = math.log2(tokens) - codes / tokens * float(np.sum(pmf[n > 1] * n[n > 1] * np.log2(n[n > 1])))
-    entropy = min(plug_in + (used - 1) / (2 * tokens * math.log(2)), math.log2(codes))
-    return {"used": used, "dead": codes * (1 - alive), "entropy_bits": max(entropy, 0.0)}
 
 
 def _figures(counter: _Dense | _Sparse, codes: int, tokens: int) -> dict[str, float | int]:

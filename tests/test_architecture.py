@@ -44,7 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "analysis.tables": ("analysis.statistics", "analysis.results", "quantizers", *STORE),
     "analysis.figures": ("analysis.statistics", "analysis.results", "quantizers", *STORE),
     "analysis.reports": ("analysis", "quantizers", *STORE),
-    "analysis": ("analysis.results",),
+    "analysis": ("analysis.results", "analysis.statistics", "analysis.tables", "analysis.figures"),
     "experiments": (),
 }
 MOST_MODULES = 20  # in a folder

@@ -1,4 +1,4 @@
-"""What the figures of a study show, in a sentence, by the beginning of their file names."""
+"""Captions of figures: a sentence for each, by the beginning of its file name."""
 
 CAPTIONS = {
     "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set.",

@@ -1,4 +1,4 @@
-"""How evenly codes are used: rank-frequency curves, and use against codebook size."""
+"""Use of codes: rank-frequency curves, histograms, and use against codebook size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a search: the trials that no other one beats, and how fast each sampler found its best."""
+"""Figures of a search: the trials that no other beats, and the best so far of each sampler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is written: one colour and marker a quantizer, reproducible bytes."""
+"""Style of all figures: one colour and marker for each quantizer, and files of reproducible bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report gives to listen to: chosen utterances through every system, each with its spectrogram."""
+"""Audio of a report: chosen utterances through every system, each with its spectrogram."""
 
 from __future__ import annotations
 

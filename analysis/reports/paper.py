@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
+import shlex
 from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from analysis.figures.captions import caption
 from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
+from analysis.reports.output_folder import prepare_output
 from analysis.results.columns import logged, quality_column
 from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
@@ -37,7 +38,7 @@ _LABELS = ("label", "series", "system", "first", "second", "best")  # columns th
 
 _DOCUMENT = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,textwidth=7in,textheight=9.6in]{geometry}
-\usepackage{booktabs,graphicx}
+\usepackage{booktabs,graphicx,longtable}
 \ifdefined\pdfinfoomitdate\pdfinfoomitdate=1 \pdftrailerid{}\pdfsuppressptexinfo=15 \fi
 \extrafloats{200}
 \title{%(title)s}
@@ -65,12 +66,10 @@ _FIGURE = r"""\begin{figure}[tp]
 def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     """Write `output/main.tex` with `tables/`, `figures/` and `provenance.json`; returns the document.
 
-    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier kit
-    left in these places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier
+    kit left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
-    for name in ("tables", "figures"):
-        shutil.rmtree(output / name, ignore_errors=True)
-        (output / name).mkdir(parents=True)
+    prepare_output(output, "paper", ("tables", "figures"))
     used: dict[str, list[str]] = {}
     tables, figures = [], []
     with begun(results, Target(output / "figures", "paper", ("pdf",)), processes=processes) as finish:
@@ -220,7 +219,7 @@ def _provenance(
         "study": results.study,
         "question": results.settings.get("question", ""),
         "answer": sentences,
-        "commands": [f"codecbench run {results.study}", f"codecbench paper {results.study}"],
+        "commands": _commands(results),
         "settings": dict(sorted(results.settings.items())),
         "made_with": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "runs": [_plain(run) for frame in runs for run in records(frame)],
@@ -229,6 +228,15 @@ def _provenance(
             for name, hashes in sorted(used.items())
         },
     }
+
+
+def _commands(results: Results) -> list[str]:
+    """The commands that make these results: the corpus is named, since it need not be the study's own."""
+    study = shlex.quote(results.study)
+    corpora = list(dict.fromkeys(results.finished["corpus"])) if len(results.finished) else []
+    spec = results.settings.get("data.corpus", "")
+    data = f" --data {shlex.quote(spec)}" if spec and len(corpora) < 2 else ""
+    return [f"codecbench run {study}{data}", f"codecbench paper {study}"]
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 import json
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,6 +15,7 @@ from analysis.figures.captions import caption
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
 from analysis.reports.listening import write_clips
+from analysis.reports.output_folder import prepare_output
 from analysis.results.columns import logged
 from analysis.results.study_metrics import default_keys, quality_keys
 from analysis.results.study_results import Results
@@ -31,12 +31,10 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
 
     Returns the page. It runs its own script only and asks nothing of any server.
 
-    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier report
-    left in these places is replaced.
+    processes: as of `figures.writing.draw`. The same results give the same bytes. What an
+    earlier report left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
-    for name in ("tables", "figures", "audio", "spectrograms"):
-        shutil.rmtree(output / name, ignore_errors=True)
-        (output / name).mkdir(parents=True)
+    prepare_output(output, "report", ("tables", "figures", "audio", "spectrograms"))
     pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
     with begun(results, pictures, processes=processes) as finish:
         # Quality first: on a narrow screen the rest is a scroll away.

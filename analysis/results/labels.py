@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from experiments.tracking.schema import TAG
+from experiments.tracking.schema import Tag
 
 # A rate at the end of a label: "fsq 12 bit", "fsq @ 3.0 kbit/s", "fsq@12", "fsq (1.5 kbps)".
 _RATE = re.compile(r"[\s@/_(-]*(?:@\s*\d+(?:\.\d+)?|\d+(?:\.\d+)?\s*(?:bits?|kbps|kbit/s|bit/s))\)?$")
@@ -27,9 +27,9 @@ def logged_series(tags: Mapping[str, str], label: str) -> str:
     that are older than this tag have one curve a reference codec, audio from a folder and quantizers by
     their labels.
     """
-    known = tags.get(f"{TAG}series", "")
-    if known and tags.get(f"{TAG}label") == label:
+    known = tags.get(Tag.SERIES, "")
+    if known and tags.get(Tag.LABEL) == label:
         return known
-    name = tags.get(f"{TAG}quantizer", "")
+    name = tags.get(Tag.QUANTIZER, "")
     codec = name.removeprefix(REFERENCE)
     return codec if codec not in (name, "folder") else series(label)

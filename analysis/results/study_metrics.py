@@ -50,14 +50,8 @@ def logged_metrics(results: Results) -> list[str]:
 
 
 def quality_keys(results: Results) -> list[str]:
-    """Keys of the columns of quality: what the study asks for, then how many utterances were scored.
-
-    A study that asks for nothing beyond the standard metrics keeps a column for each of them, so that
-    tables of such studies have one layout; one that was not asked for is empty.
-    """
+    """Keys of the columns of quality: what the study asks for, then how many utterances were scored."""
     names = asked_metrics(results)
-    if set(names) <= set(metrics.STANDARD):
-        names += [name for name in metrics.STANDARD if name not in names]
     return [*(name if name in COLUMNS else f"eval/{name}" for name in names), SCORED.key]
 
 

@@ -1,25 +1,24 @@
-"""One study as tidy pandas frames; `analysis.loading` finds it in a tracking store."""
+"""One study as tidy pandas frames; `analysis.results.load` finds it in a tracking store."""
 
 from __future__ import annotations
 
 import json
-import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from experiments.common.run_folder import SNAPSHOTS
+from analysis.results.run_files import RunFiles
+from experiments.tracking import artifacts
+from experiments.tracking.reader import Reader
 from experiments.tracking.schema import FINISHED
-from experiments.tracking.store import quiet_mlflow
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 RUN_COLUMNS = {
     "run_id": "MLflow run",
@@ -41,6 +40,13 @@ RUN_COLUMNS = {
     "torch": "version of torch that trained the run",
     "precision": "what the blocks of the network computed in: fp32, bf16 or fp16; empty where unknown",
 }
+
+
+_AGAIN = "Remedy: put a whole copy back, or delete the run in MLflow and start the study again"
+_BACK = (
+    "Remedy: put the folder of artifacts back there, or beside the store's file; if it is lost, delete the "
+    "run (`mlflow runs delete --run-id RUN`) and start the study again, which does it anew"
+)
 
 
 class ResultsError(ValueError):
@@ -65,26 +71,19 @@ class Results:
     tracking_uri: str
     runs: pd.DataFrame
     settings: Mapping[str, str]  # the study's own parameters, flattened
-    _client: MlflowClient = field(repr=False, compare=False)
-    _downloads: Path = field(repr=False, compare=False)
+    _reader: Reader = field(repr=False, compare=False)
+    _files: RunFiles = field(repr=False, compare=False)
     references: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     parent_id: str | None = None  # the study's MLflow run
-    _places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)  # artifacts, by run
-    _copies: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
-    _listed: dict[tuple[str, str], set[str]] = field(default_factory=dict, repr=False, compare=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_client"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """In another process, with a connection and a folder for downloads of its own."""
-        own = state["_downloads"] / f"process-{os.getpid()}"
-        self.__dict__.update(state, _client=connect(state["tracking_uri"]), _downloads=own)
+    from_archive: frozenset[str] = frozenset()  # ids of runs that were imported into the study
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
         """Scores, long: run_id, label, seed, utterance, metric, value (NaN where it failed), status, backend
-        (with its version; empty where it was not logged)."""
+        (with its version; empty where it was not logged).
+
+        Raises ResultsError where the scores of a finished run are gone.
+        """
         return self._scores(self.finished)
 
     @cached_property
@@ -93,30 +92,40 @@ class Results:
         return self._scores(self.finished_references)
 
     def _scores(self, runs: pd.DataFrame) -> pd.DataFrame:
-        frames = []
-        for run in records(runs):
-            path = self.artifact(run["run_id"], "utterances.parquet")
-            if path is not None:
-                frame = pd.read_parquet(path)
-                frame = frame if "backend" in frame else frame.assign(backend="")
-                frames.append(frame.assign(run_id=run["run_id"], label=run["label"], seed=run["seed"]))
         columns = ["run_id", "label", "seed", "utterance", "metric", "value", "status", "backend"]
-        if not frames:
+        kept = [name for name in ("run_id", "label", "seed") if name in runs]
+        found = [(run, self._score_table(run["run_id"])) for run in records(runs[kept])]
+        if not found:
             return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
-        return pd.concat(frames, ignore_index=True)[columns]
+        lengths = [len(table) for _, table in found]
+        frame = pa.concat_tables([table for _, table in found], promote_options="permissive").to_pandas()
+        for name in kept:
+            frame[name] = pd.Series([run[name] for run, _ in found]).repeat(lengths).array
+        return frame[columns]
+
+    def _score_table(self, run_id: str) -> pa.Table:
+        path = self.needed(run_id, artifacts.SCORES)
+        try:
+            table = pq.read_table(path, partitioning=None)
+            if "backend" not in table.column_names:
+                table = table.append_column("backend", pa.array([""] * len(table), pa.string()))
+            return table.select(["utterance", "metric", "value", "status", "backend"])
+        except (pa.ArrowException, KeyError, OSError) as error:
+            raise ResultsError(f"{path}, the scores of run {run_id}, is damaged: {error}. {_AGAIN}") from None
 
     @cached_property
     def histories(self) -> pd.DataFrame:
         """Metrics logged while training, long: run_id, label, seed, metric, step, value."""
-        rows = []
-        for run in records(self.runs):
-            for name in sorted(name for name, value in run.items() if pd.notna(value)):
-                if name.startswith(("train/", "validation/")):
-                    points = self._client.get_metric_history(run["run_id"], name)
-                    rows += [
-                        (run["run_id"], run["label"], run["seed"], name, point.step, point.value)
-                        for point in sorted(points, key=lambda point: point.step)
-                    ]
+        names = [str(name) for name in self.runs if str(name).startswith(("train/", "validation/"))]
+        logged = {
+            run["run_id"]: (run["label"], run["seed"], {name for name in names if pd.notna(run[name])})
+            for run in records(self.runs[["run_id", "label", "seed", *names]])
+        }
+        rows = [
+            (run_id, *logged[run_id][:2], name, step, value)
+            for run_id, name, step, value in self._reader.histories(list(logged), names)
+            if name in logged[run_id][2]
+        ]
         return pd.DataFrame(rows, columns=["run_id", "label", "seed", "metric", "step", "value"])
 
     @cached_property
@@ -140,12 +149,12 @@ class Results:
         columns = ["run_id", "label", "seed", "factor", "code", "count"]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
-    @property
+    @cached_property
     def finished(self) -> pd.DataFrame:
         """The rows of `runs` that finished."""
         return self.runs[self.runs["status"] == FINISHED]
 
-    @property
+    @cached_property
     def finished_references(self) -> pd.DataFrame:
         """The rows of `references` that finished."""
         return (
@@ -156,50 +165,90 @@ class Results:
 
     def scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
         """Scores of one metric, `[runs, utterances]` in the order given; NaN where an utterance failed."""
-        mine = self.utterances[
-            (self.utterances["metric"] == metric) & self.utterances["run_id"].isin(list(run_ids))
-        ]
-        if mine.empty:
+        names, table = self._by_run(metric)
+        mine = [table[run_id] for run_id in run_ids if run_id in table]
+        if not mine:
             return np.empty((len(run_ids), 0))
-        wide = mine.pivot(index="run_id", columns="utterance", values="value")
-        return wide.reindex(list(run_ids)).to_numpy(dtype=float)
+        scored = np.any([there for there, _ in mine], axis=0)  # by one of these runs
+        nothing = np.full(len(names), np.nan)
+        rows = [table[run_id][1] if run_id in table else nothing for run_id in run_ids]
+        return np.stack(rows)[:, scored]
+
+    def mean_scores(self, metric: str, run_ids: Sequence[str]) -> np.ndarray:
+        """The mean over runs of each utterance's score, `[utterances]`, of all that `metric` was asked of in
+        the study, by name; NaN where all runs failed."""
+        names, table = self._by_run(metric)
+        rows = [table[run_id][1] for run_id in run_ids if run_id in table]
+        if len(rows) == 1:
+            return rows[0]
+        scored = np.isfinite(rows).sum(axis=0) if rows else np.zeros(len(names))
+        with np.errstate(invalid="ignore"):
+            return np.nansum(rows, axis=0) / scored if rows else np.full(len(names), np.nan)
+
+    def _by_run(self, metric: str) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Names of the utterances that `metric` was asked of, sorted; for each run which of them it has, and
+        its scores, both `[utterances]`."""
+        if metric not in self._tables:
+            self._tables[metric] = _by_run(self.utterances, metric)
+        return self._tables[metric]
+
+    @cached_property
+    def _tables(self) -> dict[str, tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]]:
+        return {}
 
     def histograms(self, run_id: str) -> list[np.ndarray]:
         """Counts of each factor's codes on the test set, `[codes]` each; empty when none were logged."""
-        return self._arrays(run_id, "histograms.npz", "factor_")
+        return self._arrays(run_id, artifacts.HISTOGRAMS, "factor_")
 
     def pair_histograms(self, run_id: str) -> list[np.ndarray]:
         """Counts of the joint codes of two channels each, `[x * y]`, where every channel has its own code."""
-        return self._arrays(run_id, "histograms.npz", "pair_")
+        return self._arrays(run_id, artifacts.HISTOGRAMS, "pair_")
 
     def slices(self, run_id: str) -> dict[str, np.ndarray]:
-        """Learned codebooks in their principal planes, `<field>_<group>` of `quantizers.slices.Slice`."""
-        return self._archive(run_id, "slices.npz")
+        """Learned codebooks in their principal planes, `<field>_<group>` of `geometry.slices.Slice`."""
+        return self._archive(run_id, artifacts.SLICES)
 
     def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
         """Latents of fixed crops while training: `steps` [n], `pair_0` and so on [n, points, 2]."""
-        return self._archive(run_id, SNAPSHOTS)
+        return self._archive(run_id, artifacts.SNAPSHOTS)
 
     def latents(self, run_id: str) -> list[np.ndarray]:
         """Pre-quantization coordinates of each pair in grid units, `[points, 2]` each; empty when none."""
-        return self._arrays(run_id, "latents.npz", "pair_")
+        return self._arrays(run_id, artifacts.LATENTS, "pair_")
 
     def artifact(self, run_id: str, path: str) -> Path | None:
-        """A local copy of one artifact, or None when the run has none of that name."""
-        if path not in self.files(run_id, str(Path(path).parent)):
-            return None
-        if (run_id, path) not in self._copies:
-            target = self._downloads / run_id / Path(path).parent
-            target.mkdir(parents=True, exist_ok=True)
-            self._copies[run_id, path] = Path(self._repository(run_id).download_artifacts(path, str(target)))
-        return self._copies[run_id, path]
+        """One artifact as a file of this machine, not to be changed; None when the run has none of that name.
+
+        Raises TrackingError where the store does not give it.
+        """
+        return self._files.get(run_id, path)
+
+    def needed(self, run_id: str, path: str) -> Path:
+        """An artifact that every finished run has by construction.
+
+        Raises ResultsError where it is gone, which says where it was looked for.
+        """
+        copy = self._files.get(run_id, path)
+        if copy is None:
+            run = self._named(run_id)
+            raise ResultsError(
+                f"{run} of study {self.study!r} finished, but its {path} is gone: it is not in "
+                f"{self._files.looked_in(run_id)}. {_BACK}"
+            )
+        return copy
+
+    def _named(self, run_id: str) -> str:
+        for frame in (self.runs, self.references):
+            for run in records(frame[frame["run_id"] == run_id][["label", "seed"]]) if len(frame) else ():
+                return f"{run['label']!r}, seed {run['seed']}, run {run_id},"
+        return f"run {run_id}"
 
     def audio(self, run_id: str) -> dict[str, dict[str, Path]]:
         """Logged audio by utterance: `{"utt": {"reference": path, "reconstruction": path}}`."""
         pairs: dict[str, dict[str, Path]] = {}
-        listed = self.artifact(run_id, "audio/utterances.json")
+        listed = self.artifact(run_id, f"{artifacts.AUDIO}/{artifacts.AUDIO_NAMES}")
         names = json.loads(listed.read_text(encoding="utf-8")) if listed else {}
-        for file in sorted(self.files(run_id, "audio")):
+        for file in sorted(self.files(run_id, artifacts.AUDIO)):
             stem, _, kind = Path(file).stem.rpartition(".")
             path = self.artifact(run_id, file) if stem else None
             if path is not None:
@@ -208,16 +257,7 @@ class Results:
 
     def files(self, run_id: str, folder: str = ".") -> set[str]:
         """Paths of what is in a folder of a run's artifacts; "." is the topmost."""
-        if (run_id, folder) not in self._listed:
-            entries = self._repository(run_id).list_artifacts(None if folder == "." else folder)
-            self._listed[run_id, folder] = {str(entry.path) for entry in entries}
-        return self._listed[run_id, folder]
-
-    def _repository(self, run_id: str) -> ArtifactRepository:
-        """By its place, which is known: the client would read the whole run again for every file."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        return get_artifact_repository(self._places[run_id], tracking_uri=self.tracking_uri)
+        return self._files.listed(run_id, folder)
 
     def _arrays(self, run_id: str, name: str, prefix: str) -> list[np.ndarray]:
         arrays = self._archive(run_id, name)
@@ -228,24 +268,22 @@ class Results:
         path = self.artifact(run_id, name)
         if path is None:
             return {}
-        with np.load(path) as archive:
-            return {key: archive[key] for key in archive.files}
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+            raise ResultsError(f"{path}, of run {run_id}, is damaged: {error}. {_AGAIN}") from None
 
 
-def connect(uri: str) -> MlflowClient:
-    """A client of the store at `uri`.
-
-    Raises:
-        ResultsError: there is no such file.
-    """
-    quiet_mlflow()
-    from mlflow import MlflowClient
-
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        if not path.exists():  # MLflow would create an empty store
-            raise ResultsError(
-                f"no tracking store at {path}; go to the folder where the study was run, "
-                "or set MLFLOW_TRACKING_URI"
-            )
-    return MlflowClient(tracking_uri=uri)
+def _by_run(scores: pd.DataFrame, metric: str) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    mine = scores[scores["metric"] == metric]
+    codes, names = pd.factorize(mine["utterance"], sort=True)
+    values = mine["value"].to_numpy(dtype=float)
+    table = {}
+    runs, ids = pd.factorize(mine["run_id"])
+    for number, run_id in enumerate(ids):
+        rows = runs == number
+        there, row = np.zeros(len(names), dtype=bool), np.full(len(names), np.nan)
+        there[codes[rows]], row[codes[rows]] = True, values[rows]
+        table[str(run_id)] = there, row
+    return [str(name) for name in names], table

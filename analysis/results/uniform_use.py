@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from quantizers.usage import uniform_usage
+from quantizers.uniform_usage import uniform_usage
 
 JOINT = "usage/joint_used_fraction"
 UNIFORM = tuple(f"usage/joint_uniform_{name}" for name in ("used_fraction", "perplexity", "entropy_fraction"))

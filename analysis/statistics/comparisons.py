@@ -24,18 +24,17 @@ def scores_of(
     results: Results, metric: str, labels: Sequence[str]
 ) -> tuple[list[int], dict[str, np.ndarray]]:
     """Scores of each label, `[seeds, utterances]`, on the seeds that all of them finished (listed first)."""
-    finished = results.finished[results.finished["label"].isin(list(labels))]
-    seeds = [set(finished[finished["label"] == label]["seed"]) for label in labels]
+    finished = results.finished
+    runs: dict[tuple[str, int], list[str]] = {}
+    for label, seed, run_id in zip(finished["label"], finished["seed"], finished["run_id"], strict=True):
+        runs.setdefault((label, int(seed)), []).append(run_id)
+    seeds = [{seed for other, seed in runs if other == label} for label in labels]
     common = sorted(set.intersection(*seeds)) if seeds else []
-    rows = results.utterances[results.utterances["metric"] == metric]
-    names = sorted(set(rows["utterance"]))
-    scores = {}
-    for label in labels:
-        wide = rows[rows["label"] == label].pivot_table(
-            index="seed", columns="utterance", values="value", dropna=False
-        )
-        scores[label] = wide.reindex(index=common, columns=names).to_numpy(dtype=float)
-    return [int(seed) for seed in common], scores
+    scores = {
+        label: np.stack([results.mean_scores(metric, runs[label, seed]) for seed in common])
+        for label in (labels if common else ())
+    }
+    return common, scores
 
 
 def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:

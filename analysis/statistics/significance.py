@@ -13,6 +13,7 @@ five instead of twenty (tests/analysis/test_significance.py measures both).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,23 +56,50 @@ class Spread:
 
     def half_width(self, level: np.ndarray | float) -> np.ndarray:
         """Half-width of the interval with error probability `level`."""
-        from scipy.stats import t
-
         level = np.asarray(level, dtype=float)
-        square = t.isf(level / 2, self.utterances - 1) ** 2 * self.by_utterance
+        square = student_quantile(level / 2, self.utterances - 1) ** 2 * self.by_utterance
         if self.seeds > 1:
-            square = square + t.isf(level / 2, self.seeds - 1) ** 2 * self.by_seed
+            square = square + student_quantile(level / 2, self.seeds - 1) ** 2 * self.by_seed
         return np.sqrt(square)
 
     def p_value(self) -> np.ndarray:
         """The error probability at which the interval just reaches zero, found by bisection."""
         distance = np.abs(self.mean)
+        if distance.ndim == 0:
+            return np.asarray(self._p_value(float(distance)))
         low, high = np.full_like(distance, -40.0), np.zeros_like(distance)  # log10 of the level
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             reaches = self.half_width(10.0**middle) >= distance
             low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
         return np.where(distance == 0, 1.0, 10.0**high)
+
+    def _p_value(self, distance: float) -> float:
+        """The same for a single mean at `distance` from zero, in plain numbers, which are ten times faster."""
+        from scipy.special import stdtrit
+
+        if distance == 0:
+            return 1.0
+        by_seed, by_utterance = float(self.by_seed), float(self.by_utterance)
+        low, high = -40.0, 0.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            level = 10.0**middle / 2
+            square = float(stdtrit(self.utterances - 1, level)) ** 2 * by_utterance
+            if self.seeds > 1:
+                square += float(stdtrit(self.seeds - 1, level)) ** 2 * by_seed
+            low, high = (middle, high) if math.sqrt(square) >= distance else (low, middle)
+        return 10.0**high
+
+
+def student_quantile(level: np.ndarray, freedom: int) -> np.ndarray:
+    """The value that Student's t exceeds with probability `level`, in (0, 1).
+
+    `scipy.stats.t.isf` is this, after checks that cost a hundred times as much, and a second for its import.
+    """
+    from scipy.special import stdtrit
+
+    return -stdtrit(freedom, level)
 
 
 def spread(scores: np.ndarray) -> Spread:

@@ -1,4 +1,4 @@
-"""Compute the comparison table of a study. Rendering is in `formats`."""
+"""Compute the comparison table of a study. Rendering is in `formats.py`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from analysis.statistics.comparisons import leaders
 from analysis.statistics.estimates import estimate
 from analysis.statistics.matched_rates import mismatch_allowed
 from analysis.tables.notes import (
+    PARAMETERS,
     caption,
     notes_on_backends,
     notes_on_lost_seeds,
@@ -105,8 +106,8 @@ def comparison(
         raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
     chosen = tuple(select(default_keys(results) if columns is None else columns))
     allow_rate_mismatch |= mismatch_allowed(results)
-    runs = results.runs
-    finished = results.finished
+    runs = _shown(results.runs)
+    finished = _shown(results.finished)
     conditions = _main_conditions(finished if len(finished) else runs)
     same = (runs[list(conditions)] == pd.Series(conditions)).all(axis=1)
     main = finished[same.loc[finished.index]]
@@ -160,7 +161,7 @@ def _references(
     references = results.references
     if references.empty:
         return []
-    done = results.finished_references
+    done = _shown(results.finished_references)
     same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
     sections = []
     for title, runs in (
@@ -229,6 +230,11 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
             cells[place] = replace(cells[place], mark=mark)
             rows[number] = replace(row, cells=tuple(cells))
     return replace(section, rows=tuple(rows))
+
+
+def _shown(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` without the hundreds of parameters that no table shows, which every choice of rows would copy."""
+    return runs[[name for name in runs if not str(name).startswith("param/") or name in PARAMETERS]]
 
 
 def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 from analysis.tables.cells import GROUP_TITLES, MISSING, cell_text, interval_text
 
+MOST_ROWS = 40  # of a table on one page
+
 # No wider than the page, and never blown up to it.
 _FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}"
 
@@ -61,7 +63,16 @@ def latex(table: Table) -> str:
 
 
 def frame_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
-    """A frame of texts as a `table`; a value of the first column that repeats the one above is left out."""
+    """A frame of texts as a `table`, or as a `longtable` over several pages where it has many rows.
+
+    A value of the first column that repeats the one above is left out.
+    """
+    if len(frame) > MOST_ROWS:
+        return _long_latex(frame, name, caption)
+    return _frame_table(frame, name, caption)
+
+
+def _frame_table(frame: pd.DataFrame, name: str, caption: str) -> str:
     lines = [
         "% Needs \\usepackage{booktabs,graphicx}",
         "\\begin{table}[tp]",
@@ -72,8 +83,37 @@ def frame_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
         f"{_FIT}{{%",
         "\\begin{tabular}{" + "l" * len(frame.columns) + "}",
         "\\toprule",
-        " & ".join(tex(str(column)) for column in frame.columns) + " \\\\",
+        _head(frame),
+        *_rows(frame),
     ]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table}"]) + "\n"
+
+
+def _long_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
+    lines = [
+        "% Needs \\usepackage{booktabs,longtable}",
+        "{\\footnotesize\\setlength{\\tabcolsep}{4pt}",
+        "\\begin{longtable}{" + "l" * len(frame.columns) + "}",
+        f"\\caption{{{tex(caption)}}}\\label{{tab:{name}}} \\\\",
+        "\\toprule",
+        _head(frame),
+        "\\endfirsthead",
+        "\\toprule",
+        _head(frame),
+        "\\endhead",
+        "\\bottomrule",
+        "\\endfoot",
+        *_rows(frame),
+    ]
+    return "\n".join([*lines, "\\end{longtable}}"]) + "\n"
+
+
+def _head(frame: pd.DataFrame) -> str:
+    return " & ".join(tex(str(column)) for column in frame.columns) + " \\\\"
+
+
+def _rows(frame: pd.DataFrame) -> list[str]:
+    lines = []
     above = None
     for row in frame.itertuples(index=False):
         first, *rest = [tex(str(value)) for value in row]
@@ -81,7 +121,7 @@ def frame_latex(frame: pd.DataFrame, name: str, caption: str) -> str:
             lines.append("\\midrule")
         lines.append(" & ".join(["" if first == above else first, *rest]) + " \\\\")
         above = first
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table}"]) + "\n"
+    return lines
 
 
 def _tex_cell(cell: Cell, column: Column, intervals: str) -> str:

@@ -16,6 +16,10 @@ _TERMS = {  # by what a column shows
     "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
 }
 
+_STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
+_WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
+PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS)  # of runs, that captions tell of
+
 
 def caption(
     results: Results,
@@ -26,7 +30,7 @@ def caption(
 ) -> list[str]:
     """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
 
-    conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `tables.INTERVALS`.
+    conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `comparison.INTERVALS`.
     """
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]
@@ -53,6 +57,7 @@ def caption(
         )
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
+    lines += _released_weights(runs)
     lines += _warm_start(runs)
     return lines
 
@@ -63,14 +68,24 @@ def _utterances(runs: pd.DataFrame) -> str:
     return " or ".join(map(str, counts)) if counts else "unknown number of"
 
 
-def _warm_start(runs: pd.DataFrame) -> list[str]:
-    steps = "param/train.warm_start.steps"
-    if steps not in runs:
+def _released_weights(runs: pd.DataFrame) -> list[str]:
+    """Source and licence of the weights that the systems begin from."""
+    if _WEIGHTS[0] not in runs:
         return []
-    warm = sorted({value for value in runs[steps].dropna() if value not in ("", "0", "None")})
+    named = runs[list(_WEIGHTS)].dropna().drop_duplicates()
+    return [
+        f"Encoder and decoder begin as released: {name} ({licence}, {source})."
+        for name, licence, source in named.itertuples(index=False)
+    ]
+
+
+def _warm_start(runs: pd.DataFrame) -> list[str]:
+    if _WARM_STEPS not in runs:
+        return []
+    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None", "null")})
     if not warm:
         return []
-    own = sorted(set(runs["param/train.steps"].dropna())) if "param/train.steps" in runs else []
+    own = sorted(set(runs[_STEPS].dropna())) if _STEPS in runs else []
     then = f", each then trained {' or '.join(own)} steps with its quantizer" if own else ""
     return [
         f"Warm start: all systems begin from one backbone trained unquantized for "
@@ -81,10 +96,11 @@ def _warm_start(runs: pd.DataFrame) -> list[str]:
 def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
     """Notes on seeds without a result, of labels that have one."""
     notes = []
+    affected = set(runs[runs["status"] != "finished"]["label"]) & finished
     for label in dict.fromkeys(runs["label"]):
-        own = rows_of(runs, label)
-        lost = own[own["status"] != "finished"]
-        if label in finished and len(lost):
+        if label in affected:
+            own = rows_of(runs, label)
+            lost = own[own["status"] != "finished"]
             which = "; ".join(f"seed {row['seed']} {outcome(row)}" for row in records(lost))
             notes.append(f"{label}: {len(own) - len(lost)} of {len(own)} seeds finished ({which})")
     return notes

@@ -6,12 +6,14 @@ from typing import Any
 
 from codec.backbones.contract import Backbone, BackboneError
 from codec.backbones.mdct import MDCTBackbone
+from codec.backbones.soundstream import SoundStreamBackbone
 from codec.backbones.wavtokenizer import WavTokenizerBackbone
 from quantizers.suggestions import did_you_mean
 
 _backbones: dict[str, Backbone] = {
     "mdct-tiny": MDCTBackbone(),
     "mdct-small": MDCTBackbone(width=320, blocks=6, dim=64),
+    "soundstream": SoundStreamBackbone(),
     "wavtokenizer-small": WavTokenizerBackbone(encoder_width=16, dim=128, width=192, hidden=576, blocks=4),
     "wavtokenizer-40": WavTokenizerBackbone(strides=(6, 5, 5, 4)),
     "wavtokenizer-53": WavTokenizerBackbone(strides=(6, 5, 5, 3)),

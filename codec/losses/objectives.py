@@ -1,4 +1,4 @@
-"""What a codec is trained for: every term of the loss with its weight, and named sets of weights."""
+"""Training objectives: every term of the loss with its weight, and named sets of weights."""
 
 import dataclasses
 import math

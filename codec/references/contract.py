@@ -1,10 +1,14 @@
-"""What every reference codec offers."""
+"""The contract of reference codecs: reconstruct a clip, state the bits spent."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+
+from codec import resampling
+
+DESIGN = resampling.Design(lowpass_filter_width=64, rolloff=0.99)
 
 
 class ReferenceCodecError(ValueError):
@@ -74,6 +78,8 @@ def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
     """`audio` [samples] from `source` to `target` Hz by a Kaiser-windowed sinc, float32."""
     if source == target or not len(audio):
         return np.asarray(audio, dtype=np.float32)
+    if resampling.kernel_size(source, target, DESIGN) > resampling.KERNEL_LIMIT:
+        return resampling.resample(audio, source, target, DESIGN).astype(np.float32)
     import torch
     from torchaudio.functional import resample as sinc
 

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from codec.references.codec2 import Codec2
 from codec.references.contract import Reference, ReferenceCodecError
 from codec.references.controls import PCM, GroundTruth, Resample
+from codec.references.lyra import Lyra
 from codec.references.opus import Opus
 from codec.references.pretrained import DAC, EnCodec, Mimi, XCodec
 from codec.references.released import Q2D2, WavTokenizer
@@ -22,6 +23,7 @@ _CLASSES: dict[str, type[Reference]] = {
     "pcm": PCM,
     "opus": Opus,
     "codec2": Codec2,
+    "lyra": Lyra,
     "encodec": EnCodec,
     "dac": DAC,
     "mimi": Mimi,

@@ -1,28 +1,21 @@
 """Decoding of audio files: mono pieces, or the reason why there are none."""
 
-import io
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from experiments.data import audio_files
+from experiments.data.recording import Recording, UnreadableAudio, open_recording
 from experiments.data.signal import Float64, Int16, decibels, resample, rms, to_int16
 
 MINIMUM_SECONDS = 0.3  # PESQ needs a quarter of a second
-
-
 LONGEST_SECONDS = 60.0  # a longer file is cut ...
-
-
 PIECE_SECONDS = 30.0  # ... into pieces of this length
-
-
 SILENT_DBFS = -75.0
-
-
 OFFSET_LIMIT = 1e-3
+LARGEST = 2.0**32  # integers written as floats are scaled down; what lies beyond them is damage
 
 
 @dataclass(frozen=True)
@@ -34,70 +27,72 @@ class Piece:
     note: str = ""
 
 
-def read_file(path: Path, sample_rate: int) -> Iterator[Piece]:
-    """The clips of one audio file as mono int16 at `sample_rate` Hz. Never raises for a bad file."""
+def read_audio(source: Path | bytes, sample_rate: int) -> Iterator[Piece]:
+    """The clips of one audio file, or of its contents, as mono int16 at `sample_rate` Hz.
+
+    Never raises: whatever is wrong with a file is the note of a piece.
+    """
     try:
-        with path.open("rb") as probe:
-            empty = not probe.read(1)
-    except OSError as error:
-        yield _unreadable(error)
-        return
-    if empty:
-        yield Piece("", None, "empty file")
-        return
-    # libsndfile takes names as bytes: not every one on disk is UTF-8
-    yield from _read(path if os.name == "nt" else os.fsencode(path), sample_rate)
+        with open_recording(source) as recording:
+            yield from _pieces(recording, sample_rate)
+    except UnreadableAudio as error:
+        yield Piece("", None, f"not readable as audio: {error}")
+    except Exception as error:  # MemoryError, too: one file never ends a corpus
+        yield Piece("", None, audio_files.reason(error))
 
 
-def read_bytes(data: bytes, sample_rate: int) -> Iterator[Piece]:
-    """The same of the contents of an audio file."""
-    if data:
-        yield from _read(io.BytesIO(data), sample_rate)
-    else:
-        yield Piece("", None, "empty file")
+def _pieces(recording: Recording, sample_rate: int) -> Iterator[Piece]:
+    rate, channels = recording.rate, recording.channels
+    notes = [] if channels == 1 else [f"{channels} channels mixed to mono"]
+    if rate < sample_rate:
+        notes.append(f"upsampled from {rate} Hz, nothing above {rate // 2} Hz in it")
+    most = int(LONGEST_SECONDS * rate)
+    # A file whose header tells a lie about a long length keeps the names of pieces.
+    whole = np.empty(0) if (recording.stated or 0) > most else recording.read(most + 1)
+    long = (recording.stated or 0) > most or len(whole) > most
+    start = 0
+    for signal, last in _lookahead(_cut(recording, whole, int(PIECE_SECONDS * rate)) if long else [whole]):
+        ending = recording.ending() if last else ""
+        suffix = f"@{start / rate:g}s" if long else ""
+        yield _piece(suffix, signal, rate, sample_rate, [*notes, *filter(None, [ending])])
+        start += len(signal)
 
 
-def _read(source: Path | bytes | io.BytesIO, sample_rate: int) -> Iterator[Piece]:
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(source) as file:
-            rate, channels, frames = file.samplerate, file.channels, file.frames
-            long = frames > LONGEST_SECONDS * rate
-            notes = [] if channels == 1 else [f"{channels} channels mixed to mono"]
-            if rate < sample_rate:
-                notes.append(f"upsampled from {rate} Hz, nothing above {rate // 2} Hz in it")
-            block = int(PIECE_SECONDS * rate) if long else -1
-            start = 0
-            while True:
-                samples = file.read(block, dtype="float64", always_2d=True)
-                if start and not len(samples):
-                    return
-                if not long and frames - len(samples) > 0.1 * rate:
-                    notes.append(f"ends after {len(samples) / rate:.2f} of {frames / rate:.2f} s")
-                suffix = f"@{start / rate:g}s" if long else ""
-                yield _piece(suffix, samples.mean(axis=1), rate, sample_rate, list(notes))
-                start += len(samples)
-                if not long or len(samples) < block:
-                    return
-    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        yield _unreadable(error)
+def _cut(recording: Recording, head: Float64, block: int) -> Iterator[Float64]:
+    """`head` and what follows it in pieces of `block` samples, the last one shorter; at least one."""
+    first = True
+    while True:
+        if len(head) < block:
+            head = np.concatenate([head, recording.read(block - len(head))])
+        if not len(head) and not first:
+            return
+        yield head[:block]
+        if len(head) < block:
+            return
+        first, head = False, head[block:]
 
 
-def _unreadable(error: Exception) -> Piece:
-    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return Piece("", None, f"not readable as audio: {reason}")
+def _lookahead(signals: Iterable[Float64]) -> Iterator[tuple[Float64, bool]]:
+    """Each of `signals`, and whether it is the last."""
+    held: Float64 | None = None
+    for signal in signals:
+        if held is not None:
+            yield held, False
+        held = signal
+    if held is not None:
+        yield held, True
 
 
 def _piece(suffix: str, signal: Float64, rate: int, sample_rate: int, notes: list[str]) -> Piece:
     if not len(signal):
         return Piece(suffix, None, "no samples in it")
     if len(signal) < MINIMUM_SECONDS * rate:
-        return Piece(
-            suffix, None, f"too short: {len(signal) / rate:.2f} s, at least {MINIMUM_SECONDS} s needed"
-        )
+        short = f"too short: {len(signal) / rate:.2f} s, at least {MINIMUM_SECONDS} s needed"
+        return Piece(suffix, None, short)
     if not np.isfinite(signal).all():
         return Piece(suffix, None, "contains NaN or infinite samples")
+    if (peak := float(np.abs(signal).max())) > LARGEST:
+        return Piece(suffix, None, f"samples up to {peak:.3g}, where full scale is 1")
     offset = float(signal.mean())
     if abs(offset) > OFFSET_LIMIT:
         signal = signal - offset

@@ -1,10 +1,12 @@
-"""One audio signal: resampling, level, and reading a file into 16-bit clips. Knows nothing of corpora."""
+"""One audio signal: resampling, rounding to 16 bits, level. Knows nothing of corpora."""
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from codec import resampling
+from codec.resampling import Design
 
 Int16 = NDArray[np.int16]
 Float32 = NDArray[np.float32]
@@ -17,46 +19,12 @@ GUARD_DB = 10.0  # a crop is never amplified by more than this above what its wh
 
 
 # torchaudio's recommendation for the Kaiser-windowed sinc (its "kaiser best" of the resampling tutorial).
-KAISER = {"lowpass_filter_width": 64, "rolloff": 0.9475937167399596, "beta": 14.769656459379492}
-
-
-@lru_cache(maxsize=32)
-def _resampling_matrix(source_rate: int, target_rate: int) -> tuple[Float64, int, int, int]:
-    """Torchaudio's polyphase kernel, several frames side by side: [outputs, inputs], step, width, phases."""
-    import torch
-    from torchaudio.transforms import Resample
-
-    divisor = math.gcd(source_rate, target_rate)
-    step, phases = source_rate // divisor, target_rate // divisor
-    design = Resample(
-        source_rate, target_rate, resampling_method="sinc_interp_kaiser", dtype=torch.float64, **KAISER
-    )
-    kernel = design.kernel[:, 0].numpy()
-    taps = kernel.shape[1]
-    group = max(1, taps // (2 * step))
-    matrix = np.zeros((group * phases, taps + (group - 1) * step))
-    for frame in range(group):
-        matrix[frame * phases : (frame + 1) * phases, frame * step : frame * step + taps] = kernel
-    return matrix, group * step, int(design.width), phases * group
+KAISER = Design(lowpass_filter_width=64, rolloff=0.9475937167399596)
 
 
 def resample(audio: NDArray[np.floating], source_rate: int, target_rate: int) -> Float64:
-    """Band-limited resampling of `audio [samples]` by torchaudio's Kaiser-windowed sinc.
-
-    Computed in float64 as one matrix product: rounded to 16 bits, the result does not depend on the order in
-    which a machine sums, so neither does the content hash of a corpus.
-    """
-    signal = np.asarray(audio, dtype=np.float64)
-    if source_rate == target_rate:
-        return signal
-    matrix, step, width, outputs = _resampling_matrix(source_rate, target_rate)
-    length = math.ceil(len(signal) * target_rate / source_rate)
-    frames = math.ceil(length / outputs)
-    padded = np.zeros((frames - 1) * step + matrix.shape[1])
-    usable = min(len(signal), len(padded) - width)
-    padded[width : width + usable] = signal[:usable]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, matrix.shape[1])[::step]
-    return (windows @ matrix.T).reshape(-1)[:length]
+    """Band-limited resampling of `audio` [samples] by torchaudio's Kaiser-windowed sinc, in float64."""
+    return resampling.resample(audio, source_rate, target_rate, KAISER)
 
 
 def to_int16(audio: NDArray[np.floating]) -> Int16:

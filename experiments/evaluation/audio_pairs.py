@@ -1,31 +1,35 @@
-"""Which recording belongs to which reconstruction, in two folders or in a manifest of pairs."""
+"""Pairs of recording and reconstruction, in two folders or in a manifest of pairs, and their clips."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from experiments.data import audio_files
+from experiments.data.recording import open_recording
 from experiments.data.splitting import readable_name
 from experiments.evaluation.scores import EvaluationError
 from experiments.metrics.signals import LONGEST_SECONDS, resample, too_long
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
 SIDE_SUFFIXES = (".in", ".out", ".ref", ".rec")
 """Endings before the file type that name the side, not the utterance."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Files by utterance. What has no reconstruction is still asked for; what has no reference cannot be."""
+    """Files by utterance. What has no reconstruction is still asked for; what has no reference cannot be.
+
+    left_out: what looks like audio in either folder and is not read, with the reason.
+    """
 
     references: dict[str, Path]
     reconstructions: dict[str, Path]
     only_reconstructions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def only_references(self) -> tuple[str, ...]:
@@ -33,11 +37,11 @@ class Pairs:
 
 
 def match_folders(references: Path, reconstructions: Path) -> Pairs:
-    """Pair the audio files below two folders by relative path without endings such as ``.in.wav``.
+    """Pair the audio files below two folders by relative path without endings such as `.in.wav`.
 
-    Raises ``EvaluationError`` where a folder is missing, two files have one name, or nothing matches.
+    Raises `EvaluationError` where a folder is missing, two files have one name, or nothing matches.
     """
-    left, right = _audio_files(references), _audio_files(reconstructions)
+    (left, not_left), (right, not_right) = _audio_files(references), _audio_files(reconstructions)
     both = [name for name in left if name in right]
     if not both:
         raise EvaluationError(
@@ -48,22 +52,26 @@ def match_folders(references: Path, reconstructions: Path) -> Pairs:
         references=left,
         reconstructions={name: right[name] for name in both},
         only_reconstructions=tuple(name for name in right if name not in left),
+        left_out=(*not_left, *not_right),
     )
 
 
 def recordings(folder: Path) -> dict[str, Path]:
-    """Audio files below a folder by utterance. Raises ``EvaluationError`` where there are none."""
-    files = _audio_files(folder)
+    """Audio files below a folder by utterance. Raises `EvaluationError` where there are none."""
+    files, left_out = _audio_files(folder)
     if not files:
-        raise EvaluationError(f"{folder}: no audio files in it")
+        also = f"; not read: {left_out[0]}" if left_out else ""
+        raise EvaluationError(f"{folder}: no audio files in it{also}")
     return files
 
 
 def read_manifest(manifest: Path, references: Path, reconstructions: Path) -> Pairs:
-    """Pairs from a CSV with the columns ``reference``, ``reconstruction`` and, if wanted, ``name``.
+    """Pairs from a CSV with the columns `reference`, `reconstruction` and, if wanted, `name`.
 
-    Paths are relative to the two folders, or absolute. Raises ``EvaluationError`` naming the file and line.
+    Paths are relative to the two folders, or absolute. Raises `EvaluationError` naming the file and line.
     """
+    if why := audio_files.problem(manifest):
+        raise EvaluationError(f"{manifest}: {why}")
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -84,22 +92,27 @@ def read_manifest(manifest: Path, references: Path, reconstructions: Path) -> Pa
     return pairs
 
 
-def _audio_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise EvaluationError(f"{folder}: no such folder")
+def check_folders(*folders: Path) -> None:
+    """Raise `EvaluationError` for the first that is no folder."""
+    for folder in folders:
+        if why := audio_files.folder_problem(folder):
+            raise EvaluationError(f"{folder}: {why}")
+
+
+def _audio_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    check_folders(folder)
+    listing = audio_files.audio_below(folder)
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES or not path.is_file():
-            continue
+    for path in sorted(listing.audio):
         name = _utterance(path.relative_to(folder))
         if name in files:
             raise EvaluationError(f"{folder}: {files[name].name!r} and {path.name!r} are both {name!r}")
         files[name] = path
-    return files
+    return files, [f"{readable_name(path)}: {why}" for path, why in sorted(listing.left_out)]
 
 
 def _utterance(path: Path) -> str:
-    name = readable_name(path.with_suffix(""))
+    name = readable_name(path.with_suffix("") if path.name else path)
     for side in SIDE_SUFFIXES:
         if name.endswith(side):
             return name.removesuffix(side)
@@ -112,10 +125,10 @@ def _summary(folder: Path, files: Mapping[str, Path]) -> str:
 
 
 class ClipFiles(Mapping[str, np.ndarray]):
-    """Mono clips read from files when they are asked for: float32 ``[samples]`` at ``sample_rate`` Hz.
+    """Mono clips read from files when they are asked for: float32 `[samples]` at `sample_rate` Hz.
 
-    Channels are averaged; another rate is brought to ``sample_rate`` as the evaluation protocol says.
-    A file that cannot be read raises ``OSError`` with a short reason.
+    Channels are averaged; another rate is brought to `sample_rate` as the evaluation protocol says.
+    A file that cannot be read to its end raises `OSError` with a short reason.
     """
 
     def __init__(self, files: Mapping[str, Path], sample_rate: int) -> None:
@@ -123,19 +136,12 @@ class ClipFiles(Mapping[str, np.ndarray]):
         self.sample_rate = sample_rate
 
     def __getitem__(self, name: str) -> np.ndarray:
-        import soundfile
-
         try:
-            with soundfile.SoundFile(_bytes(self.files[name])) as file:
-                rate = file.samplerate
-                if file.frames > LONGEST_SECONDS * rate:
-                    raise OSError(too_long(file.frames / rate))
-                samples = file.read(dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise OSError(_reason(error)) from error
-        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
+            mono, rate = _clip(self.files[name])
+        except Exception as error:
+            raise OSError(audio_files.reason(error)) from error
         if rate == self.sample_rate or not len(mono) or not np.isfinite(mono).all():
-            return np.asarray(mono)
+            return mono
         return resample(mono, rate, self.sample_rate)
 
     def __contains__(self, name: object) -> bool:
@@ -148,22 +154,22 @@ class ClipFiles(Mapping[str, np.ndarray]):
         return len(self.files)
 
 
+def _clip(path: Path) -> tuple[np.ndarray, int]:
+    """Samples and rate of a file. Raises OSError with the reason."""
+    with open_recording(path) as recording:
+        rate = recording.rate
+        mono = recording.read(int(LONGEST_SECONDS * rate) + 1, "float32")
+        if recording.seconds > LONGEST_SECONDS:
+            raise OSError(too_long(max(recording.stated or 0, len(mono)) / rate))
+        if recording.damage:
+            raise OSError(recording.ending())
+        return mono, rate
+
+
 def sample_rate_of(path: Path) -> int | None:
     """Sample rate of a file in Hz, None where it cannot be read."""
-    import soundfile
-
     try:
-        return int(soundfile.info(_bytes(path)).samplerate)
-    except (soundfile.LibsndfileError, OSError):
+        with open_recording(path) as recording:
+            return recording.rate
+    except Exception:  # reading it for its samples tells the reason
         return None
-
-
-def _bytes(path: Path) -> bytes | str:
-    """A path as libsndfile takes it: not every name on disk is UTF-8."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a file, without its path: that is in the row already."""
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(text).strip().rstrip(".") or type(error).__name__

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import quantizers
 from codec import backbones, model
-from experiments.training.state import read_safetensors
+from experiments.common import tensor_files
 from quantizers.checks.source_coding import Recorded
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def unquantized(config: Mapping[str, Any], weights: Path) -> Codec:
     sizes = dict(config["backbone"])
     backbone = backbones.get(sizes.pop("name"), sizes)
     codec = model.build(backbone, lambda dim: quantizers.create("none", dim=dim), seed=0)
-    codec.load_state_dict(read_safetensors(weights)[0])
+    codec.load_state_dict(tensor_files.read(weights)[0])
     return codec.eval()
 
 
@@ -52,9 +52,9 @@ def record(codec: Codec, shards: Shards, progress: Callable[[int, int], None]) -
 def _frames(codec: Codec, split: Split, clips: list[int], progress: Callable[[int], None]) -> list[Tensor]:
     import torch
 
-    found = []
+    frames = []
     with torch.inference_mode():
         for number, clip in enumerate(clips, 1):
-            found.append(codec.features(torch.from_numpy(split.clip(clip)).unsqueeze(0))[0].clone())
+            frames.append(codec.features(torch.from_numpy(split.clip(clip)).unsqueeze(0))[0].clone())
             progress(number)
-    return found
+    return frames

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.evaluation.scores import EvaluationError
 from experiments.evaluation.test_set import summarise
+from experiments.execution.tracked_run import run_tags
+from experiments.tracking import artifacts
 from experiments.tracking import store as tracking
-from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, PARENT_TAG, RUNNING, TAG, provenance
+from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, Tag, parent_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,31 +44,26 @@ def add(
     Raises EvaluationError where the store has no such study.
     """
     store = tracking.Store(uri, study)
-    parents = store.search(kind=KIND_STUDY)
-    if not parents:
+    parent = parent_of(store.search(kind=KIND_STUDY))
+    if parent is None:
         raise EvaluationError(f"{uri} has no study {study!r}; run it first, or correct --study")
-    parent = max(parents, key=lambda run: (run.info.end_time is None, run.info.end_time or 0))
-    tags = {
-        PARENT_TAG: parent.info.run_id,
-        f"{TAG}kind": KIND_RUN,
-        f"{TAG}reference": "true",
-        f"{TAG}added": "true",
-        f"{TAG}run_hash": hashlib.sha256(f"added {label}".encode()).hexdigest()[:16],
-        f"{TAG}status": RUNNING,
-        f"{TAG}protocol": str(scores["protocol"].iloc[0]),
-        f"{TAG}quantizer": f"reference:{codec}",
-        f"{TAG}label": label,
-        f"{TAG}corpus": corpus,
-        f"{TAG}corpus_hash": corpus_hash,
-        f"{TAG}synthetic": "false",
-        **provenance(),
-    }
-    run = store.client.create_run(store.experiment_id, run_name=label, tags=tags)
+    run_hash = hashlib.sha256(f"added {label}".encode()).hexdigest()[:16]
+    tags = run_tags(
+        parent.info.run_id,
+        quantizer=f"reference:{codec}",
+        label=label,
+        corpus=corpus,
+        corpus_hash=corpus_hash,
+        reference=True,
+        synthetic=False,
+        protocol=str(scores["protocol"].iloc[0]),
+        more={Tag.KIND: KIND_RUN, Tag.ADDED: "true", Tag.RUN_HASH: run_hash},
+    )
+    run = store.patiently(lambda: store.client.create_run(store.experiment_id, run_name=label, tags=tags))
     values = summarise(scores)
     if bitrate is not None:
         values["rate/bitrate"] = bitrate
-    with tempfile.TemporaryDirectory() as temporary:
-        scores.to_parquet(Path(temporary) / "utterances.parquet", index=False)
-        store.log_files(run.info.run_id, Path(temporary))
+    with artifacts.logged(store, run.info.run_id) as folder:
+        artifacts.write_scores(folder, scores)
     store.log_values(run.info.run_id, values)
     store.set_status(run.info.run_id, FINISHED)

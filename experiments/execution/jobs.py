@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 
 VALIDATION_LOSS = "validation/loss"
 
-
 # Outcomes of a job that is not at its end; others are the statuses of `tracking`.
 STOPPED = "stopped"  # goes on later
-
-
 LOST = "lost"  # its process was killed
-
-
 ELSEWHERE = "elsewhere"  # another runner works on it
+
+REASON_LENGTH = 500  # characters of an outcome's reason in the tracking store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +70,15 @@ class Job:
 
 
 class Outcome(NamedTuple):
-    """How a job ended: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
-    finished. reused: another runner did it. kept_back: its warm start ended so, and it was not begun."""
+    """The outcome of a job: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
+    finished. reused: another runner did it. blocked: its warm start ended so, and it was not started.
+    logged: whether the tracking store has it; if not, it is the runner's to log."""
 
     status: str
     reason: str = ""
     reused: bool = False
-    kept_back: bool = False
+    blocked: bool = False
+    logged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class _Schedule:
                 still.append(job)
             elif start is not None and start.status != FINISHED:
                 reason = f"in the warm start: {start.reason}"
-                self._end(job, start._replace(reason=reason, kept_back=True))
+                self._end(job, start._replace(reason=reason, blocked=True, logged=False))
             else:
                 self._submit(job)
         self.waiting = still
@@ -74,7 +74,7 @@ class _Schedule:
             self.elsewhere[job.key] = job
             self._next_look = time.monotonic() + LOOK_EVERY
         else:
-            if outcome.status == LOST:
+            if outcome.status == LOST or not outcome.logged:  # nobody has said so yet
                 self.show(Update(key=job.key, stage=f"failed: {outcome.reason}"))
             self._end(job, outcome)
 

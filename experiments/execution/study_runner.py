@@ -1,16 +1,17 @@
 """Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from experiments.common.run_folder import is_trained
+from codec import weights
+from experiments.common.run_folder import check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
 from experiments.execution.executors.contract import Executor
-from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, Job, Outcome, Settings, Update
+from experiments.execution.jobs import ELSEWHERE, LOST, REASON_LENGTH, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.tracked_run import open_run
 from experiments.studies import reference_runs
 from experiments.studies.reference_runs import ReferenceRun
@@ -26,7 +27,7 @@ from experiments.tracking.schema import (
     KIND_STUDY,
     KIND_WARM_START,
     RUNNING,
-    TAG,
+    Tag,
     provenance,
     rows,
     status_of,
@@ -80,7 +81,7 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
         parent = store.start(
             study.name,
             {
-                f"{TAG}status": RUNNING,
+                Tag.STATUS: RUNNING,
                 **rows({run.hash: run.label for run in runs}),
                 **provenance(),
             },
@@ -131,14 +132,17 @@ def execute(
     runner works on is waited for, and one that has finished in the store counts as done. A run whose warm
     start fails or diverges has that outcome. On KeyboardInterrupt the states of the runs under way are saved,
     and they count as stopped.
+
+    Raises FolderError where the folder of all runs cannot be written to.
     """
+    check_folder(settings.directory)
     store = Store(settings.store_uri, settings.study)
     warm = {start.training_hash: start for start in (run.warm_start() for run in runs) if start}
     trained = store.statuses(list(warm), KIND_WARM_START)
     jobs = [
         Job(run=start, warm_start=True)
         for key, start in warm.items()
-        if not is_trained(settings.directory / key) and trained.get(key, ("",))[0] != FINISHED
+        if trained.get(key, ("",))[0] != FINISHED or not is_intact(settings.directory / key)
     ]
     jobs += [Job(run=run) for run in runs]
     jobs += [Job(run=reference) for reference in references]
@@ -146,9 +150,9 @@ def execute(
         outcomes = scheduling.work(jobs, pool, Leases(store, settings.lease_seconds), show)
     for job in jobs:
         outcome = outcomes[job.key]
-        if outcome.kept_back and outcome.status in BROKEN:
+        if not outcome.logged and outcome.status in BROKEN:
             run_id = open_run(store, job, settings.parent_id)
-            store.set_status(run_id, outcome.status, outcome.reason[:500])
+            store.set_status(run_id, outcome.status, outcome.reason[:REASON_LENGTH])
     return {key: outcome for key, outcome in outcomes.items() if key not in warm}
 
 
@@ -167,16 +171,34 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
             if (lease := known.acquire(mine[key].lease)) is None:
                 continue
             with lease:
-                store.set_tags(str(run.info.run_id), {f"{TAG}superseded": "true"})
+                store.set_tags(str(run.info.run_id), {Tag.SUPERSEDED: "true"})
                 shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
 
 
-def identify(spec: str, sample_rate: int, progress: Callable[[str, int, int], None]) -> CorpusIdentity:
-    """Prepare the corpus of a study, and say what it is."""
-    shards = prepare(spec, sample_rate=sample_rate, progress=progress)
+def identify(
+    spec: str,
+    sample_rate: int,
+    progress: Callable[[str, int, int], None],
+    tell: Callable[[str], None] = lambda line: None,
+) -> CorpusIdentity:
+    """Prepare the corpus of a study, and say what it is. `tell` gets lines that a user should read.
+
+    Raises DataError, also where train, validation or test has no usable clips.
+    """
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress, complete=True)
+    for line in filter(None, (shards.spoken_here(), shards.left_out())):
+        tell(line)
     return CorpusIdentity(
         spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
     )
+
+
+def require_weights(runs: Iterable[Run]) -> None:
+    """See that the released weights that `runs` start from are at hand. Raises WeightsError with a remedy."""
+    named = (run.train.warm_start.weights for run in runs if run.train.warm_start is not None)
+    for name in dict.fromkeys(filter(None, named)):
+        if not weights.present(name):
+            weights.files(name)
 
 
 def run_study(
@@ -198,6 +220,7 @@ def run_study(
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
+    require_weights(runs)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
     if force:
@@ -214,7 +237,7 @@ def run_study(
         outcomes = execute(todo, settings, executor, references=references_todo, show=show)
         summary.outcomes |= {key: outcome.status for key, outcome in outcomes.items()}
         summary.reused |= {
-            key for key, (status, _, by_other, _) in outcomes.items() if by_other and status == FINISHED
+            key for key, outcome in outcomes.items() if outcome.reused and outcome.status == FINISHED
         }
     if summary.stopped:
         store.pause(parent)

@@ -1,36 +1,58 @@
-"""The tracked run of a job: made or taken up in the tracking store."""
+"""The tracked run of a job: made or taken up in the tracking store, under the tags that describe it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from experiments.studies.runs import Run
-
-if TYPE_CHECKING:
-    from experiments.tracking.store import Store
 from experiments import metrics
 from experiments.execution.jobs import Job
-from experiments.tracking.schema import PARENT_TAG, RUNNING, TAG, provenance
+from experiments.studies.runs import Run
+from experiments.tracking.schema import PARENT_TAG, RUNNING, Tag, provenance
+from experiments.tracking.store import Store
 
 
-def open_run(store: "Store", job: Job, parent_id: str) -> str:
-    """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
-    run = job.run
-    tags = {
+def run_tags(
+    parent_id: str,
+    *,
+    quantizer: str,
+    label: str,
+    corpus: str,
+    corpus_hash: str,
+    reference: bool,
+    synthetic: bool,
+    protocol: str,
+    more: Mapping[str, str],
+) -> dict[str, str]:
+    """Tags of a run under way, below the study `parent_id`. more: others."""
+    return {
         PARENT_TAG: parent_id,
-        f"{TAG}status": RUNNING,
-        f"{TAG}reason": "",
-        f"{TAG}protocol": metrics.PROTOCOL,
-        f"{TAG}quantizer": run.quantizer,
-        f"{TAG}label": run.label,
-        f"{TAG}series": run.series,
-        f"{TAG}seed": "" if run.seed is None else str(run.seed),
-        f"{TAG}reference": str(run.reference).lower(),
-        f"{TAG}corpus": run.corpus.name,
-        f"{TAG}corpus_hash": run.corpus.content_hash,
-        f"{TAG}synthetic": str(run.corpus.synthetic).lower(),
+        Tag.STATUS: RUNNING,
+        Tag.PROTOCOL: protocol,
+        Tag.QUANTIZER: quantizer,
+        Tag.LABEL: label,
+        Tag.REFERENCE: str(reference).lower(),
+        Tag.CORPUS: corpus,
+        Tag.CORPUS_HASH: corpus_hash,
+        Tag.SYNTHETIC: str(synthetic).lower(),
+        **more,
         **provenance(),
     }
-    if isinstance(run, Run):
-        tags[f"{TAG}training_hash"] = run.training_hash
+
+
+def open_run(store: Store, job: Job, parent_id: str) -> str:
+    """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
+    run = job.run
+    seed = "" if run.seed is None else str(run.seed)
+    training = {Tag.TRAINING_HASH: run.training_hash} if isinstance(run, Run) else {}
+    tags = run_tags(
+        parent_id,
+        quantizer=run.quantizer,
+        label=run.label,
+        corpus=run.corpus.name,
+        corpus_hash=run.corpus.content_hash,
+        reference=run.reference,
+        synthetic=run.corpus.synthetic,
+        protocol=metrics.PROTOCOL,
+        more={Tag.REASON: "", Tag.SEED: seed, Tag.SERIES: run.series, **training},
+    )
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})
     store.log_params(run_id, run.resolved())

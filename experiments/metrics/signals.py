@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec import resampling
+from codec.resampling import Design
 from experiments.metrics.failures import PROTOCOL, MetricFailure
 
 if TYPE_CHECKING:
-    import torchaudio
+    from torchaudio.transforms import Resample
 
 RESAMPLING = {"resampling_method": "sinc_interp_kaiser", "lowpass_filter_width": 64, "rolloff": 0.99}
+DESIGN = Design(lowpass_filter_width=64, rolloff=0.99)
 """Long, with a late roll-off: what a codec loses just below the band edge stays audible to the metrics."""
 
 SILENCE = 2.0**-16
@@ -32,9 +35,9 @@ LENGTH_TOLERANCE = 0.1
 
 
 class Signal:
-    """One mono clip: float32 ``samples`` ``[samples]`` at ``sample_rate`` Hz, and a memo of what was derived.
+    """One mono clip: float32 `samples` `[samples]` at `sample_rate` Hz, and a memo of what was derived.
 
-    ``stored`` holds derived arrays that came from a cache; what is derived with ``keep=True`` is added to it.
+    `stored` holds derived arrays that came from a cache; what is derived with `keep=True` is added to it.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Signal:
         )
 
     def derive(self, key: str, make: Callable[[], np.ndarray], *, keep: bool = False) -> np.ndarray:
-        """What ``make`` returns, computed once for each ``key``; ``keep`` marks what is worth a disk cache.
+        """Result of `make`, computed once for each `key`; `keep` marks what is worth a disk cache.
 
         A kept key names the backend's version, so that a cache never outlives it.
         """
@@ -80,12 +83,12 @@ class Signal:
         return value
 
     def require_sound(self) -> None:
-        """Raise ``MetricFailure`` where the clip is silent, or constant."""
+        """Raise `MetricFailure` where the clip is silent, or constant."""
         if self.derive("peak", lambda: np.asarray(_peak(self.samples))) < SILENCE:
             raise MetricFailure(f"silent {self.role}")
 
     def require_seconds(self, seconds: float) -> None:
-        """Raise ``MetricFailure`` where the clip is shorter."""
+        """Raise `MetricFailure` where the clip is shorter."""
         if self.seconds < seconds:
             raise MetricFailure(f"too short: {self.seconds:.2f} s, needs {seconds:g} s")
 
@@ -97,11 +100,13 @@ def _peak(samples: np.ndarray) -> float:
 def prepare_pair(
     reference: np.ndarray, reconstruction: np.ndarray, sample_rate: int
 ) -> tuple[Signal, Signal]:
-    """Check two clips ``[samples]`` and bring them to one length as the protocol says.
+    """Check two clips `[samples]` and bring them to one length as the protocol says.
 
-    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, too long, or lengths
-    that differ by more than a tenth.
+    Raises `MetricFailure` for what no metric can score: empty, not mono, not finite, too long, lengths that
+    differ by more than a tenth, or a sample rate that no recording has.
     """
+    if problem := resampling.rate_problem(sample_rate):
+        raise MetricFailure(problem)
     reference = _checked(reference, "reference")
     reconstruction = _checked(reconstruction, "reconstruction")
     if abs(len(reference) - len(reconstruction)) > LENGTH_TOLERANCE * len(reference):
@@ -119,7 +124,7 @@ def prepare_pair(
 
 
 def too_long(seconds: float) -> str:
-    """The reason for which a clip longer than ``LONGEST_SECONDS`` has no score."""
+    """The reason for which a clip longer than `LONGEST_SECONDS` has no score."""
     return f"too long: {seconds:.0f} s, at most {LONGEST_SECONDS:g} s; cut it into utterances"
 
 
@@ -149,18 +154,18 @@ def content_key(samples: np.ndarray, sample_rate: int) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _resampler(source: int, target: int) -> torchaudio.transforms.Resample:
-    import torchaudio
-
-    return torchaudio.transforms.Resample(source, target, **RESAMPLING)
+def _resampler(source: int, target: int) -> Resample:
+    return resampling.transform(source, target, DESIGN, double=False)
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Bring ``[samples]`` from ``source`` to ``target`` Hz as the protocol says; float32."""
+    """Bring `[samples]` from `source` to `target` Hz as the protocol says; float32."""
     import torch
 
     if source == target:
         return samples
+    if resampling.kernel_size(source, target, DESIGN) > resampling.KERNEL_LIMIT:
+        return resampling.resample(samples, source, target, DESIGN).astype(np.float32)
     with torch.no_grad():
         # A copy: memory-mapped clips are read-only, which torch warns about.
         return np.asarray(_resampler(source, target)(torch.tensor(samples, dtype=torch.float32)).numpy())

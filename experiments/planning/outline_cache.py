@@ -51,7 +51,7 @@ def _live() -> Any:
 
 
 def _corpus(spec: str, sample_rate: int) -> PlannedCorpus:
-    shards = prepared(spec, sample_rate=sample_rate)
+    shards = prepared(spec, sample_rate=sample_rate, complete=True)
     if shards is None:
         return PlannedCorpus(spec=spec, sample_rate=sample_rate)
     return PlannedCorpus(

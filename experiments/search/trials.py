@@ -33,9 +33,10 @@ from experiments.tracking.schema import (
     KIND_STUDY,
     PRUNED,
     RUNNING,
-    TAG,
+    Tag,
     provenance,
     rows,
+    status_of,
 )
 from experiments.tracking.store import Store
 
@@ -118,7 +119,7 @@ class _Search:
         """Open the parent run."""
         self.parent_id = self.store.start(
             f"{self.study.name} search",
-            {f"{TAG}status": RUNNING, **provenance()},
+            {Tag.STATUS: RUNNING, **provenance()},
             match={"kind": KIND_STUDY, "study_hash": self.identity},
         )
         fixed = self.section.model_dump(mode="json", exclude={"trials", "seeds"})
@@ -223,13 +224,13 @@ class _Search:
             outcome = outcomes.get(run.hash)
             if outcome and outcome.status in (STOPPED, LOST, ELSEWHERE):
                 stopped = True
-            elif outcome and outcome.kept_back:
+            elif outcome and outcome.blocked:
                 raise SearchError(f"the warm start of every trial {outcome.status}: {outcome.reason}")
             else:
                 self._tell(arm, trial, known[run.hash], thresholds)
         tried = {trial.user_attrs["run_hash"] for arm in self.arms for trial in arm.ended}
         ended = self.store.current(sorted(tried))
-        labels = {key: run.data.tags[f"{TAG}label"] for key, run in ended.items() if _status(run) == FINISHED}
+        labels = {key: run.data.tags[Tag.LABEL] for key, run in ended.items() if _status(run) == FINISHED}
         self.store.set_tags(self.parent_id, rows(labels))
         return stopped
 
@@ -301,4 +302,4 @@ class _Search:
 
 
 def _status(run: "MlflowRun") -> str:
-    return str(run.data.tags.get(f"{TAG}status", ""))
+    return status_of(run)[0]

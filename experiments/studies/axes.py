@@ -90,8 +90,6 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
     for key, values in lists.items():
         if not values:
             raise AxisError(f"{key}: the list is empty; give it values, or leave the key out")
-        if len(set(map(repr, values))) < len(values):
-            raise AxisError(f"{key}: a value stands twice in the list")
     paired: dict[str, tuple[str, ...]] = {}
     for group in _groups(groups):
         for key in group:
@@ -106,8 +104,14 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
         lengths = [f"{key} has {len(lists[key])}" for key in group]
         if len({len(lists[key]) for key in group}) > 1:
             raise AxisError(f"zip: lists must be of one length, but {' and '.join(lengths)}")
-    axes = dict.fromkeys(paired.get(key, (key,)) for key in lists)
-    return tuple(Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in axes)
+    groups_of_keys = dict.fromkeys(paired.get(key, (key,)) for key in lists)
+    axes = tuple(
+        Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in groups_of_keys
+    )
+    for axis in axes:
+        if len(set(map(repr, axis.steps))) < len(axis.steps):
+            raise AxisError(f"{' with '.join(axis.keys)}: a value stands twice in the list")
+    return axes
 
 
 def _groups(groups: Any) -> list[tuple[str, ...]]:
@@ -203,7 +207,7 @@ def text(value: Any) -> str:
         plain = ("name", "corpus", "options")  # their values speak for themselves
         return ",".join(text(item) if key in plain else f"{key}={text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ",".join(text(item) for item in value)
+        return ",".join(text(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
 
 

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import quantizers
-from codec import backbones, model
+from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.identity import identity
-from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
+from experiments.studies.sections import Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, configuration
 from quantizers import registry
+from quantizers.methods.none import Identity
 
 if TYPE_CHECKING:
     from codec.model import Codec
@@ -60,12 +61,15 @@ class Run:
         """All that decides the trained weights; no paths, devices or numbers of workers."""
         backbone = backbones.get(self.backbone, self.backbone_options)
         entry = registry.entry(self.quantizer)
+        train = self.train.identity()
+        if entry.cls is Identity:  # nothing starts
+            train.pop("start", None)
         return {
             "revision": REVISION,
             "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
             "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
             "corpus": self.corpus.content_hash,
-            "train": self.train.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING)),
+            "train": train,
             "seed": self.seed,
         }
 
@@ -97,8 +101,17 @@ class Run:
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
+            **self._released(),
             "evaluate": self.evaluate.model_dump(mode="json"),
         }
+
+    def _released(self) -> dict[str, Any]:
+        """Source and licence of the released weights that the run starts from, if any."""
+        warm = self.train.warm_start
+        if warm is None or warm.weights is None:
+            return {}
+        release = weights.get(warm.weights)
+        return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
 
     def codec(self) -> "Codec":
         """The untrained codec: backbone weights drawn from the seed alone."""
@@ -111,9 +124,16 @@ class Run:
     def warm_start(self) -> "Run | None":
         """The unquantized training that this one starts from, the same for every quantizer of a seed."""
         warm = self.train.warm_start
-        if warm is None:
+        if warm is None or warm.steps is None:
             return None
-        train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
+        alone = {
+            "steps": warm.steps,
+            "warm_start": None,
+            "start": "random",
+            "freeze": (),
+            "freeze_steps": None,
+        }
+        train = self.train.model_copy(update=alone)
         return dataclasses.replace(
             self,
             label="warm start",

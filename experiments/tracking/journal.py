@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking.schema import TAG, short
+from experiments.common.atomic_files import write_text
+from experiments.tracking.schema import Tag, short
 from experiments.tracking.store import BATCH, Store, TrackingError, explained
 
 WRITE_SECONDS = 10.0  # values are on disk, and on their way, after no more than this
@@ -44,11 +45,15 @@ class MetricsJournal:
 
     def begin(self, step: int) -> None:
         """Start at `step`: forget what lies after it, and send what an earlier sitting could not."""
-        kept = [record for record in self._read() if record["step"] <= step]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        records, damaged = self._read()
+        kept = [record for record in records if record["step"] <= step]
+        # At once, since it may be all that there is of values which the store has not got.
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
         self._sent = self.store.patiently(self._last_steps)
         self._unsent = kept
+        if damaged:
+            text = f"{damaged} lines of {self.path} were damaged and are left out; values may be missing"
+            self.warn(step, "journal", text)
         self._thread = threading.Thread(target=self._mirror, name="metrics", daemon=True)
         self._thread.start()
 
@@ -58,7 +63,7 @@ class MetricsJournal:
 
     def warn(self, step: int, name: str, text: str) -> None:
         """Keep a warning: it becomes a tag of the run, which holds the last one of this name."""
-        self._keep(step, values={}, tags={f"{TAG}warning.{name}": short(f"step {step}: {text}")})
+        self._keep(step, values={}, tags={f"{Tag.WARNING}{name}": short(f"step {step}: {text}")})
 
     def _keep(self, step: int, **what: Mapping[str, Any]) -> None:
         self._new.append({"step": step, "time": int(time.time() * 1000), **what})
@@ -67,10 +72,12 @@ class MetricsJournal:
 
     def write(self) -> None:
         """Put the new values on disk, and have them sent."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self._new)
-            file.flush()
-            os.fsync(file.fileno())
+        if self._new:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in self._new)
+                file.flush()
+                os.fsync(file.fileno())
         with self._lock:
             self._unsent += self._new
         self._new = []
@@ -157,13 +164,26 @@ class MetricsJournal:
         }
         return {key: max(point.step for point in points) for key, points in history.items()}
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        """Whole records of the file, and the number of damaged ones. One that a kill cut short at the end is
+        neither: its step was not saved."""
         if not self.path.exists():
-            return []
-        records = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:  # a line that a kill cut short; its step was not saved either
-                break
-        return records
+            return [], 0
+        *lines, unfinished = self.path.read_bytes().split(b"\n")
+        records = [_record(line) for line in [*lines, *([unfinished] if unfinished else [])]]
+        damaged = records[: len(lines)].count(None)
+        return [record for record in records if record is not None], damaged
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record in one line of a journal, None where it is damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    values, tags = record.get("values"), record.get("tags", {})
+    numbers = isinstance(values, dict) and all(type(v) in (int, float) for v in values.values())
+    texts = isinstance(tags, dict) and all(isinstance(text, str) for text in tags.values())
+    return record if numbers and texts and type(record.get("time")) is int else None

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from experiments.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 MODEL_TYPE = "speech codec"
 SHOWN = ("quantizer", "backbone.name", "seed", "train.steps", "label")  # what the Models tab tells apart by
@@ -30,6 +32,17 @@ def log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[str
 def fetch(store: Store, run_id: str, folder: Path) -> Path | None:
     """A copy in `folder` of the weights that a run put out, or None when it has none."""
     return store.patiently(lambda: _fetch(store, run_id, folder))
+
+
+def reject(store: Store, run_id: str) -> None:
+    """Take the models that a run put out for unfinished: their files are damaged or gone. `log` writes them
+    anew."""
+
+    def finalize() -> None:
+        for model in _outputs(store, run_id).values():
+            store.client.finalize_logged_model(model.model_id, "FAILED")
+
+    store.patiently(finalize)
 
 
 def signature() -> "ModelSignature":
@@ -51,44 +64,90 @@ def _log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[st
     from mlflow.entities import LoggedModelOutput
 
     client = store.client
-    if (ready := _ready(store, run_id)) is not None:
-        return str(ready.model_id)
-    params = {key: value for key, value in flatten(config).items() if key.startswith(SHOWN)}
-    model = client.create_logged_model(
-        store.experiment_id, plain_name(name), source_run_id=run_id, params=params, model_type=MODEL_TYPE
-    )
+    models = _models(store, run_id)
+    ready = [model for model in models if model.status == "READY"]
+    unfinished = [model for model in models if model.status != "READY"]
+    if ready:
+        _remove(store, unfinished)
+        return str(ready[0].model_id)
+    if unfinished:  # a kill left it: its files are written anew
+        model = unfinished.pop(0)
+        _remove(store, unfinished)
+    else:
+        params = {key: value for key, value in flatten(config).items() if key.startswith(SHOWN)}
+        model = client.create_logged_model(
+            store.experiment_id, plain_name(name), source_run_id=run_id, params=params, model_type=MODEL_TYPE
+        )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shutil.copyfile(weights, folder / WEIGHTS)
         _describe(folder, run_id, model.model_id, config)
         client.log_model_artifacts(model.model_id, str(folder))
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
+    if model.model_id not in _outputs(store, run_id):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
     client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
 
 
+def _models(store: Store, run_id: str) -> "list[LoggedModel]":
+    """Models that were begun for a run: first those that it put out, then the oldest."""
+    client = store.client
+    put_out = _outputs(store, run_id)
+    begun: dict[str, LoggedModel] = {}
+    experiments = {store.experiment_id, str(client.get_run(run_id).info.experiment_id)}
+    token = None
+    while True:
+        page = client.search_logged_models(
+            sorted(experiments), f"source_run_id = '{run_id}'", page_token=token
+        )
+        begun |= {str(model.model_id): model for model in page}
+        token = page.token
+        if not token:
+            break
+    others = [model for model_id, model in begun.items() if model_id not in put_out]
+    return [*put_out.values(), *sorted(others, key=lambda model: model.creation_timestamp)]
+
+
+def _outputs(store: Store, run_id: str) -> "dict[str, LoggedModel]":
+    """Models that a run put out, by id, but for those that were removed since."""
+    from mlflow.exceptions import MlflowException
+
+    outputs = store.client.get_run(run_id).outputs
+    models: dict[str, LoggedModel] = {}
+    for output in outputs.model_outputs if outputs else ():
+        try:
+            models[str(output.model_id)] = store.client.get_logged_model(str(output.model_id))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return models
+
+
+def _remove(store: Store, models: "list[LoggedModel]") -> None:
+    """Remove models that were never finished, with their copies of the weights."""
+    for model in models:
+        with suppress(Exception):  # some stores delete no files
+            _repository(store, model).delete_artifacts()
+        store.client.delete_logged_model(model.model_id)
+
+
 def _ready(store: Store, run_id: str) -> "LoggedModel | None":
     """The model that a run put out, once it is whole."""
-    from mlflow.entities import LoggedModelStatus
+    models = _outputs(store, run_id).values()
+    return next((model for model in models if model.status == "READY"), None)
 
-    known = store.client.get_run(run_id).outputs
-    for output in known.model_outputs if known else ():
-        model = store.client.get_logged_model(str(output.model_id))
-        if model.status == LoggedModelStatus.READY:
-            return model
-    return None
+
+def _repository(store: Store, model: "LoggedModel") -> "ArtifactRepository":
+    """The files of a model, by their place: `models:/` goes through the registry of MLflow's default store,
+    and makes one where there is none."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
 
 
 def _fetch(store: Store, run_id: str, folder: Path) -> Path | None:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     model = _ready(store, run_id)
-    if model is None:
-        return None
-    # By its place: `models:/` goes through the registry of MLflow's default store, and makes one where there
-    # is none.
-    repository = get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
-    return Path(repository.download_artifacts(WEIGHTS, str(folder)))
+    return None if model is None else Path(_repository(store, model).download_artifacts(WEIGHTS, str(folder)))
 
 
 def _describe(folder: Path, run_id: str, model_id: str, config: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The tracking store: writing to MLflow so that nothing is lost or logged twice."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os
@@ -11,6 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from experiments.common.flat_keys import flatten
+from experiments.tracking import places
+from experiments.tracking.addresses import sqlite_path
+from experiments.tracking.addresses import store_uri as store_uri
+from experiments.tracking.client import PAGE, connect, pages
+from experiments.tracking.errors import DEFAULT_STORE as DEFAULT_STORE
+from experiments.tracking.errors import TrackingError as TrackingError
+from experiments.tracking.errors import explained as explained
+from experiments.tracking.errors import shown
 from experiments.tracking.schema import (
     DIVERGED,
     FAILED,
@@ -20,20 +30,20 @@ from experiments.tracking.schema import (
     PARENT_TAG,
     PRUNED,
     TAG,
+    Tag,
+    deleted_study,
     newest,
     short,
     status_of,
     superseded,
 )
+from experiments.tracking.sqlite_file import gone
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient as Client
     from mlflow.entities import DatasetInput, Experiment
     from mlflow.entities import Run as MlflowRun
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 BATCH = 900  # metrics a request; MLflow takes at most 1000
-_PAGE = 1000
 _FEW = 10  # runs that are looked for one by one rather than in a list of all of the study
 
 PATIENCE = 300.0  # seconds for which a store that was there is waited for
@@ -43,15 +53,6 @@ Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 
 _log = logging.getLogger("codecbench.tracking")
-
-
-class TrackingError(ValueError):
-    """The tracking store cannot be used; the message says why and what to do."""
-
-
-def store_uri(given: str | None = None) -> str:
-    """`given`, else $MLFLOW_TRACKING_URI, else the default store in the working directory."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
 
 def patience() -> float:
@@ -65,47 +66,13 @@ def patience() -> float:
         ) from None
 
 
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into a TrackingError."""
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException  # what uploads through a server raise
-
-    try:
-        yield
-    except (MlflowException, RequestException) as error:
-        first_line = str(error).strip().splitlines()[0].rstrip(".")
-        lost = "nothing that was trained is lost"
-        if not _away(error):
-            raise TrackingError(
-                f"the tracking store {uri} refused: {first_line}. Remedy: mend what it names "
-                f"and start the same command again; {lost}."
-            ) from error
-        raise TrackingError(
-            f"the tracking store {uri} does not answer: {first_line}. Remedy: start the server, or set "
-            f"MLFLOW_TRACKING_URI to a store such as {DEFAULT_STORE}; {lost}."
-        ) from error
-
-
-def _away(error: BaseException | None) -> bool:
-    """Whether to ask again may help: no answer, or a trouble of the server's own."""
-    from requests.exceptions import HTTPError, RequestException
-
-    if isinstance(error, HTTPError) and error.response is not None:
-        return error.response.status_code >= 500
-    if isinstance(error, RequestException):
-        return True
-    code = getattr(error, "error_code", "")
-    return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
-
-
 def _patient(
-    method: Callable[Concatenate["Store", Parameters], Answer],
-) -> Callable[Concatenate["Store", Parameters], Answer]:
+    method: Callable[Concatenate[Store, Parameters], Answer],
+) -> Callable[Concatenate[Store, Parameters], Answer]:
     """Let a method of a store begin again while the store is away. All of it may be done twice."""
 
     @wraps(method)
-    def asked(self: "Store", *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
+    def asked(self: Store, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
         return self.patiently(lambda: method(self, *args, **kwargs))
 
     return asked
@@ -115,7 +82,8 @@ class Store:
     """One experiment, that is one study, of an MLflow store.
 
     A store that has answered once and goes away is waited for, `patience` seconds at a time, unless
-    `give_up` says not to; then TrackingError is raised. wait: whether the first contact waits, too.
+    `give_up` says not to; then TrackingError is raised. wait: the store is there already: it is not made, and
+    the first contact waits, too. A file that was deleted is not waited for.
     """
 
     def __init__(
@@ -127,14 +95,15 @@ class Store:
         wait: bool = False,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        quiet_mlflow()
-        from mlflow import MlflowClient
-
         self.uri, self.study = uri, study
         self.give_up = give_up
         self.patience = patience() if wait else 0.0
-        with explained(uri):
-            self.client: Client = MlflowClient(tracking_uri=uri)
+        self._path = sqlite_path(uri)
+        self._identity: tuple[int, int] | None = None  # of the file
+        self.client = self.patiently(lambda: connect(uri, make=not wait))
+        if (path := self._path) is not None:
+            self._identity = _identity(path)
+            self.patiently(lambda: places.follow(path))
         self.experiment_id = self.patiently(lambda: self._experiment(question))
         self.patience = patience()
 
@@ -143,16 +112,27 @@ class Store:
         deadline, pause, warned = time.monotonic() + self.patience, 0.5, False
         while True:
             try:
-                with explained(self.uri):
+                with self.explained():
                     return action()
             except TrackingError as error:
-                if not _away(error.__cause__) or self.give_up() or time.monotonic() >= deadline:
+                if not error.away or self.give_up() or time.monotonic() >= deadline:
                     raise
                 if not warned:
                     _log.warning("waiting up to %.0f s: %s", self.patience, error)
                     warned = True
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what goes wrong with the store into a TrackingError, which says so when its file is gone."""
+        try:
+            with explained(self.uri, training=True):
+                yield
+        except TrackingError as error:
+            if self._identity is not None and self._path and _identity(self._path) != self._identity:
+                raise gone(self._path) from error
+            raise
 
     def _experiment(self, question: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -169,46 +149,38 @@ class Store:
                 if found is None:
                     raise
         if found.lifecycle_stage == "deleted":
-            raise TrackingError(
-                f"the experiment {self.study!r} is deleted in {self.uri}; restore it with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or rename the study"
-            )
+            raise TrackingError(deleted_study(self.study, str(found.experiment_id), shown(self.uri)))
         return str(found.experiment_id)
 
-    def search(self, **tags: str) -> "list[MlflowRun]":
+    def search(self, **tags: str) -> list[MlflowRun]:
         """Runs of the study with these `codecbench.` tags, oldest first."""
         return self._search([self.experiment_id], tags)
 
-    def search_everywhere(self, **tags: str) -> "list[MlflowRun]":
+    def search_everywhere(self, **tags: str) -> list[MlflowRun]:
         """Runs of every study with these `codecbench.` tags, oldest first."""
         return self._search([str(one.experiment_id) for one in self.experiments()], tags)
 
     @_patient
-    def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> "list[MlflowRun]":
+    def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> list[MlflowRun]:
         conditions = [f"tags.`{TAG}{name}` = '{value}'" for name, value in tags.items()]
-        found: list[MlflowRun] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
+        return pages(
+            lambda token: self.client.search_runs(
                 experiment_ids,
                 " and ".join(conditions),
-                max_results=_PAGE,
+                max_results=PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        )
 
-    def current(self, run_hashes: Collection[str], kind: str = KIND_RUN) -> "dict[str, MlflowRun]":
+    def current(self, run_hashes: Collection[str], kind: str = KIND_RUN) -> dict[str, MlflowRun]:
         """The run of each identity that there is one of, in this study or any other: the newest that
         finished, otherwise the newest. Superseded ones do not count."""
         everywhere = [str(one.experiment_id) for one in self.experiments()]
         found: dict[str, MlflowRun] = {}
         if len(run_hashes) > _FEW:
             own = self.search(kind=kind)
-            found = newest(run for run in own if run.data.tags.get(f"{TAG}run_hash") in run_hashes)
+            found = newest(run for run in own if run.data.tags.get(Tag.RUN_HASH) in run_hashes)
         for run_hash in run_hashes:
             if run_hash not in found or status_of(found[run_hash])[0] != FINISHED:
                 found |= newest(self._search(everywhere, {"kind": kind, "run_hash": run_hash}))
@@ -219,18 +191,13 @@ class Store:
         return {key: status_of(run) for key, run in self.current(run_hashes, kind).items()}
 
     @_patient
-    def experiments(self) -> "list[Experiment]":
+    def experiments(self) -> list[Experiment]:
         """Every study of the store, oldest first."""
-        found: list[Experiment] = []
-        token = None
-        while True:
-            page = self.client.search_experiments(
-                max_results=_PAGE, order_by=["experiment_id ASC"], page_token=token
+        return pages(
+            lambda token: self.client.search_experiments(
+                max_results=PAGE, order_by=["experiment_id ASC"], page_token=token
             )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        )
 
     @_patient
     def experiment_tags(self) -> dict[str, str]:
@@ -266,7 +233,7 @@ class Store:
             run_id = str(found[-1].info.run_id)
             self.client.update_run(run_id, status="RUNNING")
             if str(found[-1].info.experiment_id) != self.experiment_id:
-                tags = {key: tags[key] for key in tags if key not in (PARENT_TAG, f"{TAG}label")}
+                tags = {key: tags[key] for key in tags if key not in (PARENT_TAG, Tag.LABEL, Tag.SERIES)}
             self.set_tags(run_id, tags)
             return run_id
         new = self.client.create_run(
@@ -288,7 +255,7 @@ class Store:
         if status in ended:
             self.client.set_terminated(run_id, ended[status])
         # The tag comes last: a run that is killed in between is taken up again, and ended then.
-        self.set_tags(run_id, {f"{TAG}reason": reason, f"{TAG}status": status})
+        self.set_tags(run_id, {Tag.REASON: reason, Tag.STATUS: status})
 
     @_patient
     def pause(self, run_id: str) -> None:
@@ -335,7 +302,7 @@ class Store:
             tags = [InputTag("mlflow.data.context", "train and test")]
             self._log_input(run_id, DatasetInput(dataset, tags))
 
-    def _log_input(self, run_id: str, dataset: "DatasetInput") -> None:
+    def _log_input(self, run_id: str, dataset: DatasetInput) -> None:
         """Once more where another process adds the same dataset just now: MLflow refuses the second."""
         from mlflow.exceptions import MlflowException
 
@@ -369,14 +336,10 @@ class Store:
         return Path(self.client.download_artifacts(run_id, path, str(folder)))
 
 
-def quiet_mlflow() -> None:
-    """Keep MLflow from chatting on the terminal and from phoning home, unless the user asked for it."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # A server that is away says so within seconds: who waits for it, and how long, is for `Store` to decide.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
+import logging
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.common.run_folder import HISTORY, SNAPSHOTS, SUMMARY, WEIGHTS, is_trained
+from experiments.common.atomic_files import partial_name
+from experiments.common.run_folder import (
+    HISTORY,
+    SNAPSHOTS,
+    SUMMARY,
+    WEIGHTS,
+    discard_trained,
+    is_intact,
+    is_trained,
+)
+from experiments.common.tensor_files import DamagedFile
 from experiments.tracking import logged_model
+from experiments.tracking.artifacts import CHECKPOINT
 from experiments.tracking.schema import superseded
+from experiments.tracking.store import Store, TrackingError
 
-if TYPE_CHECKING:
-    from experiments.tracking.store import Store
-
-FOLDER = "checkpoint"  # of a run's artifacts
+_log = logging.getLogger("codecbench.tracking")
 
 
 def log(store: Store, run_id: str, name: str, directory: Path, config: Mapping[str, Any], steps: int) -> str:
     """Log what is in `directory` with a run: the weights as a model, whose id is returned, and as artifacts
     snapshots and metrics by step of the training and, last, its summary, which says that all is there."""
     model_id = logged_model.log(store, run_id, name, directory / WEIGHTS, config, steps)
-    for file, place in ((SNAPSHOTS, ""), (HISTORY, FOLDER), (SUMMARY, FOLDER)):
+    for file, place in ((SNAPSHOTS, ""), (HISTORY, CHECKPOINT), (SUMMARY, CHECKPOINT)):
         if (directory / file).exists():
             store.log_file(run_id, directory / file, place)
     return model_id
 
 
-def fetch(store: Store, training_hash: str, directory: Path) -> bool:
-    """Bring the weights of a training into `directory`, from the newest run of any study that has them.
+def fetch(
+    store: Store, training_hash: str, directory: Path, warn: Callable[[str], None] = _log.warning
+) -> bool:
+    """Bring the weights of a training into `directory`, from the newest run of any study that has good ones.
 
-    Returns whether they are there. Raises TrackingError when the store has them and does not give them.
+    Damaged weights there are replaced, or removed where the store has none; a copy in the store that is
+    damaged or lost does not count as one any more. `warn` is told, once. Returns whether good weights are
+    there now. Raises TrackingError when the store has some and does not give them.
     """
+    damage: list[str] = []
     if is_trained(directory):
-        return True
-
+        if is_intact(directory):
+            return True
+        damage.append(f"{directory / WEIGHTS} or its summary is damaged")
     for run in reversed(store.search_everywhere(training_hash=training_hash)):
         run_id = str(run.info.run_id)
-        there = set() if superseded(run) else store.files(run_id, FOLDER)
-        if f"{FOLDER}/{SUMMARY}" not in there:
+        if superseded(run):
             continue
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory) as temporary:
-            weights = logged_model.fetch(store, run_id, Path(temporary))
-            if weights is None:
-                continue
-            weights.replace(directory / WEIGHTS)
-            there |= store.files(run_id, "")
-            for path in (SNAPSHOTS, f"{FOLDER}/{HISTORY}", f"{FOLDER}/{SUMMARY}"):
-                if path in there:
-                    copy = store.fetch_file(run_id, path, Path(temporary))
-                    copy.replace(directory / copy.name)
-        return True
+        try:
+            if _fetch(store, run_id, directory):
+                if damage:
+                    warn(f"{'; '.join(damage)}; the copy in the tracking store takes its place")
+                return True
+        except DamagedFile as error:
+            logged_model.reject(store, run_id)
+            damage.append(f"the copy of run {run_id} in the tracking store cannot be used: {error}")
+    if damage:
+        warn(f"{'; '.join(damage)}; it is trained again")
+        discard_trained(directory)
     return False
+
+
+def _fetch(store: Store, run_id: str, directory: Path) -> bool:
+    """Bring the weights that a run left into `directory`, if it has some. Raises DamagedFile."""
+    if f"{CHECKPOINT}/{SUMMARY}" not in store.files(run_id, CHECKPOINT):
+        return False
+    temporary = directory / partial_name(WEIGHTS)
+    temporary.mkdir(parents=True)
+    try:
+        if logged_model.fetch(store, run_id, temporary) is None:
+            return False
+        wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
+        for path in wanted & (store.files(run_id, CHECKPOINT) | store.files(run_id, "")):
+            copy = store.fetch_file(run_id, path, temporary)
+            copy.replace(temporary / copy.name)
+        if not is_intact(temporary):
+            raise DamagedFile("its content is not that which was written")
+        for name in (SNAPSHOTS, HISTORY, WEIGHTS, SUMMARY):  # the summary says that all is there
+            if (temporary / name).exists():
+                (temporary / name).replace(directory / name)
+    except (TrackingError, OSError) as error:
+        if not _is_missing(error):
+            raise
+        raise DamagedFile("a file of it is gone") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Whether the store has lost a file, rather than being away or keeping it from this user."""
+    texts = (str(error), str(error.__cause__))
+    signs = ("No such file or directory", "No such artifact", "RESOURCE_DOES_NOT_EXIST", "NoSuchKey", "404")
+    return any(sign in text for sign in signs for text in texts)

@@ -1,6 +1,8 @@
 """Latents of fixed crops at a few steps of a training, for figures of how they move."""
 
-from collections.abc import Mapping
+import logging
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,12 @@ from experiments.training.validation import batch
 
 POINTS = 2000  # of each pair of channels
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError)  # as numpy tells of it
 
-class Snapshots:
+_log = logging.getLogger("codecbench.train")
+
+
+class LatentSnapshots(Observer):
     """Keeps the coordinates of `audio` [crops, samples] at `steps`, where the quantizer has any.
 
     The file has `steps` [n] and `pair_0` and so on, [n, points, 2] in grid units. It is written before each
@@ -32,26 +38,19 @@ class Snapshots:
         self._taken: dict[int, np.ndarray] = {}  # step to [points, channels]
 
     def restored(self, step: int) -> None:
-        """Begin after `step`: take up what was kept until then."""
+        """Take up what was kept until `step`."""
         if step and self._path.exists():
-            with np.load(self._path) as archive:
-                pairs = [archive[f"pair_{i}"] for i in range(len(archive.files) - 1)]
-                joined = np.concatenate(pairs, axis=-1)
-                self._taken = {
-                    int(s): joined[i] for i, s in enumerate(archive["steps"].tolist()) if s <= step
-                }
-        self.at(step)
+            try:
+                self._taken = {at: taken for at, taken in self._read().items() if at <= step}
+            except _DAMAGE as error:
+                _log.warning("%s is damaged (%s); the figures lack the steps to %d", self._path, error, step)
+        self._take(step)
 
-    def at(self, step: int) -> None:
+    def progress(self, step: int, steps: int, text: str) -> None:
         """Take a snapshot if `step` is one of those wanted."""
-        if step in self._steps and step not in self._taken:
-            found = self._coordinates()
-            if found is None:
-                self._steps = set()
-            else:
-                self._taken[step] = found
+        self._take(step)
 
-    def write(self) -> None:
+    def saving(self, step: int) -> None:
         """Put the snapshots on disk."""
         if not self._taken:
             return
@@ -61,57 +60,49 @@ class Snapshots:
         with replacing(self._path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, steps=np.array(steps), **pairs)  # type: ignore[arg-type]
 
+    def _read(self) -> dict[int, np.ndarray]:
+        """What the file holds, by step. Raises what numpy raises for a damaged one."""
+        with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            pairs = [archive[f"pair_{i}"] for i in range(len(archive.files) - 1)]
+            joined = np.concatenate(pairs, axis=-1)
+            return dict(zip(map(int, archive["steps"].tolist()), joined, strict=True))
+
+    def _take(self, step: int) -> None:
+        if step in self._steps and step not in self._taken:
+            coordinates = self._coordinates()
+            if coordinates is None:
+                self._steps = set()
+            else:
+                self._taken[step] = coordinates
+
     @torch.no_grad()
     def _coordinates(self) -> np.ndarray | None:
+        """Coordinates [points, channels] of evenly spaced frames, None where the quantizer has no plane."""
         training, device = self._codec.training, next(self._codec.parameters()).device
         self._codec.eval()
         quantized = self._codec.quantizer(self._codec.features(self._audio.to(device)))
         self._codec.train(training)
         if "coordinates" not in quantized.diagnostics:
             return None
-        every = quantized.diagnostics["coordinates"].flatten(0, 1)
-        every = every[:, : every.shape[1] // 2 * 2]
-        if not every.shape[1]:
+        frames = quantized.diagnostics["coordinates"].flatten(0, 1)
+        frames = frames[:, : frames.shape[1] // 2 * 2]
+        if not frames.shape[1]:
             return None
-        kept = torch.linspace(0, len(every) - 1, min(len(every), POINTS)).long().to(every.device)
-        return np.asarray(every[kept].cpu().numpy())
+        kept = torch.linspace(0, len(frames) - 1, min(len(frames), POINTS)).long().to(frames.device)
+        return np.asarray(frames[kept].cpu().numpy())
 
 
-class _Watched(Observer):
-    """Passes on what a training tells, and takes snapshots by it."""
+def latent_snapshots(codec: Codec, run: Run, validation: Split, directory: Path) -> list[LatentSnapshots]:
+    """The observer that takes the snapshots that `run` asks for, and keeps them in `directory`.
 
-    def __init__(self, observer: Observer, kept: Snapshots) -> None:
-        self._observer, self._kept = observer, kept
-
-    def restored(self, step: int) -> None:
-        self._observer.restored(step)
-        self._kept.restored(step)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self._observer.metrics(step, values)
-
-    def warning(self, step: int, name: str, text: str) -> None:
-        self._observer.warning(step, name, text)
-
-    def saving(self, step: int) -> None:
-        self._observer.saving(step)
-        self._kept.write()
-
-    def progress(self, step: int, steps: int, text: str) -> None:
-        self._kept.at(step)
-        self._observer.progress(step, steps, text)
-
-    def should_stop(self) -> bool:
-        return self._observer.should_stop()
-
-
-def watched(codec: Codec, run: Run, validation: Split, directory: Path, observer: Observer) -> Observer:
-    """`observer`, with the snapshots that `run` asks for taken on the way and kept in `directory`."""
-    wanted = spaced(run.evaluate.snapshots, run.train.steps)
-    if not wanted or not codec.quantizer.streams:
-        return observer
+    None where it asks for none, or where the code is not fixed: such a quantizer has no coordinates, and is
+    not run on validation audio just to learn that.
+    """
+    steps = spaced(run.evaluate.snapshots, run.train.steps)
+    if not steps or not codec.quantizer.streams or codec.quantizer.learned:
+        return []
     samples = round(run.train.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
-    return _Watched(observer, Snapshots(codec, batch(validation, samples), wanted, directory / SNAPSHOTS))
+    return [LatentSnapshots(codec, batch(validation, samples), steps, directory / SNAPSHOTS)]
 
 
 def spaced(number: int, steps: int) -> set[int]:

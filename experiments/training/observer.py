@@ -2,66 +2,49 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    pass
 
 
 class Diverged(RuntimeError):
-    """The loss or its gradient was not finite too many times in a row."""
+    """The loss, its gradient or the weights are not finite, and training cannot mend that."""
 
 
 class Interrupted(RuntimeError):
     """The training was asked to stop; its state is saved."""
 
 
-class Observer(Protocol):
-    """What a training tells while it runs."""
+class Observer:
+    """An observer of a training: override what is of interest, the rest does nothing.
+
+    Steps are counted from 1, the first finished one. Of several processes each has observers of its own.
+    """
 
     def restored(self, step: int) -> None:
-        """The training begins after `step` finished ones."""
+        """The training begins after `step` finished steps."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """New values."""
+        """New values of metrics, by name."""
 
     def warning(self, step: int, name: str, text: str) -> None:
-        """Something that a person should look at; `name` is the kind, in one word."""
+        """Something that a person should look at; `name` is its kind, in one word."""
 
     def saving(self, step: int) -> None:
         """The state of `step` is about to be saved: a training that is killed later goes on from there."""
 
     def progress(self, step: int, steps: int, text: str) -> None:
-        """A step is done."""
+        """Step `step` of `steps` is done; `text` has its losses and the speed."""
 
     def should_stop(self) -> bool:
         """Whether to save the state and raise `Interrupted`."""
         return False
 
 
-class Silent(Observer):
-    """Tells nothing: the observer of all processes but the first."""
-
-    def restored(self, step: int) -> None:
-        pass
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        pass
-
-    def warning(self, step: int, name: str, text: str) -> None:
-        pass
-
-    def saving(self, step: int) -> None:
-        pass
-
-    def progress(self, step: int, steps: int, text: str) -> None:
-        pass
-
-
 @dataclass(frozen=True)
 class Trained:
-    """steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; what the network's
-    blocks computed in, first to last where sittings differed, and empty where it was not recorded."""
+    """The outcome of a training.
+
+    steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; precision of the
+    network's blocks, first to last where sittings differed, and empty where it was not recorded.
+    """
 
     steps: int
     seconds: float

@@ -1,6 +1,7 @@
-"""Optimizers, learning rates over steps, and averages of weights."""
+"""Optimizers of codec and discriminators, and their learning rates over the steps."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,13 @@ def schedule(step: int, config: Train) -> float:
         fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         return rise * (config.final_learning_rate + (1 - config.final_learning_rate) * fall)
     return rise * max(config.final_learning_rate, 1 - step / config.steps)
+
+
+def set_learning_rates(optimizers: Iterable[Optimizer], share: float) -> None:
+    """Set every learning rate to `share` of the one that its optimizer was made with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
 
 
 def codec_optimizers(

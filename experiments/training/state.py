@@ -1,9 +1,8 @@
-"""All that a training needs to go on bit for bit, in one safetensors file that is replaced atomically."""
+"""The state of a training: all that changes while a codec is trained, which is what a checkpoint holds."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,38 +10,153 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from experiments.common.atomic_files import replacing
-from experiments.common.flat_keys import flatten
+from codec.losses.objectives import Losses
+from codec.model import Codec
+from experiments.common.tensor_files import DamagedFile
+from experiments.studies.sections import Train
+from experiments.training.optimizers import codec_optimizers, discriminator_optimizer
+from experiments.training.precision import autocast_dtype, resolved
+from experiments.training.weight_average import WeightAverage
+from quantizers.parts.codebook import EMACodebooks
+
+FIRST_SCALE = 2.0**10  # of the loss in fp16: it doubles by itself, and each halving costs a batch
+
+# What a checkpoint holds beside tensors, by the names in the file, with the types there.
+_COUNTERS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "skipped": (int,),
+    "skipped_in_a_row": (int,),
+    "seconds": (float, int),
+    "collapsed": (bool,),
+    "run_id": (str,),
+    "precision": (str,),
+    "data": (dict,),
+}
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says why and what to do."""
+@dataclass(kw_only=True, eq=False)
+class TrainingState:
+    """Modules, optimizers and counters of a training."""
+
+    codec: Codec
+    losses: Losses  # the discriminators in it are trained, too
+    average: WeightAverage | None  # of the codec's weights, if asked for
+    codec_optimizers: list[Optimizer]
+    discriminator_optimizers: list[Optimizer]
+    scaler: GradScaler | None  # of fp16 gradients
+    step: int = 0  # finished steps
+    skipped: int = 0  # batches that were not finite and changed nothing
+    skipped_in_a_row: int = 0  # up to this step
+    seconds: float = 0.0  # spent over all sittings
+    collapsed: bool = False  # whether a codebook had collapsed at the last validation
+    run_id: str = ""  # of MLflow
+    precision: str = ""  # of the network's blocks, `fp32 then bf16` where sittings differed
+    data: dict[str, Any] = field(default_factory=dict)  # position in streamed data, `cursor` of the crops
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Modules with a state, by their names in a checkpoint."""
+        modules: dict[str, nn.Module | None] = {
+            "model": self.codec,
+            "adversary": self.losses.adversary,
+            "average": self.average,
+        }
+        return {name: module for name, module in modules.items() if module is not None}
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """All optimizers, in their order in a checkpoint."""
+        return [*self.codec_optimizers, *self.discriminator_optimizers]
+
+    @property
+    def codebooks(self) -> list[EMACodebooks]:
+        """Codebooks of the codec that are moving averages."""
+        return [part for part in self.codec.modules() if isinstance(part, EMACodebooks)]
+
+    @property
+    def evaluated_codec(self) -> Codec:
+        """The codec that is validated and kept: the average of weights if there is one."""
+        if self.average is None:
+            return self.codec
+        assert isinstance(self.average.model, Codec)
+        return self.average.model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the modules and optimizers, by its name in a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for part, module in self.modules.items():
+            tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                for name, value in values.items():
+                    tensors[f"optimizer/{number}/{index}/{name}"] = torch.as_tensor(value)
+        return tensors
+
+    def metadata(self) -> dict[str, str]:
+        """Counters and the scale of fp16, as JSON by their names in a checkpoint."""
+        metadata = {"progress": json.dumps({name: getattr(self, name) for name in _COUNTERS})}
+        if self.scaler is not None:
+            metadata["scaler"] = json.dumps(self.scaler.state_dict())
+        return metadata
+
+    def check(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """See that `load` can take these from a checkpoint. Raises DamagedFile."""
+        for name, value in read_json(metadata, "progress").items():
+            if type(value) not in _COUNTERS.get(name, ()):
+                raise DamagedFile(f"its {name} is {value!r}")
+        if self.scaler is not None and "scaler" in metadata:
+            read_json(metadata, "scaler")
+        for part, module in self.modules.items():
+            check_fit(module, below(tensors, f"{part}/"))
+        for number, optimizer in enumerate(self.optimizers):
+            shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
+            for (index, name), value in _of_optimizer(tensors, number).items():
+                if index >= len(shapes) or tuple(value.shape) not in ((), shapes[index]):
+                    raise DamagedFile(f"it has no place for {name} of parameter {index}")
+
+    def load(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Take over what `tensors` and `metadata` of a checkpoint hold, which pass `check`."""
+        for part, module in self.modules.items():
+            module.load_state_dict(below(tensors, f"{part}/"))
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for (index, name), value in _of_optimizer(tensors, number).items():
+                state.setdefault(index, {})[name] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.scaler is not None and "scaler" in metadata:
+            self.scaler.load_state_dict(read_json(metadata, "scaler"))
+        for name, value in read_json(metadata, "progress").items():
+            setattr(self, name, value)
 
 
-@dataclass
-class Progress:
-    """Where a training stands: finished steps; batches skipped, and how many of them in a row up to here;
-    seconds spent over all sittings; whether a codebook had collapsed when last looked at; the MLflow run;
-    what the network's blocks computed in; and the position in the data, where the step alone does not tell
-    it (`cursor` of streamed crops)."""
+def initial_state(codec: Codec, config: Train, *, seed: int, device: torch.device) -> TrainingState:
+    """The state before the first step, on `device`.
 
-    step: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    seconds: float = 0.0
-    collapsed: bool = False
-    run_id: str = ""
-    precision: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What of a training has a state: modules by name, optimizers, and the scale of fp16 gradients."""
-
-    modules: Mapping[str, nn.Module]
-    optimizers: Sequence[Optimizer]
-    scaler: GradScaler | None = None
+    The first weights of the discriminators depend on `seed` alone, whatever the quantizer has drawn.
+    """
+    precision = resolved(config.precision, device)
+    dtype = autocast_dtype(precision)
+    codec.to(device).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        losses = Losses(config.objective.objective(), codec.sample_rate).to(device)
+    average = WeightAverage(codec, config.ema_decay) if config.ema_decay else None
+    fused = device.type in ("cpu", "cuda")
+    adversary = losses.adversary
+    return TrainingState(
+        codec=codec,
+        losses=losses,
+        average=average,
+        codec_optimizers=codec_optimizers(codec, config, fused=fused, matrix_dtype=dtype or torch.float32),
+        discriminator_optimizers=(
+            [discriminator_optimizer(adversary, config, fused=fused)] if adversary is not None else []
+        ),
+        scaler=(
+            torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE) if dtype is torch.float16 else None
+        ),
+        precision=precision,
+    )
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
@@ -53,102 +167,47 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def save(
-    path: Path,
-    configuration: Mapping[str, Any],
-    parts: Parts,
-    progress: Progress,
-    randoms: Sequence[Mapping[str, Tensor]],
-) -> None:
-    """Write the state to `path`. Killed at any moment, it leaves the old file or the new one, whole.
-
-    randoms: `random_state` of every process, by rank. Raises CheckpointError when the disk does not take it.
-    """
-    tensors: dict[str, Tensor] = {}
-    for part, module in parts.modules.items():
-        tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
-    for number, optimizer in enumerate(parts.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer/{number}/{index}/{name}"] = torch.as_tensor(value)
-    for rank, state in enumerate(randoms):
-        tensors |= {f"random/{rank}/{name}": value for name, value in state.items()}
-    metadata = {"configuration": json.dumps(configuration), "progress": json.dumps(asdict(progress))}
-    if parts.scaler is not None:
-        metadata["scaler"] = json.dumps(parts.scaler.state_dict())
-    write_safetensors(path, tensors, metadata)
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Bring this process's random generators to `state`; those that it lacks stay as they are."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def restore(
-    path: Path, configuration: Mapping[str, Any], parts: Parts, *, rank: int = 0, device: torch.device
-) -> Progress:
-    """Bring the parts, and the random generators of the process of this `rank`, to the state in `path`.
-
-    With more processes than at the time, the random generators of the new ones stay as they are. Raises
-    CheckpointError for a damaged file or one of another training.
-    """
-    tensors, metadata = read_safetensors(path)
-    if differing := differences(json.loads(metadata.get("configuration", "{}")), configuration):
-        raise CheckpointError(
-            f"{path} belongs to another training: {'; '.join(differing)}. "
-            "Remedy: move it away, or ask for its configuration."
-        )
-    for part, module in parts.modules.items():
-        module.load_state_dict(_below(tensors, f"{part}/"))
-    for number, optimizer in enumerate(parts.optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, f"optimizer/{number}/").items():
-            index, _, name = key.partition("/")
-            state.setdefault(int(index), {})[name] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    if parts.scaler is not None and "scaler" in metadata:
-        parts.scaler.load_state_dict(json.loads(metadata["scaler"]))
-    random = _below(tensors, f"random/{rank}/")
-    if "cpu" in random:
-        torch.set_rng_state(random["cpu"])
-    if "cuda" in random and device.type == "cuda":
-        torch.cuda.set_rng_state(random["cuda"], device)
-    return Progress(**json.loads(metadata["progress"]))
-
-
-def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Every key in which two configurations differ, with both values."""
-    theirs, mine = flatten(saved), flatten(asked)
-    return [
-        f"{key} is {theirs.get(key, 'not there')} in the file and {mine.get(key, 'not there')} now"
-        for key in dict.fromkeys([*mine, *theirs])
-        if theirs.get(key) != mine.get(key)
-    ]
-
-
-def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors atomically. Raises CheckpointError when the disk does not take them."""
-    from safetensors.torch import save_file
-
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        with replacing(path) as partial:
-            save_file(plain, partial, metadata)
-    except Exception as error:  # safetensors raises its own error class for a full disk
-        raise CheckpointError(
-            f"cannot write the checkpoint {path}: {error}. The last good one is kept. "
-            "Remedy: make room on the disk, then start the same command again."
-        ) from error
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file. Raises CheckpointError when it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is no readable checkpoint ({error}); delete it to begin again"
-        ) from error
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose names begin with `prefix`, which is cut off."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """See that `tensors` are the state of `module`, before any of it is loaded. Raises DamagedFile."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in wanted.keys() | given.keys():
+        if wanted.get(name) != given.get(name):
+            raise DamagedFile(
+                f"the shape of {name} is {given.get(name, 'missing')}, not {wanted.get(name, 'missing')}"
+            )
+
+
+def _of_optimizer(tensors: Mapping[str, Tensor], number: int) -> dict[tuple[int, str], Tensor]:
+    """State of an optimizer by index of the parameter and name. Raises DamagedFile."""
+    found = {}
+    for key, value in below(tensors, f"optimizer/{number}/").items():
+        index, _, name = key.partition("/")
+        if not index.isdecimal():
+            raise DamagedFile(f"it has no parameter {index!r}")
+        found[int(index), name] = value
+    return found
+
+
+def read_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """A dictionary of the metadata. Raises DamagedFile."""
+    try:
+        values = json.loads(metadata.get(key, ""))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise DamagedFile(f"its {key} cannot be read")
+    return values

@@ -1,33 +1,40 @@
 """The trained codec of a run: read from its folder, or trained now, alone or with other processes."""
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codec.model import Codec
 from experiments import data
-from experiments.common import run_folder
+from experiments.common import run_folder, tensor_files
 from experiments.common.atomic_files import write_text
+from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed as processes
-from experiments.training import latent_snapshots as snapshots
-from experiments.training import state as training_state
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
+from experiments.training.starting_weights import load_backbone, start_from_data
+from experiments.training.state import check_fit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_log = logging.getLogger("codecbench.train")
+
 
 def obtain(
-    run: Run, directory: Path, *, fabric: "Fabric", observer: Observer, run_id: str = ""
+    run: Run, directory: Path, *, fabric: "Fabric", observers: Sequence[Observer] = (), run_id: str = ""
 ) -> tuple[Codec, Trained, Shards]:
     """The codec of `run`, how it was trained, and its corpus. Of several processes, each calls this, and the
     first gets the trained codec.
 
-    directory: of all runs; each has a folder named by its training's hash. observer, run_id, and what is
+    directory: of all runs; each has a folder named by its training's hash. observers, run_id, and what is
     raised: as in `train`.
     """
     shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
@@ -35,50 +42,53 @@ def obtain(
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
     codec = run.codec()
     folder = directory / run.training_hash
+    checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
     trained = processes.from_first(fabric, trained)
     if trained is not None:
-        observer.restored(trained.steps)
+        if fabric.is_global_zero:
+            checkpoint.remove()
+        for observer in observers:
+            observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
-    _load_warm_start(codec, run, directory)
+    load_backbone(codec, run, directory)
+    if run.train.start == "data":  # a state that there is takes its place
+        start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
-        observer = snapshots.watched(codec, run, shards.split("validation"), folder, observer)
-    state_path = folder / run_folder.STATE
+        observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
     trained = train(
         codec,
         run.train,
         train_split=shards.training(),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        configuration=run.training_identity,
-        state_path=state_path,
-        observer=observer,
         fabric=fabric,
-        run_id=run_id,
+        checkpoint=checkpoint,
+        observers=observers,
     )
     if fabric.is_global_zero:
-        weights, summary = folder / run_folder.WEIGHTS, folder / run_folder.SUMMARY
         config = {"config": json.dumps(run.resolved())}
-        training_state.write_safetensors(weights, codec.state_dict(), config)
-        write_text(summary, json.dumps(asdict(trained)))  # it says that the training is over
-        state_path.unlink(missing_ok=True)
+        tensor_files.write(folder / run_folder.WEIGHTS, codec.state_dict(), config)
+        # The summary says that the training is over, so it comes after the weights.
+        write_text(folder / run_folder.SUMMARY, json.dumps(asdict(trained)))
+        checkpoint.remove()
     return codec, trained, shards
 
 
 def _read(folder: Path, codec: Codec) -> Trained | None:
+    """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none.
+
+    Damaged ones are removed, with a warning.
+    """
     if not run_folder.is_trained(folder):
         return None
-    tensors, _ = training_state.read_safetensors(folder / run_folder.WEIGHTS)
+    try:
+        trained = Trained(**run_folder.summary(folder))
+        tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
+        check_fit(codec, tensors)
+    except (DamagedFile, TypeError) as error:
+        _log.warning("%s has damaged weights (%s); the training is done again", folder, error)
+        run_folder.discard_trained(folder)
+        return None
     codec.load_state_dict(tensors)
-    return Trained(**json.loads((folder / run_folder.SUMMARY).read_text(encoding="utf-8")))
-
-
-def _load_warm_start(codec: Codec, run: Run, directory: Path) -> None:
-    warm = run.warm_start()
-    if warm is None:
-        return
-    tensors, _ = training_state.read_safetensors(directory / warm.training_hash / run_folder.WEIGHTS)
-    for part in ("encoder", "decoder"):
-        prefix = f"{part}."
-        mine = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-        codec.get_submodule(part).load_state_dict(mine)
+    return trained

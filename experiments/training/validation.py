@@ -1,4 +1,4 @@
-"""What a training looks at now and then: losses and use of the codebooks on crops that stay the same."""
+"""Validation: losses and use of the codebooks on crops that stay the same."""
 
 import numpy as np
 import torch

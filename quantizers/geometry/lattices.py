@@ -5,13 +5,12 @@ sum(k) given (Conway and Sloane, Sphere Packings, Lattices and Groups, 3rd editi
 chapter 20 and "Fast quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. IT
 28, 1982). In one coset the nearest point is a rounding of each coordinate; where the parity comes out
 wrong, the coordinate that costs least goes to its second choice. Restricting k to a box (a cube-bounded
-code) keeps that exact. The Leech lattice has 8192 cosets, two for each word of the Golay code; their costs
-are one matrix product, and the cheapest repair of each word is found half a word at a time.
+code) keeps that exact. The Leech lattice has 8192 cosets, two for each word of the Golay code; the cheapest
+word is found with its parity in one tree (`quantizers.geometry.leech`), the point in its coset as above.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -20,11 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quantizers.geometry.leech import WordSearch, golay
+from quantizers.integers import whole
 from quantizers.option_checks import QuantizerError, check_choice
 
 NAMES = ("Z", "A2", "A3*", "D4", "E8", "Leech")
 DIMENSIONS = {"Z": 1, "A2": 2, "A3*": 3, "D4": 4, "E8": 8, "Leech": 24}
-_BLOCK = 2**22  # elements of the largest intermediate tensor
+_NEVER = 1e30  # cost of a choice that is not open
 
 
 class Lattice:
@@ -120,8 +121,6 @@ class Cosets(nn.Module):
     start: Tensor
     last: Tensor
     parities: Tensor
-    words: Tensor | None
-    right: Tensor
 
     def __init__(self, lattice: Lattice, counts: Sequence[int] | None = None) -> None:
         super().__init__()
@@ -150,23 +149,19 @@ class Cosets(nn.Module):
             shift = -(lattice.offsets.mean(0) + lattice.steps * last / 2)
         self.register_buffer("offsets", lattice.offsets + shift, persistent=False)
         self.register_buffer("last", last, persistent=False)
-        leech = self.name == "Leech"
-        powers = 2 ** torch.arange(11, -1, -1)
-        self.register_buffer("words", _golay().double() if leech else None, persistent=False)
-        self.register_buffer("right", _golay()[:, 12:].long() @ powers, persistent=False)
+        self.search = WordSearch((0, 1), modulo=True) if self.name == "Leech" else None
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Nearest points [..., n], their coset [...] int64 and their k [..., n] int64 (unbounded: k may be
         negative)."""
         flat = points.reshape(-1, self.dimension)
-        if self.words is None:
+        if self.search is None:
             found = self._best_of_all(flat)
         else:
-            block = max(1, _BLOCK // len(self.offsets))
-            parts = [self._leech(part) for part in flat.split(block)]
-            found = torch.cat(parts) if parts else flat.new_zeros(0, dtype=torch.int64)
+            parts, memory = self.search.blocks(flat)
+            found = torch.cat([self._leech(part, memory) for part in parts])
         point, k, _ = self._in_coset(flat, self.offsets[found], self.parities[found])
-        return point.view(points.shape), found.view(points.shape[:-1]), k.long().view(points.shape)
+        return point.view(points.shape), found.view(points.shape[:-1]), whole(k).view(points.shape)
 
     def point(self, coset: Tensor, k: Tensor) -> Tensor:
         """The points [..., n] of k [..., n] in `coset` [...]."""
@@ -206,35 +201,30 @@ class Cosets(nn.Module):
             penalty = penalty.masked_fill((second < 0) | (second > self.last), torch.inf)
         return k, second, penalty
 
-    def _leech(self, points: Tensor) -> Tensor:
-        """Coset of the nearest point among 8192: index = 4096 * odd + word, offset 2 * word + odd."""
-        assert self.words is not None
-        words, number = self.words, len(self.words)
-        costs = []
-        for odd in (0, 1):
-            first = odd * number  # the word 0
-            choices = [self._choices(points, self.offsets[first] + 2 * bit) for bit in (0, 1)]
-            near = [
-                (points - self.offsets[first] - 2 * bit - k * self.steps).square()
-                for bit, (k, _, _) in enumerate(choices)
-            ]
-            cost = near[0].sum(-1, keepdim=True) + (near[1] - near[0]) @ words.mT
-            odd_k = [k.remainder(2) for k, _, _ in choices]
-            parity = odd_k[0].sum(-1, keepdim=True) + (odd_k[1] - odd_k[0]) @ words.mT
-            flips = torch.stack([penalty for _, _, penalty in choices], -1)  # [points, 24, 2]
-            # The cheapest flip of a word is the cheaper of its left and its right half's.
-            flip = torch.minimum(_least(flips[:, :12]), _least(flips[:, 12:])[:, self.right])
-            costs.append(torch.where(parity.round().remainder(2) == self.parities[first], cost, cost + flip))
-        return torch.cat(costs, -1).argmin(-1)
-
-
-def _least(values: Tensor) -> Tensor:
-    """For each of the 2 ** m patterns of m bits, the least of values [points, m, 2] that it picks:
-    [points, 2 ** m]."""
-    least = torch.full_like(values[:, 0, :1], torch.inf)
-    for bit in values.unbind(1):
-        least = torch.minimum(least.unsqueeze(-1), bit.unsqueeze(1)).flatten(1)
-    return least
+    def _leech(self, points: Tensor, memory: Tensor) -> Tensor:
+        """Coset [points] of the nearest of 8192: index = 4096 * odd + word, offset 2 * word + odd."""
+        assert self.search is not None
+        step = 4.0
+        start = self.offsets[[0, 4096]]  # of the word 0
+        offsets = torch.stack((start, start + 2), 1).permute(0, 2, 1).unsqueeze(-1)  # [odd, 24, bit, 1]
+        exact = (points.mT.unsqueeze(1) - offsets) / step
+        k = torch.round(exact)
+        if self.bounded:
+            last = self.last.view(-1, 1, 1)
+            k = torch.minimum(k.clamp_min_(0), last)
+        error = exact.sub_(k)
+        if self.bounded:  # the second choice is the nearer one of those that are open
+            up = error - (k - last).add_(1).clamp_min_(0).mul_(_NEVER)
+            down = -error - (1 - k).clamp_min_(0).mul_(_NEVER)
+            side = torch.maximum(up, down)
+        else:
+            side = error.abs()
+        more = step * step - (2 * step * step) * side
+        near = error.mul_(step).square_()
+        odd = more * k.remainder_(2)
+        costs = torch.stack((near + odd, near + more.sub_(odd)), 3)  # [odd, 24, bit, flag, points]
+        half, word = self.search(costs, memory)
+        return 4096 * half + word
 
 
 @cache
@@ -263,7 +253,7 @@ def lattice(name: str) -> Lattice:
         "Leech": lambda: Lattice(
             name,
             [4.0] * 24,
-            torch.cat((2 * _golay(), 2 * _golay() + 1)),
+            torch.cat((2 * golay(), 2 * golay() + 1)),
             [0] * 4096 + [1] * 4096,
             [8.0] * 24,
             [4.0] + zero * 23,
@@ -295,23 +285,6 @@ def _triangular(vectors: list[list[int]], n: int) -> list[list[int]]:
         rows.append(active[0])
         vectors = [v for v in vectors if v is not active[0] and any(v)]
     return rows[::-1]
-
-
-@cache
-def _golay() -> Tensor:
-    """The 4096 words [4096, 24] of the extended binary Golay code: (I | quadratic residues mod 11),
-    float32."""
-    residues = {i * i % 11 for i in range(1, 11)}
-    rows = []
-    for i in range(12):
-        right = [1 if i == 11 else 0] + [0] * 11
-        for j in range(11):
-            right[j + 1] = (0 if (j - i) % 11 in residues else 1) if i < 11 else 1
-        right[0] = 0 if i == 11 else 1
-        rows.append([int(i == j) for j in range(12)] + right)
-    generator = torch.tensor(rows)
-    messages = torch.tensor(list(itertools.product((0, 1), repeat=12)))
-    return (messages @ generator % 2).float()
 
 
 def _theta(offset: Sequence[float], steps: Sequence[float], longest: float, parity: int) -> dict[float, int]:

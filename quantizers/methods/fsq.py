@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quantizers.contract import Quantized
+from quantizers.integers import whole
 from quantizers.option_checks import check_choice
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
@@ -73,13 +74,17 @@ class FSQ(ChannelQuantizer):
         bounded = self._bounded(self.project_in(features))
         with torch.no_grad():
             levels = torch.clamp(torch.round(bounded - self.offset), self.lowest, self.highest)
-            codes = self.packing.pack((levels - self.lowest).long())
+            codes = self.packing.pack(whole(levels - self.lowest))
         quantized = straight_through(self._value(levels), bounded / self.scale)
         diagnostics = {} if self.training else {"coordinates": bounded.detach()}
         return Quantized(self.project_out(quantized), codes, zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._value(self.packing.unpack(codes).float() + self.lowest))
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._value(self.packing.unpack(codes).float() + self.lowest)
+
+    @property
+    def middle(self) -> Tensor:
+        return -self.shift
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(self._bounded(self.project_in(features)) / self.scale)

@@ -107,9 +107,12 @@ class Q2D2(ChannelQuantizer):
         out = self.project_out(self._with_gradient(value, bounded))
         return Quantized(out, self.packing.pack(codes), zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        points = self.paired.points(self.packing.unpack(codes))
-        return self.project_out(points.flatten(-2) / self.normalise)
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self.paired.points(self.packing.unpack(codes)).flatten(-2) / self.normalise
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(zip(self.config.levels[::2], self.config.levels[1::2], strict=True))
 
     def surrogate(self, features: Tensor) -> Tensor | None:
         if self.config.gradient == "rotation":

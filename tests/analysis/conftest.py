@@ -306,3 +306,18 @@ def full_study() -> list[FakeRun]:
 def full(store: Store) -> Store:
     store.study("full", full_study())
     return store
+
+
+@pytest.fixture(scope="session")
+def gallery(store: Store) -> Store:
+    """The full study by the labels of the shipped study `gallery`, with disturbed audio scored, too."""
+    rates = {"13.4 bit": "12 bit", "16.47 bit": "15.5 bit", "18.8 bit": "19 bit"}
+    runs = full_study()
+    for run in runs:
+        for old, new in rates.items():
+            run.label = run.label.replace(old, new)
+        for severity in (1, 5, 20):
+            for metric in ("pesq", "stoi", "mel_distance"):
+                run.metrics[f"robustness/drops/{severity}/{metric}"] = 1.5 - severity / 20
+    store.study("gallery", runs)
+    return store

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import ResultsError, load
 from analysis.results.study_results import RUN_COLUMNS
+from experiments.tracking.errors import TrackingError
 from experiments.tracking.schema import rows
 
 
@@ -149,6 +150,6 @@ def test_empty_study(store: Any) -> None:
 
 def test_missing_store_is_not_created(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("nothing") / "mlflow.db"
-    with pytest.raises(ResultsError, match="no tracking store"):
+    with pytest.raises(TrackingError, match="no tracking store"):
         load("seven", f"sqlite:///{path}")
     assert not path.exists()

@@ -1,8 +1,10 @@
 """Weights and audio drawn from names, so that golden values need no stored weights."""
 
 import math
+import os
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,3 +20,23 @@ def draw(name: str, *shape: int) -> torch.Tensor:
 @pytest.fixture(scope="session", name="draw")
 def draw_fixture() -> Callable[..., torch.Tensor]:
     return draw
+
+
+@pytest.fixture(scope="session")
+def lyra_files() -> Path:
+    """The folder with the released files of Lyra 2, which no test downloads: in $CODECBENCH_SOUNDSTREAM, or
+    beside the repository."""
+    named = os.environ.get("CODECBENCH_SOUNDSTREAM")
+    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "models" / "lyra"
+    if not folder.is_dir():
+        pytest.skip("the weights of Lyra 2 are not here: name their folder in CODECBENCH_SOUNDSTREAM")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def murmur() -> np.ndarray:
+    """0.4 s at 16 kHz of harmonics with a moving pitch and loudness, float32."""
+    time = np.arange(6_400) / 16_000
+    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 2 * time)) / 16_000
+    harmonics = sum(np.sin(k * phase) / k for k in range(1, 20))
+    return (0.1 * harmonics * (1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)

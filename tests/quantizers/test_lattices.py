@@ -8,7 +8,8 @@ import torch
 
 import quantizers
 from quantizers.geometry import figures_of_merit as geometry
-from quantizers.geometry.lattices import NAMES, lattice
+from quantizers.geometry.lattices import NAMES, Cosets, lattice
+from quantizers.geometry.leech import WordSearch, golay, octads
 from quantizers.methods.lattice import CubeBlock, VoronoiBlock
 
 KISSING = {"Z": 2, "A2": 6, "A3*": 8, "D4": 24, "E8": 240, "Leech": 196_560, "released-hex": 2, "rhombic": 4}
@@ -21,7 +22,7 @@ THICKNESS |= {"D4": math.pi**2 / 4, "E8": math.pi**4 / 24, "Leech": 4096 * math.
 
 @pytest.mark.parametrize("name", geometry.EXACT)
 def test_figures_agree_with_theory(name: str) -> None:
-    found = geometry.measure_lattice(name, samples=3_000 if name == "Leech" else 100_000)
+    found = geometry.measure_lattice(name, samples=30_000 if name == "Leech" else 100_000)
     assert abs(found.second_moment - geometry.EXACT[name]) < 4 * found.error
     assert found.error < 5e-4
     assert found.kissing_number == KISSING[name]
@@ -82,6 +83,58 @@ def test_cube_code_is_exactly_nearest(name: str, counts: tuple[int, ...]) -> Non
     found = (points - block.decode(block.encode(points))).square().sum(-1)
     best = torch.cdist(points.double(), codebook.double()).amin(1).square()
     assert torch.allclose(found.double(), best, atol=1e-4)
+
+
+def test_golay_code() -> None:
+    weights, numbers = golay().sum(1).unique(return_counts=True)
+    assert dict(zip(weights.tolist(), numbers.tolist(), strict=True)) == {
+        0: 1,
+        8: 759,
+        12: 2576,
+        16: 759,
+        24: 1,
+    }
+    assert torch.equal(golay()[:, :12] @ 2 ** torch.arange(11, -1, -1), torch.arange(4096))
+    # A Steiner system S(5, 8, 24): five points are in exactly one octad.
+    assert all(
+        int((octads()[:, list(five)].sum(1) == 5).sum()) == 1
+        for five in ((0, 1, 2, 3, 4), (3, 9, 14, 20, 23))
+    )
+
+
+@pytest.mark.parametrize(("totals", "modulo"), [((0, 1), True), ((1,), True), ((0,), True), ((1,), False)])
+def test_cheapest_golay_word_against_all(totals: tuple[int, ...], modulo: bool) -> None:
+    costs = torch.randn(len(totals), 24, 2, 2, 60, generator=torch.Generator().manual_seed(0))
+    if modulo:
+        costs[:, 5, :, 1] = 1e30  # a flag that cannot be up
+    search = WordSearch(totals, modulo)
+    kind, number = search(costs, search.blocks(torch.empty(60, 24))[1])
+    best = torch.full((len(totals), 4096, 60), torch.inf)
+    for index, total in enumerate(totals):
+        down, up = torch.zeros(4096, 60), torch.full((4096, 60), torch.inf)
+        for coordinate in range(24):
+            low, high = costs[index, coordinate, golay()[:, coordinate]].unbind(1)
+            joined = torch.minimum(up + low, down + high)
+            down, up = torch.minimum(down + low, up + high) if modulo else down + low, joined
+        best[index] = up if total else down
+    found = best[kind, number, torch.arange(60)]
+    assert torch.allclose(found, best.amin((0, 1)), atol=1e-4)
+    assert len(number.unique()) > 40
+
+
+@pytest.mark.parametrize("counts", [None, (1,) * 23 + (2,), (2,) * 24, (3, 4) * 12, (9,) * 23 + (8,)])
+def test_the_leech_search_finds_what_trying_all_cosets_finds(counts: tuple[int, ...] | None) -> None:
+    cosets = Cosets(lattice("Leech"), counts)
+    spread = 8.0 if counts is None else 2.0 * sum(counts) / 24
+    points = spread * torch.randn(150, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[0] = 0.0
+    found = cosets.nearest(points)[0]
+    every = cosets._best_of_all(points)
+    nearest = cosets._in_coset(points, cosets.offsets[every], cosets.parities[every])[0]
+    assert torch.allclose((points - found).square().sum(1), (points - nearest).square().sum(1), rtol=1e-12)
+    assert cosets.nearest(points[:0])[0].shape == (0, 24)
+    low = cosets.float().nearest(points.float())[0].double()
+    assert torch.allclose((points - low).square().sum(1), (points - nearest).square().sum(1), rtol=1e-5)
 
 
 def test_cube_code_of_the_leech_lattice_is_exactly_nearest() -> None:

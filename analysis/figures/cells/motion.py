@@ -1,4 +1,4 @@
-"""How the latents of fixed crops move while training: panels of some steps, and pictures for an animation."""
+"""Motion of latents of fixed crops during training: panels of some steps, and pictures for an animation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a panel of cells is made of: cells by use, latents, displacement, outline, legend."""
+"""Elements of a panel of cells: cells by use, latents, displacement, outline, legend."""
 
 from __future__ import annotations
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from experiments.data import audio_files, formats
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.decoding import Piece, read_file
+from experiments.data.decoding import Piece, read_audio
 from experiments.data.splitting import Entry, assign_splits, readable_name, split_of_folder
 
-READABLE = {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff"}
-UNREADABLE = {".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".sph", ".ape"}
-REVISION = 1  # raise when the same files would give other clips
+REVISION = 2  # raise when the same files would give other clips
 
 
 class AudioFiles:
@@ -52,8 +51,11 @@ class AudioFiles:
     def __len__(self) -> int:
         return len(self.entries) + len(self.notes_on)
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(entry.split for entry in self.entries)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Nothing to fetch: the files are on this disk."""
+        """Fetches nothing: the files are on this disk."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         """Decode the files in order, a few at once; a bad file is a clip without audio."""
@@ -74,7 +76,7 @@ class AudioFiles:
 
 
 def _read(path: Path, sample_rate: int) -> list[Piece]:
-    return list(read_file(path, sample_rate))
+    return list(read_audio(path, sample_rate))
 
 
 def _clips(entry: Entry, future: Future[list[Piece]]) -> Iterator[Clip]:
@@ -88,32 +90,18 @@ def folder(path: Path) -> AudioFiles:
     First-level folders named like splits (train-clean-100, dev, test) are the splits. Else at least three
     first-level folders are taken for speakers, who go to a split as a whole. Else files are dealt out singly.
     """
-    if not path.is_dir():
-        raise DataError(f"folder:{path}: {'not a folder' if path.exists() else 'no such folder'}")
-    found: list[Path] = []
-    foreign: list[Path] = []
-    for parent, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in (Path(parent) / name for name in files if not name.startswith(".")):
-            kind = file.suffix.lower()
-            (found if kind in READABLE else foreign if kind in UNREADABLE else []).append(file)
-    if not found:
-        also = f"; {len(foreign)} files of other kinds, convert them to FLAC" if foreign else ""
-        raise DataError(
-            f"folder:{path}: no audio files in it (looked for {', '.join(sorted(READABLE))}{also})"
-        )
+    if why := audio_files.folder_problem(path):
+        raise DataError(f"folder:{path}: {why}")
+    audio, left_out = audio_files.audio_below(path)
+    if not audio:
+        also = f"; {len(left_out)} others are not read, such as {left_out[0][1]}" if left_out else ""
+        endings = ", ".join(sorted(formats.READABLE))
+        raise DataError(f"folder:{path}: no audio files in it (looked for {endings}{also})")
     notes = [
-        Clip(
-            readable_name(file.relative_to(path)),
-            "",
-            "train",
-            None,
-            f"{file.suffix} cannot be read: convert it to FLAC",
-        )
-        for file in sorted(foreign)
+        Clip(readable_name(file.relative_to(path)), "", "train", None, why) for file, why in sorted(left_out)
     ]
     relative = sorted(
-        (file.relative_to(path) for file in found), key=lambda name: os.fsencode(name.as_posix())
+        (file.relative_to(path) for file in audio), key=lambda name: os.fsencode(name.as_posix())
     )
     tops = {name.parts[0] for name in relative if len(name.parts) > 1}
     by_split = (

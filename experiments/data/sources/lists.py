@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.data import audio_files
 from experiments.data.corpus import Clip, DataError
 from experiments.data.sources.folder import AudioFiles
 from experiments.data.splitting import SPLIT_NAMES, Entry, assign_splits, readable_name
@@ -37,6 +38,8 @@ def manifest(path: Path) -> AudioFiles:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     line = 1
+    if why := audio_files.problem(path):
+        raise DataError(f"manifest:{path}: {why}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -68,8 +71,9 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
 
 def filelist(text: str) -> AudioFiles:
     """One list of paths (split by a hash of the names), or three, `TRAIN,VALIDATION,TEST`."""
-    whole = Path(text).expanduser()
-    lists = [whole] if whole.exists() else [Path(part.strip()).expanduser() for part in text.split(",")]
+    lists = [audio_files.expanded(text)]
+    if audio_files.problem(lists[0]):
+        lists = [audio_files.expanded(part.strip()) for part in text.split(",")]
     if len(lists) not in (1, 3):
         raise DataError(
             f"filelist:{text}: give one list, or three as TRAIN,VALIDATION,TEST, not {len(lists)}"
@@ -77,6 +81,8 @@ def filelist(text: str) -> AudioFiles:
     entries = []
     for number, path in enumerate(lists):
         split = "" if len(lists) == 1 else ("train", "validation", "test")[number]
+        if why := audio_files.problem(path):
+            raise DataError(f"filelist:{path}: {why}")
         try:
             lines = path.read_text(encoding="utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
@@ -97,11 +103,12 @@ def _listed(name: str, base: Path, entries: list[Entry]) -> AudioFiles:
         raise DataError(f"{name}: it lists no files")
     base = _absolute(base)
     entries = [replace(entry, path=_absolute(entry.path)) for entry in entries]
-    missing = [entry for entry in entries if not entry.path.is_file()]
+    # A pipe, a device or a link to nothing is there: it is left out with the reason when it is read.
+    missing = [entry for entry in entries if not audio_files.is_listed(entry.path)]
     if missing:
         more = f" ({len(missing) - 1} more of {len(entries)} are missing)" if len(missing) > 1 else ""
         raise DataError(
-            f"{missing[0].where}: {missing[0].name!r} is not a file{more}. "
+            f"{missing[0].where}: {missing[0].name[:100]!r} is not a file{more}. "
             f"Remedy: correct the path (relative paths start at {base}) or remove the line."
         )
     if not all(entry.path.is_relative_to(base) for entry in entries):
@@ -129,5 +136,5 @@ def _listed(name: str, base: Path, entries: list[Entry]) -> AudioFiles:
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, but symbolic links stay: their names are the user's, their targets often are not."""
+    """Path without `..`. Symbolic links stay: their names are the user's, their targets often are not."""
     return Path(os.path.abspath(path))  # noqa: PTH100

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.data import cache as shards
+from experiments.data import formats
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.sources.folder import READABLE, AudioFiles
+from experiments.data.sources.folder import AudioFiles
 from experiments.data.splitting import Entry, assign_splits, split_of_folder
 from quantizers.suggestions import did_you_mean
 
@@ -71,6 +72,11 @@ class Libri:
     def __len__(self) -> int:
         return len(self._files) if self._files else 0
 
+    def listed_splits(self) -> frozenset[str]:
+        named = {split_of_folder(subset) for subset in self.subsets}
+        dealt = {"train", "validation"} if named & {"train", "validation"} else set()
+        return frozenset(named | dealt)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Download and unpack what is not there yet, below `cache/downloads`."""
         folder = cache / "downloads" / self.kind
@@ -85,7 +91,7 @@ class Libri:
                     _unpack(archive, folder / subset, alone, progress)
             split = split_of_folder(subset)
             for path in sorted((folder / subset).rglob("*")):
-                if path.suffix in READABLE:
+                if formats.is_readable(path):
                     name = path.relative_to(folder)
                     entries.append(Entry(name.as_posix(), name.parts[1], split, path))
         if not any(entry.split == "train" for entry in entries):

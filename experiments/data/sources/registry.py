@@ -1,11 +1,9 @@
 """Corpora by name: `parse` makes the source that a study names."""
 
-from pathlib import Path
-
+from experiments.data import audio_files
 from experiments.data.corpus import Corpus, DataError
-from experiments.data.sources import folder as audio_files
+from experiments.data.sources import folder, openslr
 from experiments.data.sources import lists as listings
-from experiments.data.sources import openslr
 from experiments.data.sources import tar_shards as tar_corpus
 from experiments.data.sources.demo import Demo
 from quantizers.suggestions import did_you_mean
@@ -46,5 +44,5 @@ def parse(spec: str) -> Corpus:
 
     if kind == "filelist":
         return listings.filelist(rest)
-    path = Path(rest).expanduser()
-    return audio_files.folder(path) if kind == "folder" else listings.manifest(path)
+    path = audio_files.expanded(rest)
+    return folder.folder(path) if kind == "folder" else listings.manifest(path)

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +16,15 @@ from experiments.common import child_processes
 from experiments.common.machine import default_workers, gpus
 from experiments.execution import worker
 from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
+from experiments.execution.outcomes import reason_of
+from experiments.tracking.schema import FAILED
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Event
 
 TICK = 0.2  # seconds
+_SERVER_GONE = 255  # what multiprocessing says of the children of a fork server that was killed
 
 # Imported once and shared by all workers where processes can be forked from a clean one.
 _PRELOADED = ["mlflow", "torch", "torchaudio", "pandas", "experiments.execution.training_job"]
@@ -135,8 +140,7 @@ class LocalPool:
             one.process.join()
             self._processes[place] = None
             if one.job is not None:
-                reason = "its process was killed, perhaps for lack of memory; try fewer --workers"
-                self._ended.append((one.job, Outcome(LOST, reason)))
+                self._ended.append((one.job, _outcome_of_exit(one.process.exitcode)))
             return
         if isinstance(said, Update):
             show(said)
@@ -145,14 +149,29 @@ class LocalPool:
             one.job = None
 
 
+def _outcome_of_exit(code: int | None) -> Outcome:
+    """The outcome of a job whose process ended with exit `code` without a word."""
+    if code is None or code == _SERVER_GONE:
+        return Outcome(LOST, "its process, or the one that starts all processes, was killed")
+    if code >= 0:
+        reason = f"its process ended with exit code {code}; the last lines that it printed say why"
+        return Outcome(FAILED, reason, logged=False)
+    if -code == signal.SIGKILL:
+        return Outcome(LOST, "its process was killed, perhaps for lack of memory; try fewer --workers")
+    return Outcome(LOST, f"its process was ended by signal {signal.Signals(-code).name}")
+
+
 class _PipeLink:
-    """A worker's link to the runner."""
+    """A worker's link to the runner. Where that is gone, the worker ends as if it were killed with it."""
 
     def __init__(self, pipe: "Connection[Update | Outcome, Job | None]", stop: "Event") -> None:
         self._pipe, self._stop = pipe, stop
 
     def tell(self, update: Update) -> None:
-        self._pipe.send(update)
+        try:
+            self._pipe.send(update)
+        except OSError:
+            raise SystemExit(1) from None
 
     def stopping(self) -> bool:
         return self._stop.is_set()
@@ -168,4 +187,9 @@ def _serve(
     link = _PipeLink(pipe, stop)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (job := pipe.recv()) is not None:
-            pipe.send(worker.perform(job, settings, link))
+            try:
+                outcome = worker.perform(job, settings, link)
+            except Exception as error:
+                traceback.print_exc()
+                outcome = Outcome(FAILED, reason_of(error), logged=False)
+            pipe.send(outcome)

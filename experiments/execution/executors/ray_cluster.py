@@ -14,6 +14,7 @@ from typing import Any
 from experiments.execution import worker
 from experiments.execution.executors.contract import ExecutorError
 from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
+from experiments.tracking.schema import FAILED
 
 RETRIES = 5  # of a run whose machine was lost
 TICK = 0.5  # seconds between a worker's looks at the board
@@ -93,6 +94,9 @@ class RayPool:
     def _outcome(self, task: Any) -> Outcome:
         try:
             outcome: Outcome = self.ray.get(task)
+        except self.ray.exceptions.RayTaskError as error:  # it raised: to do it again is no help
+            reason = str(error).strip().splitlines()[-1]
+            return Outcome(FAILED, f"its task ended with an error: {reason}", logged=False)
         except self.ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
             return Outcome(LOST, f"its machine or process was lost more than {RETRIES} times: {reason}")

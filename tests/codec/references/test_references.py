@@ -3,6 +3,7 @@
 import io
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def test_controls_do_what_they_say(voice: np.ndarray) -> None:
         ("ground-truth:4", "KEY=VALUE"),
         ("codec2:9600", "700C"),
         ("mimi:0", "number of codebooks"),
+        ("lyra:3000.5", "multiple of 200 from 200 to 9200"),
+        ("lyra:9400", "published are 3200, 6000 and 9200"),
         ("resample:12.5", "sample rate"),
     ],
 )
@@ -132,6 +135,43 @@ def test_codec2_runs_or_says_how_to_install_it(voice: np.ndarray) -> None:
     assert decoded.audio.shape == voice.shape
     assert decoded.bits is not None
     assert decoded.bits / 2 == pytest.approx(1200, rel=0.05)
+
+
+@pytest.mark.parametrize(("bitrate", "stages"), [(3_200, 16), (6_000, 30), (9_200, 46)])
+def test_lyra_spends_its_stages_and_nothing_from_clip_to_clip(
+    bitrate: int, stages: int, lyra_files: Path, voice: np.ndarray
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    name, options = references.parse(f"lyra:{bitrate}")
+    lyra = references.create(name, {**options, "folder": str(lyra_files)})
+    lyra.prepare()
+    assert lyra.label == f"lyra {bitrate / 1000:g} kbit/s"
+    assert lyra.rates == references.Rates(50, 50 * stages, stages, 4 * stages)
+    assert "ai-edge-litert" in lyra.version
+    clip = voice[:16_010]  # a frame of 320 samples, and 10 more
+    decoded = lyra.reconstruct(clip, 16_000)
+    assert decoded.audio.shape == clip.shape
+    assert decoded.bits == 51 * 4 * stages
+    assert decoded.bits / 51 * 50 == bitrate
+    spectra = [np.abs(np.fft.rfft(signal))[50:4000] for signal in (clip, decoded.audio)]
+    assert np.corrcoef(*spectra)[0, 1] > 0.9
+    assert np.array_equal(lyra.reconstruct(clip, 16_000).audio, decoded.audio)
+    for samples in (0, 1, 24_000):
+        assert lyra.reconstruct(voice[:samples], 24_000).audio.shape == (samples,)
+
+
+def test_lyra_needs_its_weights_and_its_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(references.ReferenceUnavailable, match=r"pip install 'codecbench\[references\]'"):
+        references.create("lyra").prepare()
+    monkeypatch.undo()
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(references.ReferenceUnavailable, match=r"weights not found: .*CODECBENCH_SOUNDSTREAM"):
+        references.create("lyra").prepare()
 
 
 # Real classes of transformers with small random weights: rates and lengths, not quality.

@@ -1,9 +1,11 @@
+import hashlib
 import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from experiments.data import cache as shards
 from experiments.data.cache import CacheError, Index
 from experiments.data.corpus import DataError
 from experiments.data.signal import KAISER, level_gains, resample, rms, to_int16
+from experiments.metrics.golden import noise
 
 RATE = 16_000
 
@@ -62,10 +65,19 @@ def crops(prepared: data.Shards, **changes: int) -> data.Crops:
 def test_resampling_is_torchaudios(source: int, target: int, length: int) -> None:
     signal_ = np.random.default_rng(1).standard_normal(length)
     reference = Resample(
-        source, target, resampling_method="sinc_interp_kaiser", dtype=torch.float64, **KAISER
+        source, target, resampling_method="sinc_interp_kaiser", dtype=torch.float64, **KAISER._asdict()
     )
     expected = reference(torch.from_numpy(signal_)).numpy()
     np.testing.assert_allclose(resample(signal_, source, target), expected, rtol=0, atol=1e-12)
+
+
+def test_clips_between_the_usual_rates_are_pinned() -> None:
+    """A change here changes the content hash of every corpus, and so the identity of every run."""
+    digest = hashlib.sha256()
+    signal_ = 0.5 * noise(4_000, 7)
+    for source, target in permutations((8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000), 2):
+        digest.update(to_int16(resample(signal_, source, target)).tobytes())
+    assert digest.hexdigest() == "4140c0549cb2c70be35d996a99b65bd68ef7579f844c2e1ff1f999d61276bf7e"
 
 
 def test_int16_rounding_round_trips_and_clips() -> None:

@@ -19,13 +19,15 @@ from codec.model import Codec
 from experiments import data
 from experiments.data import streaming as tar_stream
 from experiments.data.corpus import DataError
+from experiments.data.sources import tar_samples
 from experiments.data.sources import tar_shards as tar_corpus
 from experiments.data.sources.registry import parse
 from experiments.data.streaming import StreamedCrops, joined
 from experiments.studies import runs, study
 from experiments.training import distributed as processes
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
-from experiments.training.observer import Interrupted, Silent
+from experiments.training.observer import Interrupted, Observer
 
 pytest.importorskip("webdataset")
 
@@ -158,7 +160,7 @@ def test_ranks_share_the_batch_and_no_shard(folder: Path, monkeypatch: pytest.Mo
         streamed(folder, world_size=3)
 
 
-class Stopping(Silent):
+class Stopping(Observer):
     """Asks to stop after `steps` steps; remembers how many clips were left out."""
 
     def __init__(self, steps: int = 10**9) -> None:
@@ -193,10 +195,9 @@ def test_a_training_on_shards_goes_on_bit_for_bit(folder: Path, tmp_path: Path) 
             train_split=shards.training(),
             validation_split=shards.split("validation"),
             seed=run.seed,
-            configuration=run.training_identity,
-            state_path=tmp_path / folder / "state.safetensors",
-            observer=watcher,
             fabric=processes.single(torch.device("cpu")),
+            checkpoint=Checkpoint(tmp_path / folder / "state.safetensors", run.training_identity),
+            observers=[watcher],
         )
         return codec
 
@@ -254,7 +255,7 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, caplog: pytest
         "train-0.tar/c: its json says split 'test'",
         "train-0.tar/d: its json cannot be read",
         "train-0.tar/f: empty file",
-        "train-1.tar: the shard is damaged from there on",
+        "train-1.tar: the shard is damaged from byte 64000 on; 7780 bytes not read (unexpected end of data)",
     ):
         assert text in caplog.text
     assert crops.skipped >= 6
@@ -338,3 +339,190 @@ def test_a_shard_in_two_splits_is_an_error(folder: Path) -> None:
     one = f"{folder}/test-000.tar"
     with pytest.raises(DataError, match="is in train and in validation"):
         parse(f"webdataset:train={one},validation={one},test={folder}/train-000.tar")
+
+
+# ---- keys that several audio files share, and damage -----------------------------------------------------
+
+
+def samples(path: Path, split: str = "train") -> list[tuple[str, str, str]]:
+    """(name, speaker, "audio" or why there is none) of each sample."""
+    found = tar_samples.samples_of(tar_samples.Shard(str(path), ""), split)
+    return [(each.name, each.speaker, "audio" if each.audio is not None else each.why) for each in found]
+
+
+def test_names_with_dots_are_clips_of_their_own(tmp_path: Path) -> None:
+    sound = encoded(1, 0.4, "wav")
+    path = write_shard(
+        tmp_path / "a.tar",
+        {
+            **{f"spk0.u{number}.wav": sound for number in range(3)},
+            "spk0.u1.json": b'{"speaker": "of u1"}',
+            "spk0.json": b'{"speaker": "of all"}',
+            "dir.d/b.noisy.WAV": sound,
+            "dir.d/b.clean.flac": sound,
+            "c.wav": sound,
+            "c.flac": sound,
+            "d.first.wav": sound,
+            "d.first.json": b'{"speaker": "d"}',
+            "e.wav": sound,
+            "e.m4a": b"x",
+            "f.M4A": b"x",
+            "g.wav": sound,
+            "g.txt": b"words",
+        },
+    )
+    foreign = ".m4a cannot be read: convert it to FLAC"
+    assert samples(path) == [
+        ("a.tar/spk0.u0.wav", "of all", "audio"),
+        ("a.tar/spk0.u1.wav", "of u1", "audio"),
+        ("a.tar/spk0.u2.wav", "of all", "audio"),
+        ("a.tar/dir.d/b.noisy.wav", "", "audio"),
+        ("a.tar/dir.d/b.clean.flac", "", "audio"),
+        ("a.tar/c.wav", "", "audio"),
+        ("a.tar/c.flac", "", "audio"),
+        ("a.tar/d", "d", "audio"),
+        ("a.tar/e", "", "audio"),
+        ("a.tar/e.m4a", "", foreign),
+        ("a.tar/f", "", foreign),
+        ("a.tar/g", "", "audio"),
+    ]
+
+
+def test_all_clips_of_dotted_shards_are_prepared_and_streamed(tmp_path: Path) -> None:
+    for number in range(3):
+        members = {f"spk{number}.u{take}.wav": encoded(10 * number + take, 0.5, "wav") for take in range(6)}
+        write_shard(tmp_path / f"n{number}.tar", members)
+    shards = data.prepare(f"webdataset:{tmp_path}/n{{0..2}}.tar", sample_rate=RATE, cache=tmp_path / "cache")
+    assert [len(shards.split(name)) for name in ("validation", "test")] == [6, 6]
+    assert not shards.skipped
+    crops = shards.training().crops(samples=SAMPLES, batch_size=6, seed=0)
+    heard = {name for step in range(30) for name in (crops.batch(step), crops.describe(step))[1].split(", ")}
+    assert len(heard) == 6
+
+
+def test_a_name_that_comes_twice_is_used_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in ("a.wav", "a.wav", "b.wav"):
+            content = encoded(1, 0.4, "wav")
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    assert samples(path) == [
+        ("a.tar/a.wav", "", "again under the same name, the first is used"),
+        ("a.tar/a", "", "audio"),
+        ("a.tar/b", "", "audio"),
+    ]
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    return write_shard(tmp_path / "a.tar", {f"{name}.wav": encoded(1, 0.4, "wav") for name in "abcd"})
+
+
+def test_an_ordinary_shard_has_nothing_to_report(four: Path) -> None:
+    whole = [(f"a.tar/{name}", "", "audio") for name in "abcd"]
+    assert samples(four) == whole
+    content = four.read_bytes()
+    end = content.rfind(b"d.wav") + 512 + 13_312
+    assert not content[end:].strip(b"\0")
+    four.write_bytes(content[: end + 1_024])  # two empty blocks, and no more
+    assert samples(four) == whole
+    with tarfile.open(four.with_suffix(".tar.gz"), "w:gz") as tar:
+        for name in "abcd":
+            entry = tarfile.TarInfo(f"{name}.wav")
+            entry.size = 1_000
+            tar.addfile(entry, io.BytesIO(bytes(1_000)))
+    assert [what for _, _, what in samples(four.with_suffix(".tar.gz"))] == ["audio"] * 4
+
+
+def test_a_damaged_header_in_the_middle_says_where_and_how_much(four: Path) -> None:
+    content = bytearray(four.read_bytes())
+    at = content.find(b"c.wav")
+    content[at : at + 100] = b"\xff" * 100
+    four.write_bytes(content)
+    assert samples(four) == [
+        ("a.tar/a", "", "audio"),
+        ("a.tar/b", "", "audio"),
+        (
+            "a.tar",
+            "",
+            f"the shard is damaged from byte {at} on; {len(content) - at} bytes not read (bad checksum)",
+        ),
+    ]
+
+
+def test_a_cut_shard_keeps_what_came_before(four: Path) -> None:
+    content = four.read_bytes()
+    at = content.find(b"d.wav")
+    before = [(f"a.tar/{name}", "", "audio") for name in "abc"]
+    four.write_bytes(content[: at + 5_000])
+    assert samples(four) == [
+        *before,
+        (
+            "a.tar",
+            "",
+            f"the shard is damaged from byte {at} on; 5000 bytes not read (unexpected end of data)",
+        ),
+    ]
+    four.write_bytes(content[: at + 100])
+    assert samples(four)[:-1] == before
+    assert f"damaged from byte {at} on; 100 bytes not read" in samples(four)[-1][2]
+    four.write_bytes(content[:at])
+    assert samples(four) == [
+        *before,
+        ("a.tar", "", f"the shard is cut short at byte {at}: it lacks its end mark"),
+    ]
+
+
+def test_bytes_behind_the_end_mark_are_reported(four: Path) -> None:
+    content = four.read_bytes()
+    four.write_bytes(content + content)  # cat a.tar a.tar > a.tar
+    *clips, (name, _, why) = samples(four)
+    assert len(clips) == 4
+    assert name == "a.tar"
+    end = content.rfind(b"d.wav") + 512 + 13_312
+    assert (
+        why == f"the shard is read up to its end mark at byte {end}; {2 * len(content) - end} bytes are left"
+    )
+
+
+def test_a_broken_compressed_shard_is_used_up_to_the_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for number in range(6):
+            content = encoded(number, 1.0, "wav")
+            entry = tarfile.TarInfo(f"{number}.wav")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *clips, (_, _, why) = samples(path)
+    assert 1 <= len(clips) < 6
+    assert why.startswith("the shard is damaged from byte ")
+    for content in (b"", b"not a tar" * 1_000, b"\x1f\x8b\x08 and no gzip" * 100):
+        path.write_bytes(content)
+        [(_, _, why)] = samples(path)
+        assert why.startswith("the shard is "), why
+
+
+def test_shards_of_before_give_the_same_clips_in_the_same_order(folder: Path) -> None:
+    """webdataset's own grouping, of which this reader keeps the order: cursors of trainings name places."""
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    for path in sorted(folder.rglob("*.tar")):
+        with path.open("rb") as stream:
+            groups = list(group_by_keys(tar_file_expander([{"url": "", "stream": stream}])))
+        found = list(tar_samples.samples_of(tar_samples.Shard(str(path), ""), "train"))
+        assert [sample.name for sample in found] == [f"{path.name}/{group['__key__']}" for group in groups]
+        for sample, group in zip(found, groups, strict=True):
+            assert sample.audio in group.values()
+
+
+def test_the_identity_of_the_training_shards_is_pinned(folder: Path, tmp_path: Path) -> None:
+    """A change here gives every study on tar shards other run hashes."""
+    for name in ("train-0.tar", "train-1.tar", "dev.tar", "test.tar"):
+        write_shard(tmp_path / name, {"a.txt": b"x"})
+    patterns = f"train={tmp_path}/train-{{0,1}}.tar,validation={tmp_path}/dev.tar,test={tmp_path}/test.tar"
+    assert parse(f"webdataset:{patterns}").training_fingerprint == (
+        "111a735298f47998e91c596a02bd926760e6e1935eefbd192fe363033bd85b2e"
+    )

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,11 +8,12 @@ import typer
 from typer.testing import CliRunner
 
 from experiments import metrics
-from experiments.commands.evaluate import check_metrics, evaluate, list_metrics
+from experiments.commands.evaluate import evaluate
+from experiments.commands.metrics import check_metrics, list_metrics
 from experiments.evaluation.audio_pairs import ClipFiles, match_folders, read_manifest
 from experiments.evaluation.folders import score_pairs
-from experiments.evaluation.scores import EvaluationError
-from experiments.metrics import golden
+from experiments.evaluation.scores import EvaluationError, score
+from experiments.metrics import golden, scoring
 
 RATE = 24000
 CLIP = golden.utterance(2.0, RATE)
@@ -233,3 +236,92 @@ def test_command_says_what_it_could_not_check(run):
 def test_missing_metric_is_said_before_any_file_is_read(tmp_path, run):
     result = run("evaluate", tmp_path, tmp_path / "missing", "--metrics", "stio")
     assert "did you mean 'stoi'" in str(result.exception)
+
+
+# ---- told before anything is scored ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{out}", "{root}/missing"), "missing: no such folder"),
+        (("{out}", "{out}/a.out.flac"), "a.out.flac: a file, not a folder"),
+        (("{out}", "--metrics", " , "), "--metrics names none; known: pesq"),
+        (("{out}", "{root}/empty"), "no pairs"),
+        (("{out}", "--pairs", "{root}/nothing.csv"), "nothing.csv: No such file"),
+    ],
+)
+def test_command_looks_at_everything_before_it_scores(folders, run, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    given = [part.format(out=folders[1], root=tmp_path) for part in arguments]
+    result = run("evaluate", folders[0], *given, "--workers", 1)
+    assert isinstance(result.exception, ValueError), result.output
+    assert message in str(result.exception)
+    assert "utterances" not in result.output
+
+
+def test_command_fails_where_nothing_is_scored(folders, run, tmp_path):
+    (tmp_path / "pairs.csv").write_text("reference,reconstruction\ngone.wav,gone.wav\n")
+    result = run("evaluate", *folders, "--pairs", tmp_path / "pairs.csv", "--metrics", "stoi", "--workers", 1)
+    assert result.exit_code == 1
+    assert "nothing could be scored" in result.output
+
+
+def test_command_lists_what_it_does_not_read(folders, run):
+    (folders[0] / "x.m4a").write_bytes(b"x")
+    result = run("evaluate", *folders, "--metrics", "stoi", "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "not read: 1: " in result.output
+    assert ".m4a cannot be read" in result.output.replace("\n", " ")
+
+
+def test_score_without_metrics_is_an_error():
+    with pytest.raises(EvaluationError, match="no metrics"):
+        score({"a": CLIP}, {"a": CLIP}, RATE, [])
+
+
+# ---- a reference cache that fails is no cache ------------------------------------------------------------
+
+
+def broken_caches(root):
+    (root / "file").write_text("")
+    yield root / "file"
+    yield root / "file" / "below"
+    yield "/proc/codecbench-cannot-be-made-here"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cache_that_fails_is_one_warning_and_no_lost_score(tmp_path, workers, caplog):
+    clips = {str(number): np.roll(CLIP, number) for number in range(4)}
+    expected = score(clips, clips, RATE, ["vuv_f1"])
+    for cache in broken_caches(tmp_path):
+        caplog.clear()
+        frame = score(clips, clips, RATE, ["vuv_f1"], workers=workers, reference_cache=Path(cache))
+        pd.testing.assert_frame_equal(frame, expected)
+        [record] = caplog.records
+        assert record.getMessage().startswith(f"no reference cache: {cache}: ")
+
+
+def test_a_cache_on_a_full_disk_is_one_warning(tmp_path, monkeypatch, caplog):
+    def full(target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scoring, "replacing", full)
+    frame = score({"a": CLIP, "b": CLIP}, {"a": CLIP, "b": CLIP}, RATE, ["vuv_f1"], reference_cache=tmp_path)
+    assert frame["status"].tolist() == ["ok", "ok"]
+    assert [record.getMessage().split(": ", 2)[2] for record in caplog.records] == [
+        "No space left on device; references are computed for each system anew"
+    ]
+
+
+def test_a_damaged_entry_of_the_cache_is_made_again(tmp_path, caplog):
+    first = score({"a": CLIP}, {"a": CLIP}, RATE, ["vuv_f1"], reference_cache=tmp_path)
+    [entry] = tmp_path.glob("*.npz")
+    whole = entry.read_bytes()
+    for content in (b"", whole[:-40], whole[:60], b"no archive at all", whole.replace(b"NUMPY", b"NUMPX")):
+        entry.write_bytes(content)
+        pd.testing.assert_frame_equal(
+            score({"a": CLIP}, {"a": CLIP}, RATE, ["vuv_f1"], reference_cache=tmp_path), first
+        )
+        assert np.load(entry).files
+    assert not caplog.records

@@ -15,6 +15,7 @@ from experiments.planning import plan as plans
 from experiments.studies import runs, study
 from experiments.studies.rates import row_rates, unmatched
 from experiments.tracking import run_index as known_runs
+from experiments.tracking.reader import ClientReader
 
 CORPUS = runs.CorpusIdentity(spec="demo", name="demo", content_hash="", synthetic=False)  # not prepared
 
@@ -90,7 +91,7 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     costs = {"cost/train_seconds": 100.0, "cost/evaluate_seconds": 20.0, "eval/pesq_asked": 10.0}
     log(store, fsq, "finished", costs)
     log(store, vq, "diverged", {})
-    assert sorted(known_runs._from_client(store), key=lambda run: run.hash) == sorted(
+    assert sorted(known_runs.known(ClientReader(store)), key=lambda run: run.hash) == sorted(
         known_runs.read(store), key=lambda run: run.hash
     )
     made = plans.make("base", [*overrides, "bits=12"], store, tmp_path)

@@ -11,14 +11,14 @@ import quantizers
 from codec import backbones, model
 from codec.model import Codec
 from experiments import data
+from experiments.common import tensor_files
 from experiments.data.dataset import Crops
 from experiments.studies.sections import Train
 from experiments.training import distributed as processes
-from experiments.training import state as training_state
 from experiments.training import validation
+from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.loop import train
-from experiments.training.observer import Diverged, Interrupted, Silent, Trained
-from experiments.training.state import CheckpointError
+from experiments.training.observer import Diverged, Interrupted, Observer, Trained
 from quantizers.checks import conformance
 
 WAVTOKENIZER = backbones.WavTokenizerBackbone(
@@ -38,7 +38,7 @@ BASE = {
 }
 
 
-class Watcher(Silent):
+class Watcher(Observer):
     """Remembers what a training tells; asks it to stop after `stop_after` steps."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -73,7 +73,7 @@ def build(quantizer: str = "vq", backbone: backbones.Backbone = WAVTOKENIZER) ->
     return model.build(backbone, lambda dim: conformance.builder(quantizer, dim)(), seed=0)
 
 
-def go(codec: Codec, shards: data.Shards, folder: Path, watcher: Silent, **changes: object) -> Trained:
+def go(codec: Codec, shards: data.Shards, folder: Path, watcher: Observer, **changes: object) -> Trained:
     config = Train.model_validate({**BASE, **changes})
     return train(
         codec,
@@ -81,17 +81,16 @@ def go(codec: Codec, shards: data.Shards, folder: Path, watcher: Silent, **chang
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=0,
-        configuration=config.model_dump(mode="json"),
-        state_path=folder / "state.safetensors",
-        observer=watcher,
         fabric=processes.single(torch.device("cpu")),
+        checkpoint=Checkpoint(folder / "state.safetensors", config.model_dump(mode="json")),
+        observers=[watcher],
     )
 
 
 def state_after(done: int, shards: data.Shards, folder: Path, codec: Codec, **changes: object) -> dict:
     with pytest.raises(Interrupted):
         go(codec, shards, folder, Watcher(stop_after=done), **changes)
-    return training_state.read_safetensors(folder / "state.safetensors")[0]
+    return tensor_files.read(folder / "state.safetensors")[0]
 
 
 def different(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> list[str]:
@@ -126,9 +125,7 @@ def test_a_stopped_adversarial_training_goes_on_bit_for_bit(
     go(again, shards, tmp_path / "parts", watcher, **changes)
     assert min(watcher.logged) == 3
     assert different(whole.state_dict(), again.state_dict()) == []
-    states = [
-        training_state.read_safetensors(tmp_path / p / "state.safetensors")[0] for p in ("whole", "parts")
-    ]
+    states = [tensor_files.read(tmp_path / p / "state.safetensors")[0] for p in ("whole", "parts")]
     assert different(*states) == []
     assert any(name.startswith("average/") for name in states[0])
 
@@ -145,7 +142,7 @@ def test_all_bottlenecks_meet_the_same_codec_adversary_and_crops(shards: data.Sh
         codec, heard = build(name, backbone), []
         codec.encoder.register_forward_pre_hook(lambda _, inputs, h=heard: h.append(inputs[0].clone()))
         start = state_after(0, shards, tmp_path / name, codec, **changes)
-        go(codec, shards, tmp_path / name, Silent(), **changes)
+        go(codec, shards, tmp_path / name, Observer(), **changes)
         parts = ("model/encoder", "model/decoder", "adversary/")
         shared = {key: value for key, value in start.items() if key.startswith(parts)}
         first, crops = first or shared, crops or heard
@@ -177,7 +174,7 @@ def test_a_batch_that_is_not_finite_is_named_skipped_and_counted(shards: data.Sh
     for clip, start in zip(clips, starts, strict=True):
         assert f"{shards.split('train').names[clip]} from {start / 24_000:.3f} s" in text
     assert watcher.logged[1]["train/skipped_batches"] == 1
-    state = training_state.read_safetensors(tmp_path / "state.safetensors")[0]
+    state = tensor_files.read(tmp_path / "state.safetensors")[0]
     assert [key for key, value in state.items() if not value.float().isfinite().all()] == []
 
 
@@ -234,7 +231,7 @@ def test_the_average_of_weights_is_what_is_kept(shards: data.Shards, tmp_path: P
     codec = build("fsq")
     seen: list[dict[str, torch.Tensor]] = []
 
-    class Snapshots(Silent):
+    class Snapshots(Observer):
         def progress(self, step: int, steps: int, text: str) -> None:
             seen.append({name: value.clone() for name, value in codec.state_dict().items()})
 
@@ -291,7 +288,7 @@ def test_a_state_of_another_configuration_is_refused_with_the_difference(
         r"betas is \[0.9, 0.999\] in the file and \[0.1, 0.2\] now. Remedy"
     )
     with pytest.raises(CheckpointError, match=message):
-        go(build("fsq"), shards, tmp_path, Silent(), learning_rate=0.5, betas=[0.1, 0.2])
+        go(build("fsq"), shards, tmp_path, Observer(), learning_rate=0.5, betas=[0.1, 0.2])
 
 
 @pytest.mark.slow

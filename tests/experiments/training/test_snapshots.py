@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+import quantizers
 from experiments import data
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.training import distributed as processes
 from experiments.training import latent_snapshots as snapshots
-from experiments.training.latent_snapshots import spaced, watched
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.latent_snapshots import latent_snapshots, spaced
 from experiments.training.loop import train
-from experiments.training.observer import Interrupted, Observer, Silent
+from experiments.training.observer import Interrupted, Observer
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def make_run(shards: data.Shards, quantizer: str, number: int = 4) -> Run:
     return runs.expand(small, corpus)[0]
 
 
-class Stopping(Silent):
+class Stopping(Observer):
     """Asks the training to stop after `stop_after` steps."""
 
     def __init__(self, stop_after: int) -> None:
@@ -52,19 +54,18 @@ def go(
     run: Run, shards: data.Shards, folder: Path, *, keep: bool = True, stop: int = 10**9
 ) -> dict[str, torch.Tensor]:
     codec = run.codec()
-    observer: Observer = Stopping(stop)
+    observers: list[Observer] = [Stopping(stop)]
     if keep:
-        observer = watched(codec, run, shards.split("validation"), folder, observer)
+        observers += latent_snapshots(codec, run, shards.split("validation"), folder)
     train(
         codec,
         run.train,
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        configuration=run.training_identity,
-        state_path=folder / "state.safetensors",
-        observer=observer,
         fabric=processes.single(torch.device("cpu")),
+        checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
+        observers=observers,
     )
     return codec.state_dict()
 
@@ -104,10 +105,24 @@ def test_without_coordinates_there_is_no_file(quantizer: str, shards: data.Shard
     assert not (tmp_path / SNAPSHOTS).exists()
 
 
+@pytest.mark.parametrize(
+    "quantizer", [name for name in quantizers.available() if quantizers.entry(name).cls.learned]
+)
+def test_learned_codebooks_are_not_run_on_validation_audio(
+    quantizer: str, shards: data.Shards, tmp_path: Path
+) -> None:
+    run = make_run(shards, quantizer)
+    codec = run.codec()
+    codec.quantizer.register_forward_hook(lambda *_: pytest.fail("it was run"))
+    for observer in latent_snapshots(codec, run, shards.split("validation"), tmp_path):
+        observer.restored(0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_how_many_is_no_part_of_a_result(shards: data.Shards) -> None:
     assert make_run(shards, "fsq", 0).hash == make_run(shards, "fsq", 9).hash
-    run, observer = make_run(shards, "fsq", 0), Stopping(1)
-    assert watched(run.codec(), run, shards.split("validation"), Path(), observer) is observer
+    run = make_run(shards, "fsq", 0)
+    assert latent_snapshots(run.codec(), run, shards.split("validation"), Path()) == []
 
 
 def test_steps() -> None:

@@ -10,14 +10,14 @@ from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.studies.sections import Train
 from experiments.training import distributed as processes
-from experiments.training import state as training_state
+from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.loop import train
-from experiments.training.observer import Diverged, Interrupted, Silent, Trained
+from experiments.training.observer import Diverged, Interrupted, Observer, Trained
 from experiments.training.optimizers import schedule
-from experiments.training.state import CheckpointError, Parts
+from experiments.training.state import TrainingState, initial_state
 
 
-class Watcher(Silent):
+class Watcher(Observer):
     """Remembers what a training tells; asks it to stop after `stop_after` steps."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -34,9 +34,6 @@ class Watcher(Silent):
 
     def warning(self, step: int, name: str, text: str) -> None:
         self.warned.append((step, name, text))
-
-    def saving(self, step: int) -> None:
-        pass
 
     def progress(self, step: int, steps: int, text: str) -> None:
         self.steps = step
@@ -74,10 +71,9 @@ def go(run: Run, shards: data.Shards, folder: Path, watcher: Watcher) -> tuple[C
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        configuration=run.training_identity,
-        state_path=folder / "state.safetensors",
-        observer=watcher,
         fabric=processes.single(torch.device("cpu")),
+        checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
+        observers=[watcher],
     )
     return codec, trained
 
@@ -138,10 +134,8 @@ def test_all_bottlenecks_hear_the_same_crops(shards: data.Shards, tmp_path: Path
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            configuration={},
-            state_path=tmp_path / quantizer,
-            observer=Watcher(),
             fabric=processes.single(torch.device("cpu")),
+            checkpoint=Checkpoint(tmp_path / quantizer),
         )
         heard[quantizer] = seen
     assert heard["vq"] == heard["fsq"]
@@ -161,10 +155,9 @@ def test_a_loss_that_is_not_finite_ends_as_diverged(shards: data.Shards, tmp_pat
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            configuration={},
-            state_path=tmp_path / "state",
-            observer=watcher,
             fabric=processes.single(torch.device("cpu")),
+            checkpoint=Checkpoint(tmp_path / "state"),
+            observers=[watcher],
         )
     assert watcher.logged[2]["train/skipped_batches"] == 3.0
 
@@ -180,34 +173,25 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert [schedule(step, cosine) for step in (0, 50, 100)] == pytest.approx([1.0, 0.55, 0.1])
 
 
-def parts(module: torch.nn.Module) -> Parts:
-    return Parts(modules={"model": module}, optimizers=[])
+def small_state(run: Run, **counters: int) -> TrainingState:
+    state = initial_state(run.codec(), run.train, seed=0, device=torch.device("cpu"))
+    for name, value in counters.items():
+        setattr(state, name, value)
+    return state
 
 
-def test_states_of_another_training_or_damaged_ones_are_refused(tmp_path: Path) -> None:
-    model, cpu = parts(torch.nn.Linear(2, 2)), torch.device("cpu")
-    path = tmp_path / "state.safetensors"
-    training_state.save(path, {"seed": 1}, model, training_state.Progress(step=3), [])
-    with pytest.raises(CheckpointError, match="another training: seed is 1 in the file and 2 now"):
-        training_state.restore(path, {"seed": 2}, model, device=cpu)
-    assert training_state.restore(path, {"seed": 1}, model, device=cpu).step == 3
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(CheckpointError, match="no readable checkpoint"):
-        training_state.restore(path, {"seed": 1}, model, device=cpu)
-
-
-def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_last_good_state(shards: data.Shards, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="needs limits on file sizes")
-    model = parts(torch.nn.Linear(100, 100))
-    path = tmp_path / "state.safetensors"
-    training_state.save(path, {}, model, training_state.Progress(step=1), [])
-    before = path.read_bytes()
+    run = make_run(shards, "vq")
+    checkpoint = Checkpoint(tmp_path / "state.safetensors")
+    checkpoint.save(small_state(run, step=1), [])
+    before = checkpoint.path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(CheckpointError, match=r"The last good one is kept.*make room on the disk"):
-            training_state.save(path, {}, model, training_state.Progress(step=2), [])
+            checkpoint.save(small_state(run, step=2), [])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert checkpoint.path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.path.name]

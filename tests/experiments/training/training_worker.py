@@ -2,6 +2,7 @@
 
 training_worker.py kills MANIFEST FOLDER      one training killed at random moments, one left alone
 training_worker.py ddp MANIFEST FOLDER NAMES  under torchrun: each rank writes what it trained
+training_worker.py snapshots MANIFEST FOLDER  under torchrun: every quantizer with snapshots, as a run has it
 """
 
 import json
@@ -19,16 +20,21 @@ import quantizers
 from codec import backbones, model
 from codec.model import Codec
 from experiments import data
+from experiments.common import tensor_files
+from experiments.studies import runs, study
+from experiments.studies.runs import CorpusIdentity
 from experiments.studies.sections import Train
 from experiments.training import distributed as processes
+from experiments.training import trained_codec
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
-from experiments.training.observer import Silent, Trained
+from experiments.training.observer import Observer, Trained
 
 KILLS = 10
 ADVERSARY = {"name": "vocos", "options": {"discriminator_width": 0.05, "discriminator_start": 2}}
 
 
-class Losses(Silent):
+class Losses(Observer):
     """Remembers what was logged."""
 
     def __init__(self) -> None:
@@ -38,7 +44,7 @@ class Losses(Silent):
         self.logged.setdefault(step, {}).update(values)
 
 
-class Told(Silent):
+class Told(Observer):
     """Writes each finished step, and where a sitting began, to a file, where a kill leaves them."""
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +61,7 @@ class Told(Silent):
             file.write(f"{what} {step}\n")
 
 
-def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Silent, fabric) -> Trained:
+def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Observer, fabric) -> Trained:
     shards = data.prepare(f"manifest:{manifest}", sample_rate=codec.sample_rate)
     return train(
         codec,
@@ -63,10 +69,9 @@ def run(codec: Codec, config: Train, manifest: str, folder: Path, observer: Sile
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=0,
-        configuration=config.model_dump(mode="json"),
-        state_path=folder / "state.safetensors",
-        observer=observer,
         fabric=fabric,
+        checkpoint=Checkpoint(folder / "state.safetensors", config.model_dump(mode="json")),
+        observers=[observer],
     )
 
 
@@ -144,6 +149,45 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
         )
 
 
+def snapshots(manifest: str, folder: Path) -> None:
+    """Trains with every quantizer that has codes, after a warm start; each rank prints a digest of its
+    weights."""
+    fabric = processes.launched("cpu")
+    spec = f"manifest:{manifest}"
+    shards = data.prepare(spec, sample_rate=16_000)
+    corpus = CorpusIdentity(spec=spec, name="", content_hash=shards.content_hash, synthetic=True)
+    names = [name for name in quantizers.available() if name != "none"]
+    asked = study.check(
+        {
+            "name": "snapshots",
+            "quantizers": names,
+            "bits": 12,
+            "allow_rate_mismatch": True,
+            "backbone": {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}},
+            "train": {
+                "steps": 4,
+                "batch_size": 4,
+                "crop_seconds": 0.25,
+                "warmup_steps": 1,
+                "validate_every": 2,
+                "checkpoint_every": 2,
+                "warm_start": {"steps": 2},
+            },
+            "evaluate": {"snapshots": 4},
+        },
+        "snapshots",
+    )
+    all_runs = runs.expand(asked, corpus)
+    start = all_runs[0].warm_start()
+    for each in [start, *all_runs]:
+        codec, trained, _ = trained_codec.obtain(each, folder, fabric=fabric)
+        name = "none" if each is start else each.quantizer
+        sum_ = tensor_files.digest(codec.state_dict(), {})
+        print(f"rank {fabric.global_rank} {name} {trained.steps} {sum_}", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"kills": kills, "ddp": ddp}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5])
+    {"kills": kills, "ddp": ddp, "snapshots": snapshots}[sys.argv[1]](
+        sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5]
+    )

@@ -1,0 +1,66 @@
+"""Outcomes by error: one table for all kinds of jobs, and the reason in words."""
+
+import errno
+import traceback
+from pathlib import Path
+
+from experiments.execution.jobs import ELSEWHERE, STOPPED, Outcome
+from experiments.tracking.schema import DIVERGED, FAILED, PRUNED
+from experiments.tracking.store import TrackingError
+from experiments.training import distributed as processes
+from experiments.training.checkpoint import CheckpointError
+from experiments.training.observer import Diverged, Interrupted
+
+
+class Pruned(Interrupted):
+    """A search gave the training up; its state is saved."""
+
+
+# The first class that an error belongs to decides. What is the machine's trouble, and not the run's, only
+# stops a run: the same command goes on when it is mended.
+_STATUSES: tuple[tuple[type[Exception], str], ...] = (
+    (Pruned, PRUNED),
+    (Interrupted, STOPPED),
+    (TrackingError, STOPPED),
+    (CheckpointError, STOPPED),
+    (Diverged, DIVERGED),
+    (Exception, FAILED),
+)
+_OF_THE_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+}
+# Errors of a program, whose text means nothing without their class and place.
+_OF_A_PROGRAM = (
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError),
+    *(MemoryError, NameError, NotImplementedError, RecursionError, TypeError, UnicodeError),
+)
+
+
+def outcome_of(error: Exception, lease_lost: bool = False) -> Outcome:
+    """The outcome of a job that ended by `error`. lease_lost: another runner works on it by now."""
+    if lease_lost:
+        return Outcome(ELSEWHERE, "taken over while this machine was cut off")
+    if processes.is_lost_peer(error):
+        return Outcome(STOPPED, "another process of this training has ended; the same command goes on")
+    if _is_of_the_disk(error):
+        return Outcome(STOPPED, f"{reason_of(error)}. Remedy: mend that, then start the same command again.")
+    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    return Outcome(status, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in one line that is never empty: the message of an error that was made for people, and class and
+    place beside that of any other."""
+    text = " ".join(str(error).split())
+    if text and not isinstance(error, _OF_A_PROGRAM):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def _is_of_the_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return True
+    return "No space left on device" in str(error)  # of a library that has made its own error of it

@@ -1,0 +1,92 @@
+"""One step of a training: an update of the discriminators and of the codec."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.studies.sections import Train
+from experiments.training.optimizers import schedule, set_learning_rates
+from experiments.training.replicas import Replicas
+from experiments.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Update:
+    """The outcome of a step.
+
+    values: losses, diagnostics and norms of gradients, by name. finite: whether all processes found loss and
+    gradient finite; if not, neither the codec nor its codebooks have moved.
+    """
+
+    values: dict[str, Tensor]
+    finite: bool
+
+
+def step(state: TrainingState, replicas: Replicas, audio: Tensor, config: Train) -> Update:
+    """Update the discriminators, then the codec against the updated ones, from one forward pass.
+
+    audio: [crops, samples], this process's share of the batch. It passes in `config.accumulate` parts, whose
+    gradients add up; codebooks that are moving averages move once, by all parts.
+    """
+    codebooks = state.codebooks
+    set_learning_rates(state.optimizers, schedule(state.step, config))
+    for optimizer in state.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    for codebook in codebooks:
+        codebook.hold()
+
+    adversary = state.losses.adversary_at(state.step)
+    means, finite = _Means(config.accumulate), True
+    for number, part in enumerate(audio.chunk(config.accumulate), 1):
+        last = number == config.accumulate
+        with replicas.accumulating(last, adversarial=adversary is not None):
+            with replicas.autocast():
+                output = replicas.codec(part)
+            if adversary is not None:
+                with replicas.autocast():
+                    terms = replicas.adversary(part, output.audio)
+                replicas.backward(terms)
+                means.add(terms)
+                if last:
+                    loss = means.sum("discriminator/")
+                    finite, norm = replicas.update(state.discriminator_optimizers, adversary, loss)
+                    means.values["discriminator_gradient_norm"] = norm
+            with replicas.autocast():
+                terms = state.losses.generator(output, part, state.step)
+            loss = replicas.backward(terms)
+            means.add(terms)
+            means.add({"loss": loss, **_scalars(output.quantized.diagnostics)})
+
+    values = {"loss": means.values.pop("loss"), **means.values}
+    finite, norm = replicas.update(state.codec_optimizers, state.codec, values["loss"], also=finite)
+    values["gradient_norm"] = norm
+    for codebook in codebooks:
+        codebook.move() if finite else codebook.drop()
+    if state.scaler is not None:
+        values["loss_scale"] = torch.tensor(state.scaler.get_scale(), device=audio.device)
+        state.scaler.update()
+    return Update(values, finite)
+
+
+class _Means:
+    """Means over the parts of a step, by name."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+        self.values: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add the values of one part."""
+        for name, value in values.items():
+            value = value.detach() if self._parts == 1 else value.detach() / self._parts
+            self.values[name] = self.values[name] + value if name in self.values else value
+
+    def sum(self, prefix: str) -> Tensor:
+        """The sum of the means whose names begin with `prefix`."""
+        return torch.stack([v for name, v in self.values.items() if name.startswith(prefix)]).sum()
+
+
+def _scalars(diagnostics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in diagnostics.items() if value.ndim == 0}
