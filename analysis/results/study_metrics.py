@@ -45,14 +45,14 @@ def asked_metrics(results: Results) -> list[str]:
 
 
 def logged_metrics(results: Results) -> list[str]:
-    """Those of `asked_metrics` that some run has."""
+    """Metrics of `asked_metrics` that some run has."""
     return [metric for metric in asked_metrics(results) if f"eval/{metric}" in results.runs]
 
 
 def quality_keys(results: Results) -> list[str]:
     """Keys of the columns of quality: what the study asks for, then how many utterances were scored."""
-    asked = asked_metrics(results)
-    return [*(name if name in COLUMNS else f"eval/{name}" for name in asked), SCORED.key]
+    names = asked_metrics(results)
+    return [*(name if name in COLUMNS else f"eval/{name}" for name in names), SCORED.key]
 
 
 def default_keys(results: Results) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What stands below a comparison table: how it was measured, and what a reader has to know about its rows."""
+"""Captions and notes of a comparison table: how it was measured, and what a reader must know of its rows."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def caption(
 
 
 def _utterances(runs: pd.DataFrame) -> str:
-    asked = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
-    counts = sorted({int(value) for name in asked for value in runs[name].dropna()})
+    names = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
+    counts = sorted({int(value) for name in names for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"
 
 
@@ -94,15 +94,15 @@ def _warm_start(runs: pd.DataFrame) -> list[str]:
 
 
 def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
-    """Which seeds of a label that has a result have none."""
+    """Notes on seeds without a result, of labels that have one."""
     notes = []
     affected = set(runs[runs["status"] != "finished"]["label"]) & finished
     for label in dict.fromkeys(runs["label"]):
         if label in affected:
-            mine = rows_of(runs, label)
-            lost = mine[mine["status"] != "finished"]
+            own = rows_of(runs, label)
+            lost = own[own["status"] != "finished"]
             which = "; ".join(f"seed {row['seed']} {outcome(row)}" for row in records(lost))
-            notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
+            notes.append(f"{label}: {len(own) - len(lost)} of {len(own)} seeds finished ({which})")
     return notes
 
 
@@ -126,9 +126,9 @@ def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
     scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)
     notes = []
     for column in columns:
-        mine = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
-        if column.interval and mine["backend"].nunique() > 1:
-            whose = _labels_by(mine, "backend")
+        scored = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
+        if column.interval and scored["backend"].nunique() > 1:
+            whose = _labels_by(scored, "backend")
             notes.append(
                 f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
             )

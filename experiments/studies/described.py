@@ -40,7 +40,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    """What the values may be, in words: of a list, each of its entries."""
+    """Bounds of the values in words; of a list, those of each entry."""
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(field.annotation))
     if model_in(field.annotation) is not None:

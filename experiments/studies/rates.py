@@ -18,7 +18,7 @@ class Rate:
     bits_per_frame: float
     bitrate: float
     token_rate: float
-    asked: float | None = None
+    target: float | None = None
 
 
 def row_rates(study: Study) -> list[Rate]:
@@ -37,33 +37,33 @@ def row_rates(study: Study) -> list[Rate]:
             if not quantizer.streams:
                 continue
             bits = quantizer.bits_per_frame
-            asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
+            target = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
             rates.append(
                 Rate(
                     label=choice.row,
                     bits_per_frame=bits,
                     bitrate=bits * backbone.frame_rate,
                     token_rate=backbone.frame_rate * quantizer.streams,
-                    asked=asked or None,
+                    target=target or None,
                 )
             )
     return rates
 
 
 def unmatched(rates: Sequence[Rate]) -> dict[str, float]:
-    """By label, the rows that tables set apart from those they were to stand beside: how far each is off
-    their rate, as a fraction.
+    """Distances of the rows that tables set apart from the rate of those they were to stand beside, as
+    fractions, by label.
 
     The groups are those of tables (`common.matched_rates`). A row is unmatched where it is alone in its
     group, or where most of the rows that ask for the same rate are in another group.
     """
     by_rate = matched({rate.label: rate.bitrate for rate in rates})
     bitrate = {rate.label: rate.bitrate for rate in rates}
-    asked: dict[float | None, set[str]] = {}
+    same_target: dict[float | None, set[str]] = {}
     for rate in rates:
-        asked.setdefault(rate.asked, set()).add(rate.label)
+        same_target.setdefault(rate.target, set()).add(rate.label)
     off = dict(by_rate.alone)
-    for peers in asked.values():
+    for peers in same_target.values():
         home = max(by_rate.groups, key=lambda group: len(peers.intersection(group)))
         if len(peers) < 2 or not peers.intersection(home):
             continue
