@@ -17,6 +17,7 @@ from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.residual_fsq import ResidualFSQ
 from quantizers.methods.rvq import RVQ
 from quantizers.methods.simvq import SimVQ
+from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.methods.vq import VQ
 from quantizers.option_checks import QuantizerError
 from quantizers.parts.straight_through import straight_through
@@ -43,6 +44,7 @@ register(Binary, name="lfq", preset={"stages": 1, "spherical": False})
 register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arXiv 2406.07548")
 register(Binary, name="residual-lfq", preset={"spherical": False})
 register(LatticeQuantizer, name="lattice")
+register(TrellisQuantizer, name="trellis")
 
 __all__ = [
     "Config",

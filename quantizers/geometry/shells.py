@@ -121,6 +121,7 @@ class SignedWords(_Type):
 
     words: Tensor
     ones: Tensor
+    bits: Tensor
 
     def __init__(self, words: Tensor, a: float) -> None:
         super().__init__()
