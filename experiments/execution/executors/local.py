@@ -126,8 +126,7 @@ class LocalPool:
         ours, theirs = self._context.Pipe()
         gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
         process = self._context.Process(target=_serve, args=(theirs, self._stop, self.settings, gpu))
-        with child_processes.environment():
-            process.start()
+        child_processes.start_process(process)
         theirs.close()
         return _Process(process, ours)
 
