@@ -10,6 +10,7 @@ from experiments.tracking.store import TrackingError
 from experiments.training import distributed as processes
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Diverged, Interrupted
+from quantizers import NonFiniteError
 
 
 class Pruned(Interrupted):
@@ -24,6 +25,7 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (TrackingError, STOPPED),
     (CheckpointError, STOPPED),
     (Diverged, DIVERGED),
+    (NonFiniteError, DIVERGED),
     (Exception, FAILED),
 )
 _OF_THE_DISK = {

@@ -23,6 +23,7 @@ from experiments.tracking.schema import DIVERGED, FAILED, FINISHED, PRUNED, stat
 from experiments.tracking.store import Store, TrackingError
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Diverged, Interrupted
+from quantizers import NonFiniteError
 
 
 def changed(run: Run, **train: Any) -> Run:
@@ -146,6 +147,7 @@ def test_a_folder_that_takes_nothing_is_told_before_any_work(tmp_path: Path) -> 
         (Interrupted("step 3"), STOPPED),
         (Pruned("too high"), PRUNED),
         (Diverged("nan"), DIVERGED),
+        (NonFiniteError("features are NaN"), DIVERGED),
         (TrackingError("away"), STOPPED),
         (CheckpointError("damaged"), STOPPED),
         (OSError(errno.ENOSPC, "No space left on device", "f"), STOPPED),
