@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,7 @@ def test_a_worker_that_is_killed_is_told_from_one_that_failed(
         crashed = end_of(pool, signal.SIGSEGV)
         assert crashed.status == LOST
         assert "SIGSEGV" in crashed.reason
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
         pool.submit(_Unreadable())  # type: ignore[arg-type]
         failed = end_of(pool)
         assert failed.status == FAILED
