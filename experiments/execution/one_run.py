@@ -18,8 +18,7 @@ from experiments.studies import reference_runs
 from experiments.studies.runs import Corpora, Run, corpora, expand
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
+from experiments.training import distributed, trained_codec
 from experiments.training.observer import Observer
 from quantizers.suggestions import did_you_mean
 
@@ -69,8 +68,8 @@ def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None)
 
     Raises StudyError.
     """
-    found = expand(study, prepared)
-    labels = list(dict.fromkeys(run.label for run in found))
+    runs = expand(study, prepared)
+    labels = list(dict.fromkeys(run.label for run in runs))
     if label is None:
         if len(labels) > 1:
             raise StudyError(f"--quantizer: the study has {', '.join(labels)}; name one of them")
@@ -78,14 +77,14 @@ def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None)
     if label not in labels:
         hint = did_you_mean(label, labels)
         raise StudyError(f"--quantizer {label}: not in the study; {hint}it has {', '.join(labels)}")
-    seeds = list(dict.fromkeys(run.seed for run in found))
+    seeds = list(dict.fromkeys(run.seed for run in runs))
     if seed is None:
         if len(seeds) > 1:
             raise StudyError(f"--seed: the study has {', '.join(map(str, seeds))}; name one of them")
         seed = seeds[0]
     if seed not in seeds:
         raise StudyError(f"--seed {seed}: not in the study, which has {', '.join(map(str, seeds))}")
-    return next(run for run in found if (run.label, run.seed) == (label, seed))
+    return next(run for run in runs if (run.label, run.seed) == (label, seed))
 
 
 def perform(
@@ -127,11 +126,11 @@ def perform(
         store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=str(fabric.device)
     )
     for number, job in enumerate(jobs):
-        begin = partial(processes.from_first, fabric, number)
+        begin = partial(distributed.from_first, fabric, number)
         outcome = worker.perform(job, settings, Here(show, stop), fabric=fabric, begin=begin)
         if outcome.status != FINISHED:
             return outcome
-    processes.from_first(fabric, None)
+    distributed.from_first(fabric, None)
     return Outcome(FINISHED)
 
 
@@ -139,7 +138,7 @@ def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Eve
     """Take part in the trainings that the first process begins, until it says that there are no more."""
     nothing: int | None = None
     try:
-        while (number := processes.from_first(fabric, nothing)) is not None:
+        while (number := distributed.from_first(fabric, nothing)) is not None:
             run = jobs[number].run
             assert isinstance(run, Run)
             trained_codec.obtain(run, directory, fabric=fabric, observers=[_Stoppable(stop)])

@@ -43,10 +43,10 @@ def launched(device_type: str) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    if device_type == "cuda" and here > torch.cuda.device_count():
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device_type == "cuda" and local > torch.cuda.device_count():
         raise ProcessError(
-            f"{here} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
+            f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
             f"GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
         )
     # The codebooks keep themselves equal; nothing else is a buffer that training changes. The option's name
@@ -54,13 +54,13 @@ def launched(device_type: str) -> "Fabric":
     known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     strategy = DDPStrategy(gradient_as_bucket_view=True, timeout=PATIENCE, **{name: False})
-    fabric = Fabric(accelerator=device_type, devices=here, num_nodes=world // here, strategy=strategy)
+    fabric = Fabric(accelerator=device_type, devices=local, num_nodes=world // local, strategy=strategy)
     fabric.launch()
     return fabric
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether `error` says that another process of the training has ended."""
+    """Tell an error that says that another process of the training has ended."""
     if isinstance(error, dist.DistNetworkError):
         return True
     text = str(error)
@@ -69,7 +69,7 @@ def is_lost_peer(error: BaseException) -> bool:
 
 
 def any_of(fabric: "Fabric", flag: bool) -> bool:
-    """Whether `flag` holds in any process."""
+    """Agree on a flag: true where it is true in any process."""
     if fabric.world_size == 1:
         return flag
     value = torch.tensor(float(flag), device=fabric.device)
@@ -92,9 +92,9 @@ def gather(fabric: "Fabric", value: Any) -> list[Any]:
     """`value` of every process, by rank."""
     if fabric.world_size == 1:
         return [value]
-    found: list[Any] = [None] * fabric.world_size
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * fabric.world_size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def from_first(fabric: "Fabric", value: Any) -> Any:

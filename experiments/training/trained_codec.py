@@ -14,7 +14,7 @@ from experiments.common.atomic_files import write_text
 from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
@@ -45,7 +45,7 @@ def obtain(
     folder = directory / run.training_hash
     checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
-    trained = processes.from_first(fabric, trained)
+    trained = distributed.from_first(fabric, trained)
     if trained is not None:
         if fabric.is_global_zero:
             checkpoint.remove()

@@ -9,7 +9,7 @@ from experiments import data
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training import latent_snapshots as snapshots
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots, spaced
@@ -63,7 +63,7 @@ def go(
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        fabric=processes.single(torch.device("cpu")),
+        fabric=distributed.single(torch.device("cpu")),
         checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
         observers=observers,
     )

@@ -10,8 +10,7 @@ from experiments import data
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
-from experiments.training import validation
+from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.loop import train
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
@@ -73,7 +72,7 @@ def go(run: Run, shards: data.Shards, folder: Path, watcher: Watcher) -> tuple[C
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        fabric=processes.single(torch.device("cpu")),
+        fabric=distributed.single(torch.device("cpu")),
         checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
         observers=[watcher],
     )
@@ -136,7 +135,7 @@ def test_all_bottlenecks_hear_the_same_crops(shards: data.Shards, tmp_path: Path
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            fabric=processes.single(torch.device("cpu")),
+            fabric=distributed.single(torch.device("cpu")),
             checkpoint=Checkpoint(tmp_path / quantizer),
         )
         heard[quantizer] = seen
@@ -157,7 +156,7 @@ def test_a_loss_that_is_not_finite_ends_as_diverged(shards: data.Shards, tmp_pat
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            fabric=processes.single(torch.device("cpu")),
+            fabric=distributed.single(torch.device("cpu")),
             checkpoint=Checkpoint(tmp_path / "state"),
             observers=[watcher],
         )

@@ -24,8 +24,7 @@ from experiments.common import tensor_files
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
+from experiments.training import distributed, trained_codec
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
@@ -85,7 +84,7 @@ def kills(manifest: str, folder: Path) -> None:
     def sitting(place: Path) -> None:
         backbone = backbones.get("mdct-tiny", {"width": 32, "blocks": 1})
         codec = model.build(backbone, lambda dim: quantizers.create("vq", dim=dim, bits=10.0), seed=0)
-        fabric = processes.single(torch.device("cpu"))
+        fabric = distributed.single(torch.device("cpu"))
         run(codec, config, manifest, place, Told(place / "told.txt"), fabric)
         torch.save(codec.state_dict(), place / "weights.pt")
 
@@ -118,14 +117,14 @@ def kills(manifest: str, folder: Path) -> None:
 
 def ddp(manifest: str, folder: Path, names: str) -> None:
     """Trains the small WavTokenizer with each of the quantizers."""
-    fabric = processes.launched("cpu")
+    fabric = distributed.launched("cpu")
     if fabric.world_size > 1:
         codec = model.build(
             backbones.get("mdct-tiny"), lambda dim: quantizers.create("none", dim=dim), seed=0
         )
         try:
             run(codec, Train(batch_size=3), manifest, folder, Losses(), fabric)
-        except processes.ProcessError as error:
+        except distributed.ProcessError as error:
             print(error, flush=True)
     for name in names.split(","):
         # Dropout draws other masks for other shapes, and revival other vectors.
@@ -152,7 +151,7 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
 def snapshots(manifest: str, folder: Path) -> None:
     """Trains with every quantizer that has codes, after a warm start; each rank prints a digest of its
     weights."""
-    fabric = processes.launched("cpu")
+    fabric = distributed.launched("cpu")
     spec = f"manifest:{manifest}"
     shards = data.prepare(spec, sample_rate=16_000)
     corpus = CorpusIdentity(spec=spec, name="", content_hash=shards.content_hash, synthetic=True)
