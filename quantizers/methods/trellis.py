@@ -94,8 +94,8 @@ class TrellisQuantizer(ChannelQuantizer):
         out = self.project_out(straight_through(value, bounded))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._value(self.packing.unpack(codes)))
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._value(self.packing.unpack(codes))
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(torch.tanh(self.project_in(features)))
