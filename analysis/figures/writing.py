@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,12 +26,14 @@ _PRELOADED = (
 
 
 class Written(NamedTuple):
-    """A figure on disk: its name, its size in inches, its data, and its files."""
+    """A figure on disk: its name, its size in inches, its data, its files, and the label of the one system
+    that it shows, if it shows one."""
 
     name: str
     size: tuple[float, float]
     data: pd.DataFrame
     paths: list[Path]
+    label: str = ""
 
 
 class Target(NamedTuple):
@@ -94,12 +96,10 @@ def begun(
         yield finish
         return
     others = processes - 1
-    context = child_processes.context(_PRELOADED)
     _ = results.utterances  # read once, for all processes
     with (
-        child_processes.environment(),
-        ProcessPoolExecutor(others, context, initializer=_begin, initargs=(results, target)) as pool,
         ThreadPoolExecutor(others) as threads,  # one waits for each process
+        child_processes.pool(others, _PRELOADED, _begin, (results, target)) as pool,
     ):
         elsewhere += [
             threads.submit(work, lambda kind: pool.submit(_draw_there, kind).result()) for _ in range(others)
@@ -163,7 +163,8 @@ def _draw(results: Results, kind: str, target: Target) -> list[Written]:
             )
             if target.colours is not None:
                 _reduce([path for path in paths if path.suffix == ".png"], target.colours)
-            written.append(Written(drawn.name, (float(width), float(height)), drawn.data, paths))
+            size = float(width), float(height)
+            written.append(Written(drawn.name, size, drawn.data, paths, drawn.label))
     return written
 
 

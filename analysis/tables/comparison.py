@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One system. `message` stands in place of the cells when there is nothing to show."""
+    """A system. `message` stands in place of the cells when there is nothing to show."""
 
     label: str
     cells: tuple[Cell, ...]
@@ -158,8 +158,8 @@ def _references(
     results: Results, conditions: dict[str, str], columns: Sequence[Column], notes: list[str]
 ) -> list[Section]:
     """Codecs from outside, each at its own rate; those without a result last."""
-    found = results.references
-    if found.empty:
+    references = results.references
+    if references.empty:
         return []
     done = _shown(results.finished_references)
     same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
@@ -172,9 +172,9 @@ def _references(
             groups = runs.groupby("label", sort=False)
             rows = [_row(str(label), group, columns, results, notes) for label, group in groups]
             sections.append(Section(title, tuple(rows)))
-    lost = [label for label in dict.fromkeys(found["label"]) if label not in set(done["label"])]
+    lost = [label for label in dict.fromkeys(references["label"]) if label not in set(done["label"])]
     if lost:
-        rows = [_message_row(found, label, columns) for label in lost]
+        rows = [_message_row(references, label, columns) for label in lost]
         sections.append(Section("references without a result", tuple(rows)))
     return sections
 
@@ -220,10 +220,10 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
 
     rows = list(section.rows)
     for place, column in enumerate(columns):
-        found = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
-        if found is None:
+        ahead = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
+        if ahead is None:
             continue
-        best, tied = found
+        best, tied = ahead
         for number, row in enumerate(rows):
             mark = "best" if row.label == best else "tied" if row.label in tied else ""
             cells = list(row.cells)
@@ -277,11 +277,11 @@ def _scored_cell(
     for column in {column.source: column for column in (*shown, *asked_for)}.values():
         if f"{column.source}_asked" not in runs:
             continue
-        asked = int(runs[f"{column.source}_asked"].sum())
+        number = int(runs[f"{column.source}_asked"].sum())
         scored = int(runs[f"{column.source}_scored"].sum())
-        if worst is None or scored / max(asked, 1) < worst[0] / max(worst[1], 1):
-            worst = (scored, asked)
-        if scored < asked:
+        if worst is None or scored / max(number, 1) < worst[0] / max(worst[1], 1):
+            worst = (scored, number)
+        if scored < number:
             reasons = pd.concat([results.utterances, results.reference_utterances])
             failed = reasons[
                 reasons["run_id"].isin(runs["run_id"])
@@ -290,11 +290,11 @@ def _scored_cell(
             ]
             counted = failed["status"].value_counts(sort=True).items()
             why = "; ".join(f"{count} x {reason}" for reason, count in counted) or "reasons not logged"
-            notes.append(f"{label}: {column.header} failed on {asked - scored} of {asked} ({why})")
+            notes.append(f"{label}: {column.header} failed on {number - scored} of {number} ({why})")
     return Cell(text=f"{worst[0]}/{worst[1]}") if worst else Cell()
 
 
 def _message_row(runs: pd.DataFrame, label: str, columns: Sequence[Column]) -> Row:
-    mine = rows_of(runs, label)
-    parts = [outcome(row) for row in records(mine)]
+    own = rows_of(runs, label)
+    parts = [outcome(row) for row in records(own)]
     return Row(label, tuple(Cell() for _ in columns), message="; ".join(dict.fromkeys(parts)))

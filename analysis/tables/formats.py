@@ -54,7 +54,7 @@ def _md(text: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line a row at full precision, intervals in columns of their own, and no formatting."""
+    """CSV with a line a row at full precision, intervals in columns of their own, and no formatting."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["quantizer", "section"]

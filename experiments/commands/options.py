@@ -1,57 +1,119 @@
-"""Options that several commands share, and tables of plain values."""
+"""Options that several commands share: each has one name, one meaning and one help text.
+
+    def run(study: StudyFile, data: Corpus = None, changes: Changes = None) -> None: ...
+
+A number or a path that cannot be is refused while the command line is read, before any work.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from experiments.common.machine import cores
+
+MOST_BITS = 100_000.0  # a frame; the search for a configuration takes seconds there, and grows
 
 
-from typing import TYPE_CHECKING
+def number(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[object], float]:
+    """The parser of an option: a finite number from `least` (or above it) to `most`."""
+    low = f"above {least:g}" if above else f"of {least:g} or more"
+    wanted = f"a number {low}" + (f", at most {most:g}" if math.isfinite(most) else "")
 
-if TYPE_CHECKING:
-    pass
+    def parse(given: object) -> float:
+        try:
+            value = float(str(given))
+        except ValueError:
+            raise typer.BadParameter(f"{given!r}: give {wanted}") from None
+        if not (math.isfinite(value) and (value > least if above else value >= least) and value <= most):
+            raise typer.BadParameter(f"{given}: give {wanted}")
+        return value
 
-
-Names = Annotated[list[str] | None, typer.Argument(help="Registered names; none means all.")]
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        numeric = index > 0 and column.split()[0] not in (
-            "configuration",
-            "options",
-            "paper",
-            "family",
-            "codebook",
-            "what",
-        )
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    return table
+    return parse
 
 
-def _print(table: Table) -> None:
-    from rich.console import Console
+def file_name(given: object) -> Path:
+    """The parser of an option that names a file: not a folder, as `out/` is."""
+    text = str(given)
+    if not text or text.endswith(("/", "\\")) or Path(text).name in ("", ".."):
+        raise typer.BadParameter(f"{text!r} names a folder; give the name of a file")
+    return Path(text)
 
-    console = Console()
-    # A table is not cut to a default width of 80 where the output is a file.
-    Console(width=None if console.is_terminal else 200).print(table)
+
+StudyFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="a shipped study (codecbench list studies) or the path of a YAML file"
+    ),
+]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="name of a study that was run here, or imported")
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="CORPUS",
+        help="another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, librispeech:SUBSETS, "
+        "libritts:SUBSETS or webdataset:SHARDS; as --set data=CORPUS",
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="change a value of the study, such as train.steps=200; repeatable"
+    ),
+]
+ResultsFolder = Annotated[Path, typer.Option("--output", help="folder for tables and figures")]
+RunsFolder = Annotated[
+    Path, typer.Option("--runs", help="folder for weights and states; several machines may share it")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="processes; default one a core, as far as the memory goes"),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, or one GPU, such as cuda:1")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", metavar="URI", help="MLflow store; default $MLFLOW_TRACKING_URI, or ./mlflow.db"
+    ),
+]
+Style = Annotated[Literal["paper", "talk", "web"], typer.Option("--style", help="of figures")]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", metavar="NAMES", help="comma-separated (codecbench list metrics)")
+]
+QuantizerNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="registered names; without any, all")
+]
 
 
-def override_list(values: list[str] | None, corpus: str | None) -> list[str]:
-    """The overrides of `--set` and `--data`."""
-    return [*(values or []), *([f"data={corpus}"] if corpus is not None else [])]
+def changes_of(changes: list[str] | None, corpus: str | None) -> list[str]:
+    """The changes of a study that `--set` and `--data` ask for, `--data` last."""
+    return [*(changes or []), *([f"data={corpus}"] if corpus is not None else [])]
+
+
+def names_of(text: str, option: str) -> list[str]:
+    """The names of a comma-separated option, each once. Raises BadParameter where there are none."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise typer.BadParameter("give at least one name, or leave the option out", param_hint=option)
+    return names
+
+
+def worker_count(given: int | None) -> int:
+    """Processes for light work: those asked for, else one a core."""
+    return given or cores()
 
 
 def chosen_device(name: str) -> str:
-    """The device that `name` means here. Raises BadParameter where there is no such device."""
+    """The device that `name` means here. Raises BadParameter where the machine has no such device."""
     import torch
 
     if name != "auto":

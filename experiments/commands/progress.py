@@ -1,54 +1,101 @@
-"""Progress of a study on the terminal: a bar a run, or plain lines where there is no terminal."""
+"""Progress of a study: a row for each run in a terminal, lines of text in a log file."""
+
+from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from experiments.data.corpus import Progress as CorpusProgress
-from experiments.execution.jobs import Update
-from experiments.studies.reference_runs import ReferenceRun
-from experiments.studies.runs import Run
+from experiments.commands.display.run_rows import Row, run_rows
+from experiments.commands.display.terminal import Console, messages, printable
+from experiments.commands.display.time_left import FINISHED, TRAINING, StudyClock, words
 
-_SAID = ("failed", "diverged", "stopped", "elsewhere", "warning")  # stages that are told as lines
+if TYPE_CHECKING:
+    from experiments.data.corpus import Progress as CorpusProgress
+    from experiments.execution.jobs import Update
+    from experiments.studies.reference_runs import ReferenceRun
+    from experiments.studies.runs import Run
+
+_EVENTS = ("failed", "diverged", "stopped", "elsewhere", "warning")  # stages that are told at once
+LINE_SECONDS = 60.0  # between two lines of one stage in a log file
+
+
+class Lines:
+    """Progress as lines of text: one where a stage begins, then at most one every `seconds` for each run."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        seconds: float = LINE_SECONDS,
+        clock: StudyClock | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say, self._seconds, self._now = say, seconds, now
+        self._clock = clock or StudyClock(now)
+        self._last: dict[str, float] = {}
+
+    def show(self, update: Update, label: str = "") -> None:
+        """Print a line for `update`, where it is time for one."""
+        if update.outcome:
+            self._clock.finish(update.key, update.outcome)
+        elif update.stage.partition(":")[0] in _EVENTS:
+            self._say(f"{label}: {update.stage}" if label else update.stage)
+        else:
+            self.stage(update.stage, update.done, update.total, update.text, key=update.key, label=label)
+
+    def stage(
+        self, stage: str, done: int, total: int, text: str = "", *, key: str = "", label: str = ""
+    ) -> None:
+        """Print a line for a stage that goes on, where it is time for one."""
+        begins = self._clock.update(key, stage, done, total)
+        due = self._now() - self._last.get(key, 0.0) >= self._seconds
+        if not (begins or due or (total and done == total)):
+            return
+        self._last[key] = self._now()
+        parts = [f"{label}: {stage}" if label else stage]
+        if total:
+            parts.append(f"{'step ' if stage == TRAINING else ''}{done} of {total}")
+        if text:
+            parts.append(text)
+        left = self._clock.run_left(key)
+        if left is not None and done < total:
+            parts.append(f"about {words(left)} left")
+        self._say(", ".join(parts))
 
 
 class RunProgress:
-    """Shows what the workers tell."""
+    """Shows what the workers of a study tell: rows in a terminal, else lines."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._bars = Progress(
-            TextColumn("[bold]{task.fields[label]:<18}"),
-            TextColumn("{task.description:<14}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
+        self._clock = StudyClock(now)
+        self._lines = Lines(console.say, clock=self._clock, now=now)
         self._labels: dict[str, str] = {}
-        self._stages: dict[str, str] = {}
+        self._updates: dict[str, Update] = {}  # of runs under way
+        self._lock = threading.RLock()  # the display is drawn by a thread of its own
+        self._live = Live(
+            get_renderable=lambda: _Display(self._drawn),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+        )
 
-    def __enter__(self) -> "RunProgress":
-        if self._console.is_terminal:
-            self._bars.start()
+    def __enter__(self) -> RunProgress:
+        if self._console.is_interactive:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._live.stop()
 
     def announce(
         self,
@@ -56,62 +103,92 @@ class RunProgress:
         reused: set[str],
         broken: Mapping[str, tuple[str, str]],
     ) -> None:
-        """Say what there is to do."""
-        say = self._console.print
+        """Say which runs are to do."""
+        line = self._console.say
         if reused:
-            say(f"{len(reused)} runs are finished already; they are not trained again")
+            line(f"{len(reused)} runs are finished already; they are not trained again")
         for status, reason in broken.values():
-            say(f"[yellow]a run {status} before[/] ({escape(reason)}); --retry trains it again")
+            line((f"a run {status} before", "yellow"), f" ({reason}); --retry trains it again")
         if todo:
-            say(f"{len(todo)} runs to do; stopped with Ctrl-C, the same command goes on from there")
+            line(f"{len(todo)} runs to do; stopped with Ctrl-C, the same command goes on from there")
         several = len({run.seed for run in todo if run.seed is not None}) > 1
-        for run in todo:
-            seed = f" seed {run.seed}" if several and run.seed is not None else ""
-            self._labels[run.hash] = f"{run.label}{seed}"
-            if start := run.warm_start():
-                self._labels[start.training_hash] = f"warm start{seed}"
+        with self._lock:
+            self._clock.expect([run.hash for run in todo])
+            for run in todo:
+                seed = f" seed {run.seed}" if several and run.seed is not None else ""
+                self._labels[run.hash] = f"{run.label}{seed}"
+                if start := run.warm_start():
+                    self._labels[start.training_hash] = f"warm start{seed}"
 
     def show(self, update: Update) -> None:
         """Show one update."""
         label = self._labels.get(update.key, "")
         if update.outcome:
             self._finish(update, label)
-        elif not label or update.stage.partition(":")[0] in _SAID:
-            self._console.print(f"[yellow]{escape(label) or 'note'}[/]: {escape(update.stage)}")
-        elif self._console.is_terminal:
-            self._bar(update, label)
-        elif self._stages.get(update.key) != update.stage:
-            self._stages[update.key] = update.stage
-            self._console.print(f"{label}: {update.stage}")
-
-    def _bar(self, update: Update, label: str) -> None:
-        total = update.total or None
-        if update.key not in self._tasks:
-            self._tasks[update.key] = self._bars.add_task(update.stage, total=total, label=label, text="")
-        task = self._tasks[update.key]
-        if self._stages.get(update.key) != update.stage:
-            self._stages[update.key] = update.stage
-            # `reset` replaces all fields of a task: what is not named here would be gone.
-            self._bars.reset(task, description=update.stage, total=total, label=label, text="")
-        self._bars.update(task, completed=update.done, total=total, text=escape(update.text))
+        elif not label or update.stage.partition(":")[0] in _EVENTS:
+            self._console.say((label or "note", "yellow"), f": {update.stage}")
+        elif self._console.is_interactive:
+            with self._lock:
+                self._clock.update(update.key, update.stage, update.done, update.total)
+                self._updates[update.key] = update
+        else:
+            self._lines.show(update, label)
 
     def _finish(self, update: Update, label: str) -> None:
-        if update.key in self._tasks:
-            task = self._tasks.pop(update.key)
-            self._bars.remove_task(task)
-        colour = "green" if update.outcome == "finished" else "yellow"
-        self._console.print(f"[{colour}]{update.outcome}[/] {escape(label)}")
+        with self._lock:
+            self._updates.pop(update.key, None)
+            self._clock.finish(update.key, update.outcome)
+        colour = "green" if update.outcome == FINISHED else "yellow"
+        counted = "" if self._console.is_interactive else f" ({self._clock.text()})"
+        self._console.say((update.outcome, colour), f" {label}{counted}")
+
+    def _drawn(self, width: int, ascii_only: bool) -> Iterator[Text]:
+        with self._lock:
+            rows = [
+                Row(
+                    name=printable(self._labels[key]),
+                    stage=update.stage,
+                    done=update.done,
+                    total=update.total,
+                    left=self._clock.run_left(key),
+                    text=printable(update.text),
+                )
+                for key, update in self._updates.items()
+            ]
+            title = self._clock.text() or "reading the tracking store"
+        return run_rows(title, rows, width, ascii_only=ascii_only)
+
+
+@dataclass(frozen=True)
+class _Display:
+    """Lines made for the width that the terminal has when they are drawn."""
+
+    lines: Callable[[int, bool], Iterator[Text]]
+
+    def __rich_console__(self, _: RichConsole, options: ConsoleOptions) -> RenderResult:
+        yield from self.lines(options.max_width, options.ascii_only)
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[CorpusProgress]:
-    """A rich progress bar on stderr, as the `progress` of `prepare`; a line for every stage."""
-    with Progress(console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
+def progress_bar(console: Console | None = None) -> Iterator[CorpusProgress]:
+    """The `progress` of `prepare` on stderr: a bar for every stage in a terminal, else lines."""
+    console = console or messages()
+    lines = Lines(console.say)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_interactive) as bars:
+        tasks = {}
 
         def show(stage: str, done: int, total: int) -> None:
+            if not console.is_interactive:
+                lines.stage(stage, done, total)
+                return
             if stage not in tasks:
-                tasks[stage] = bar.add_task(escape(stage))
-            bar.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(printable(stage))
+            bars.update(tasks[stage], completed=done, total=total)
 
         yield show

@@ -1,189 +1,195 @@
-"""Commands about quantizers: list them, their rates, their geometry, known sources, and the conformance
-check."""
+"""Commands about quantizers: the list of them, their rates, their geometry, and the conformance check."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.options import Names, _print, _table
-from experiments.commands.source_coding import source_coding
+from experiments.commands.display.terminal import PlainTable, messages, output
+from experiments.commands.options import MOST_BITS, QuantizerNames, number
 
-if TYPE_CHECKING:
-    pass
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command("rates")(rates)
-    app.command("geometry")(geometry)
-    app.command("source-coding")(source_coding)
-    app.command("check-quantizer")(check_quantizer)
+# Options that fix the rate of a quantizer, as `rates` prints them.
+_RATE_OPTIONS = frozenset(
+    {"levels", "codebook_size", "heads", "stages", "groups", "channels", "counts", "lattice", "bound"}
+)
+_COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
 def list_quantizers() -> None:
-    """Print every registered quantizer: family, whether its codebook is learned, parameters, options,
-    paper."""
+    """List the registered quantizers: family, whether the codebook is learned, parameters, options, paper."""
     import quantizers
 
-    table = _table("quantizer", "family", "codebook", "parameters, dim 512", "options", "paper")
+    table = PlainTable(
+        *("quantizer", "family", "codebook", "parameters, dim 512", "options", "paper"),
+        texts=("family", "codebook", "options", "paper"),
+        ruled=True,
+    )
     for name in quantizers.available():
-        found = quantizers.entry(name)
-        built = quantizers.create(name, dim=512)
-        learned = "learned" if found.cls.learned else "fixed" if found.cls.family != "none" else "none"
-        table.add_row(
+        entry = quantizers.entry(name)
+        quantizer = quantizers.create(name, dim=512)
+        table.add(
             name,
-            found.cls.family,
-            learned,
-            f"{built.learned_values:,}",
-            ", ".join(found.options) or "—",
-            found.paper or "—",
+            entry.cls.family,
+            "learned" if entry.cls.learned else "fixed" if entry.cls.family != "none" else "none",
+            f"{quantizer.learned_values:,}",
+            ", ".join(entry.options) or "—",
+            entry.paper or "—",
         )
-    _print(table)
+    output().table(table)
 
 
 def rates(
-    names: Names = None,
-    bits: Annotated[float | None, typer.Option(help="Target bits a frame.")] = None,
-    bitrate: Annotated[float | None, typer.Option(help="Target bit/s; needs --frame-rate.")] = None,
-    frame_rate: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
-    dim: Annotated[int, typer.Option(help="Feature channels.")] = 512,
+    names: QuantizerNames = None,
+    bits: Annotated[
+        float | None,
+        typer.Option(parser=number(0, MOST_BITS, above=True), metavar="BITS", help="target bits a frame"),
+    ] = None,
+    bitrate: Annotated[
+        float | None,
+        typer.Option(parser=number(0, above=True), metavar="BIT/S", help="target bit/s; needs --frame-rate"),
+    ] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(parser=number(0, above=True), metavar="HZ", help="frames a second")
+    ] = None,
+    dim: Annotated[int, typer.Option(min=1, max=65_536, help="feature channels")] = 512,
 ) -> None:
     """Print, for every quantizer, the configuration nearest a target rate and its exact bits."""
-
     import quantizers
 
     if bits is None:
         if bitrate is None or frame_rate is None:
             raise typer.BadParameter("give --bits, or --bitrate with --frame-rate")
         bits = bitrate / frame_rate
-    columns = ["quantizer", "bits/frame", "off target", "streams", "codebook sizes"]
-    table = _table(*columns, *(["bit/s", "tokens/s"] if frame_rate else []), "configuration")
+        if not 0 < bits <= MOST_BITS:
+            raise typer.BadParameter(f"{bits:g} bits a frame; give a rate of at most {MOST_BITS:g}")
+    speeds = ("bit/s", "tokens/s") if frame_rate else ()
+    table = PlainTable(
+        *("quantizer", "bits/frame", "off target", "streams", *speeds, "codebook sizes", "configuration"),
+        texts=("codebook sizes", "configuration"),
+        ruled=True,
+    )
     for name in names or quantizers.available():
         try:
             quantizer = quantizers.create(name, dim=dim, bits=bits)
         except quantizers.QuantizerError as error:
             if names and name not in quantizers.available():
                 raise
-            table.add_row(name, "—", *[""] * (len(table.columns) - 3), str(error).removeprefix(f"{name}: "))
+            blank = [""] * (len(table.columns) - 3)
+            table.add(name, "—", *blank, str(error).removeprefix(f"{name}: "))
             continue
         if not quantizer.streams:
             continue
         exact = quantizer.bits_per_frame
         off = f"{100 * (exact / bits - 1):+.2f} %" + ("" if abs(exact / bits - 1) <= 0.02 else " (!)")
-        sizes = quantizer.codebook_sizes
-        shown = (
-            f"{sizes[0]:,}" + (f" x {len(sizes)}" if len(sizes) > 1 else "")
-            if len(set(sizes)) == 1
-            else str(sizes)
-        )
         speed = [f"{exact * frame_rate:,.1f}", f"{frame_rate * quantizer.streams:g}"] if frame_rate else []
-        table.add_row(
-            name, f"{exact:.4f}", off, str(quantizer.streams), shown, *speed, _fixed(quantizer.config)
+        table.add(
+            *(name, f"{exact:.4f}", off, str(quantizer.streams), *speed),
+            _sizes(quantizer.codebook_sizes),
+            _rate_options(quantizer.config),
         )
-    _print(table)
-    target = f"Target {bits:.4f} bits a frame."
-    if math.isfinite(bits):
-        typer.echo(
-            f"{target} (!): more than 2 % off; the family has no configuration nearer. `none` has no bits."
-        )
+    console = output()
+    console.table(table)
+    console.say(
+        f"Target {bits:.4f} bits a frame. (!): more than 2 % off; the family has no configuration nearer. "
+        "`none` has no bits."
+    )
 
 
 def geometry(
-    samples: Annotated[int, typer.Option(help="Monte-Carlo points for each lattice.")] = 100_000,
+    samples: Annotated[
+        int, typer.Option(min=100, max=100_000_000, help="Monte-Carlo points for each lattice")
+    ] = 100_000,
     bits: Annotated[
-        float, typer.Option(help="Bits of a pair, for finite grids at matched numbers of points.")
+        float,
+        typer.Option(
+            parser=number(2, 16), metavar="BITS", help="of a pair, for finite grids of about equal size"
+        ),
     ] = 6.34,
-    seed: Annotated[int, typer.Option(help="Of the Monte-Carlo points.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the Monte-Carlo points")] = 0,
 ) -> None:
     """Measure lattices and planar grids beside what theory says."""
     from rich.progress import track
 
-    from quantizers.geometry import figures_of_merit as measured
+    from quantizers.geometry import figures_of_merit
 
-    table = _table(
-        *(
-            "lattice",
-            "n",
-            "second moment",
-            "exact",
-            "gain dB",
-            "covering radius",
-            "thickness",
-            "packing density",
-        ),
-        "kissing number",
+    lattices = PlainTable(
+        *("lattice", "n", "second moment", "exact", "gain dB", "covering radius", "thickness"),
+        *("packing density", "kissing number"),
+        ruled=True,
     )
-    for name in track(measured.EXACT, description="lattices", transient=True):
-        row = measured.measure_lattice(name, samples if name != "Leech" else max(1, samples // 20), seed)
-        table.add_row(
+    for name in track(figures_of_merit.EXACT, "lattices", transient=True, console=messages()):
+        points = max(1, samples // 20) if name == "Leech" else samples
+        row = figures_of_merit.measure_lattice(name, points, seed)
+        lattices.add(
             *(row.name, str(row.dimension), f"{row.second_moment:.6f} ± {row.error:.6f}", f"{row.exact:.6f}"),
-            *(
-                f"{row.gain:.3f}",
-                f"{row.covering_radius:.4f}",
-                f"{row.thickness:.4f}",
-                f"{row.packing_density:.6f}",
-            ),
-            f"{row.kissing_number:,}",
+            *(f"{row.gain:.3f}", f"{row.covering_radius:.4f}", f"{row.thickness:.4f}"),
+            *(f"{row.packing_density:.6f}", f"{row.kissing_number:,}"),
         )
-    _print(table)
-    finite = _table(
-        "source", "grid", "levels", "points", "cell", "edge", "best scale", "error at best ± s.e.", "x points"
+    console = output()
+    console.table(lattices)
+    grids = PlainTable(
+        *("source and grid", "levels", "points", "cell", "edge", "best scale", "error at best ± s.e."),
+        "x points",
+        ruled=True,
     )
-    for source in measured.SOURCES:
-        for kind, spacing in measured.GRIDS:
-            grid = measured.measure_grid(kind, spacing, bits, source, 2 * samples, seed)
-            finite.add_row(
-                *(
-                    source,
-                    kind if spacing == "ideal" else f"{kind} ({spacing})",
-                    f"{grid.levels[0]} x {grid.levels[1]}",
-                ),
+    for source in figures_of_merit.SOURCES:
+        for kind, spacing in figures_of_merit.GRIDS:
+            grid = figures_of_merit.measure_grid(kind, spacing, bits, source, 2 * samples, seed)
+            grids.add(
+                f"{source}, {kind}" + (f" ({spacing})" if spacing != "ideal" else ""),
+                f"{grid.levels[0]} x {grid.levels[1]}",
                 *(str(grid.points), f"{1e3 * grid.cell:.3f}", f"{1e3 * grid.edge:.3f}", f"{grid.scale:.3f}"),
                 f"{1e3 * grid.best:.3f} ± {1e3 * grid.error:.3f}",
                 f"{grid.best * grid.points:.4f}",
             )
-    _print(finite)
-    typer.echo(
+    console.table(grids)
+    console.say(
         "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range and at the best scale."
     )
 
 
 def check_quantizer(
-    target: Annotated[str, typer.Argument(help="A registered name, or module:Class of your own.")],
+    target: Annotated[str, typer.Argument(help="a registered name, or module:Class of your own")],
 ) -> None:
     """Run the conformance suite on a quantizer; exit with 1 if a check fails."""
-    import inspect
-
     from quantizers.checks import conformance
 
+    if str(Path.cwd()) not in sys.path:  # a module of the working folder, after all installed ones
+        sys.path.append(str(Path.cwd()))
     build = conformance.builder(target)
-    table = _table("check", "result", "what it asks, or why not")
+    columns = ("check", "result", "meaning, or why not")
+    table = PlainTable(*columns, texts=columns[1:], ruled=True)
     failed = 0
     for result in conformance.check(build):
         failed += result.status == "failed"
         meaning = (inspect.getdoc(conformance.CHECKS[result.check]) or "").replace("\n", " ")
-        colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[result.status]
-        table.add_row(result.check, f"[{colour}]{result.status}[/]", result.reason or meaning)
-    _print(table)
+        table.add(result.check, (result.status, _COLOURS[result.status]), result.reason or meaning)
+    console = output()
+    console.table(table)
     if failed:
-        typer.echo(f"{target}: {failed} of {len(conformance.CHECKS)} checks failed")
+        console.say(f"{target}: {failed} of {len(conformance.CHECKS)} checks failed")
         raise typer.Exit(1)
-    typer.echo(f"{target} keeps the contract")
+    console.say(f"{target} keeps the contract")
 
 
-def _fixed(config: object) -> str:
-    """The options that differ from their defaults, or fix the rate."""
-    import dataclasses
+def _sizes(sizes: tuple[int, ...]) -> str:
+    """Codebook sizes, equal ones written once."""
+    if len(set(sizes)) > 1:
+        return ", ".join(f"{size:,}" for size in sizes)
+    return f"{sizes[0]:,}" + (f" x {len(sizes)}" if len(sizes) > 1 else "")
 
-    assert dataclasses.is_dataclass(config)
-    rate = {"levels", "codebook_size", "heads", "stages", "groups", "channels", "counts", "lattice", "bound"}
+
+def _rate_options(config: Any) -> str:
+    """The options of a quantizer that fix its rate."""
     shown = []
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in rate:
+        if field.name in _RATE_OPTIONS:
+            value = getattr(config, field.name)
             text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             shown.append(f"{field.name}={text}")
     return ", ".join(shown)

@@ -2,111 +2,130 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from experiments.commands import outputs, progress
+from experiments.commands.display.terminal import Console, PlainTable, messages, output
+from experiments.commands.guard import STOPPED, WRONG_INPUT
+from experiments.commands.options import (
+    Changes,
+    Corpus,
+    Device,
+    ResultsFolder,
+    RunsFolder,
+    StudyFile,
+    TrackingUri,
+    Workers,
+    changes_of,
+    chosen_device,
+)
+from experiments.tracking.schema import FINISHED
+from experiments.tracking.store import store_uri
 
-    from experiments.search.trials import Found
-    from experiments.studies.study import Study
+if TYPE_CHECKING:
+    from experiments.search.trials import SearchOutcome
 
 
 def search(
-    study: Annotated[str, typer.Argument(help="a shipped study (codecbench list studies) or a YAML file")],
-    data: Annotated[str | None, typer.Option(help="another corpus, as in `codecbench run`")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="change a value, such as search.trials=40")
-    ] = None,
-    output: Annotated[Path, typer.Option(help="folder for tables and figures")] = Path("results"),
-    directory: Annotated[Path, typer.Option("--runs", help="folder for weights and states")] = Path("runs"),
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default one a core")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")] = "auto",
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store; default MLFLOW_TRACKING_URI, or ./mlflow.db")
-    ] = None,
+    study_file: StudyFile,
+    data: Corpus = None,
+    changes: Changes = None,
+    results: ResultsFolder = Path("results"),
+    directory: RunsFolder = Path("runs"),
+    workers: Workers = None,
+    device: Device = "auto",
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Search tilings, levels, dimensions and more for the best one, beside random search. Start it again to
     go on after a stop."""
-    from rich.console import Console
-
-    from experiments.commands.options import chosen_device
-    from experiments.commands.progress import RunProgress, progress_bar
-    from experiments.execution import executors
-    from experiments.execution import study_runner as runner
-    from experiments.search.space import SearchError, Space
-    from experiments.search.trials import budget
-    from experiments.search.trials import search as carry_out
-    from experiments.studies import runs
-    from experiments.studies import study as studies
-    from experiments.studies.sections import Search
-    from experiments.tracking import store as tracking
-    from experiments.tracking.schema import FINISHED
+    from experiments.execution import executors, study_runner
+    from experiments.search import space, trials
+    from experiments.studies import runs, sections, study
 
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise SearchError(
+        raise space.SearchError(
             "a search needs Optuna; install it with: pip install 'codecbench[search]'"
         ) from None
-    console = Console(stderr=True, highlight=False)
-    asked = studies.load(study, [*(set_ or []), *([f"data.corpus={data}"] if data is not None else [])])
-    section = asked.search or Search()
-    space = Space(section.space, budget(asked))
-    console.print(f"[bold]{asked.name}[/]: {asked.question}")
-    console.print(
-        f"{len(space.families)} kinds of bottleneck within 2 % of {space.bits:g} bits a frame "
-        f"({', '.join(space.families)}); {section.trials} x {asked.train.steps} training steps for each of "
-        f"2 samplers and {len(section.seeds)} seeds"
+    console = messages()
+    loaded = study.load(study_file, changes_of(changes, data))
+    if len(corpora := runs.corpora(loaded)) > 1:
+        raise space.SearchError(
+            f"{study_file}: data: a search is on one corpus, and this study has {len(corpora)}; name one "
+            "by --data"
+        )
+    folder = results / loaded.name / "search"
+    outputs.check_folder(folder)
+    outputs.check_folder(directory, "--runs")
+    section = loaded.search or sections.Search()
+    choices = space.Space(section.space, trials.budget(loaded))
+    console.say((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
+    console.say(
+        f"{len(choices.families)} kinds of bottleneck within 2 % of {choices.bits:g} bits a frame "
+        f"({', '.join(choices.families)}); {section.trials} x {loaded.train.steps} training steps for each "
+        f"of 2 samplers and {len(section.seeds)} seeds"
     )
-    for reason in space.left_out:
-        console.print(f"[yellow]left out[/]: {reason}")
-    with progress_bar() as preparing:
-        corpus = runner.identify(asked.data.corpus, runs.sample_rate(asked), preparing)
-    with RunProgress(console) as progress:
-        found = carry_out(
-            asked,
+    for reason in choices.left_out:
+        console.say(("left out", "yellow"), f": {reason}")
+    remarks: list[str] = []
+    with progress.progress_bar(console) as preparing:
+        rate = runs.sample_rate(loaded)
+        corpus = study_runner.identify(loaded.data.corpus, rate, preparing, remarks.append)
+    for line in remarks:
+        console.say(line)
+    with progress.RunProgress(console) as display:
+        outcome = trials.search(
+            loaded,
             corpus,
-            uri=tracking.store_uri(tracking_uri),
+            uri=store_uri(tracking_uri),
             directory=directory,
             executor=executors.create("local", workers=workers),
             device=chosen_device(device),
-            announce=lambda todo, reused: progress.announce(todo, set(map(str, range(reused))), {}),
-            show=progress.show,
+            announce=lambda todo, reused: display.announce(todo, set(map(str, range(reused))), {}),
+            show=display.show,
         )
-    if (found.trials["status"] == FINISHED).any():
-        _report(found, asked, output / asked.name / "search", console.print)
-    if found.stopped:
-        console.print("[yellow]not finished[/]; the same command goes on from where it stopped")
-        raise typer.Exit(130)
+    problem = ""
+    if (outcome.trials["status"] == FINISHED).any():
+        problem = _report(outcome, folder, console)
+        console.say(f"on the test set: codecbench table {loaded.name}")
+    if outcome.stopped:
+        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        raise typer.Exit(STOPPED)
+    if problem:
+        console.say(f"error: {problem}")
+        raise typer.Exit(WRONG_INPUT)
 
 
-def _report(found: Found, study: Study, folder: Path, say: Callable[..., None]) -> None:
-    """Print the Pareto set, write trials, table and figures, and log them with the search's parent run."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from analysis.figures import search as results
+def _report(outcome: SearchOutcome, folder: Path, console: Console) -> str:
+    """Log trials, table and figures with the search's parent run, write them to `folder`, and print the
+    Pareto set. Returns a message where the folder could not be written."""
+    from analysis.figures import search as search_figures
     from analysis.figures.style import save, style
 
-    folder.mkdir(parents=True, exist_ok=True)
-    found.trials.to_csv(folder / "trials.csv", index=False)
-    best = results.best_frame(found.trials, found.objectives)
-    best.to_csv(folder / "best.csv", index=False)
-    progress = results.progress_frame(found.trials, found.objectives[0])
-    with style("web") as scale:
-        figure = results.progress_figure(progress, found.objectives[0], scale)
-        save(figure, folder / "best-so-far", ("png", "svg"), progress)
-        figure = results.trials_figure(found.trials, found.objectives, scale)
-        save(figure, folder / "pareto", ("png", "svg"), found.trials)
-    found.store.log_files(found.parent_id, folder, "search")
-    columns = ["bits", *(name for name in found.objectives if name != "rate/bits_per_frame")]
-    table = Table("bottleneck", *columns, "found by", box=None)
+    best = search_figures.best_frame(outcome.trials, outcome.objectives)
+    progress_frame = search_figures.progress_frame(outcome.trials, outcome.objectives[0])
+    with tempfile.TemporaryDirectory() as temporary:
+        drawn = Path(temporary)
+        outcome.trials.to_csv(drawn / "trials.csv", index=False)
+        best.to_csv(drawn / "best.csv", index=False)
+        with style("web") as scale:
+            figure = search_figures.progress_figure(progress_frame, outcome.objectives[0], scale)
+            save(figure, drawn / "best-so-far", ("png", "svg"), progress_frame)
+            figure = search_figures.trials_figure(outcome.trials, outcome.objectives, scale)
+            save(figure, drawn / "pareto", ("png", "svg"), outcome.trials)
+        outcome.store.log_files(outcome.parent_id, drawn, "search")
+        problem = outputs.save_folder(drawn, folder)
+    columns = ["bits", *(name for name in outcome.objectives if name != "rate/bits_per_frame")]
+    table = PlainTable("bottleneck", *columns, "found by")
     for row in best.to_dict("records"):
-        table.add_row(str(row["label"]), *(f"{row[name]:.4g}" for name in columns), str(row["sampler"]))
-    Console(highlight=False).print(table)
-    say(f"\n{results.caption(found.trials)}", soft_wrap=True)
-    say(f"trials   {folder}/trials.csv; figures {folder}/best-so-far.png, pareto.png", soft_wrap=True)
-    say(f"on the test set: codecbench table {study.name}", soft_wrap=True)
+        table.add(str(row["label"]), *(f"{row[name]:.4g}" for name in columns), str(row["sampler"]))
+    output().table(table)
+    console.say(search_figures.caption(outcome.trials))
+    if not problem:
+        console.say(f"trials and figures in {folder}: trials.csv, best-so-far.png, pareto.png")
+    return problem

@@ -20,14 +20,14 @@ class FolderError(ValueError):
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether `folder` has the files of a training that is over."""
+    """Look for the files of a training that is over."""
     return (folder / WEIGHTS).exists() and (folder / SUMMARY).exists()
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether `folder` has the files of a training that is over, as they were written. Reads the weights.
+    """Check that `folder` has the files of a training that is over, as they were written.
 
-    Raises OSError where they cannot be read at all.
+    Reads the weights. Raises OSError where they cannot be read at all.
     """
     try:
         summary(folder)

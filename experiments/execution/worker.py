@@ -64,7 +64,6 @@ def _outcome_before(context: Context) -> Outcome | None:
     if job.warm_start and status == FINISHED:
         folder = context.settings.directory / job.key
         if not stored_weights.fetch(context.store, job.key, folder, context.warn):
-            context.warn(f"weights are neither in {folder} nor in the tracking store; they are trained again")
             return None
     return Outcome(status, reason, reused=True)
 

@@ -1,18 +1,12 @@
-"""What a step of training and the evaluation of a clip cost on this machine, from runs that were timed."""
+"""Costs of a training step and of the evaluation of a clip on this machine, from runs that were timed."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from experiments.common.flat_keys import flatten
+from experiments.common.atomic_files import write_text
 from experiments.data import cache_directory
 from experiments.tracking.run_index import KnownRun
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
-
-if TYPE_CHECKING:
-    from experiments.studies.runs import Run
 
 # Keys of the training section, beyond its objective, on which the time of a step depends.
 _LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "ema_decay")
@@ -86,7 +80,7 @@ def _mean(
 
 
 def measured() -> list[KnownRun]:
-    """What `measure` found on this machine before."""
+    """Runs that `timing.measure` timed on this machine."""
     try:
         kept = json.loads(_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -94,37 +88,11 @@ def measured() -> list[KnownRun]:
     return [KnownRun(params=entry["params"], metrics=entry["metrics"]) for entry in kept]
 
 
-def measure(runs: "Sequence[Run]", show: Callable[[str], None]) -> None:
-    """Time a few steps of each of `runs`, and keep what they cost for later plans."""
-    kept = {json.dumps(run.params, sort_keys=True): run for run in measured()}
-    for run in runs:
-        show(run.label)
-        config = {**relevant(flatten(run.resolved())), "train.steps": "1"}
-        # What comes before the first step cancels.
-        step = max(_seconds(run, 13) - _seconds(run, 3), 1e-6) / 10
-        known = KnownRun(params=config, metrics={"cost/train_seconds": step})
-        kept[json.dumps(config, sort_keys=True)] = known
-    _path().parent.mkdir(parents=True, exist_ok=True)
+def keep(timed: Sequence[KnownRun]) -> None:
+    """Keep timed runs for later plans on this machine, beside those of other configurations."""
+    kept = {json.dumps(run.params, sort_keys=True): run for run in (*measured(), *timed)}
     entries = [{"params": run.params, "metrics": run.metrics} for run in kept.values()]
-    _path().write_text(json.dumps(entries), encoding="utf-8")
-
-
-def _seconds(run: "Run", steps: int) -> float:
-    """Seconds of the first `steps` steps of a training that is thrown away."""
-    import dataclasses
-    import tempfile
-
-    import torch
-
-    torch.set_num_threads(1)  # as a worker has
-    seldom = {"log_every": 1_000, "validate_every": 1_000, "checkpoint_every": 1_000}
-    short = run.train.model_copy(update={"steps": steps, "warm_start": None, **seldom})
-    fabric = processes.single(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    with tempfile.TemporaryDirectory() as folder:
-        _, trained, _ = trained_codec.obtain(
-            dataclasses.replace(run, train=short), Path(folder), fabric=fabric
-        )
-    return trained.seconds
+    write_text(_path(), json.dumps(entries))
 
 
 def _path() -> Path:

@@ -279,7 +279,7 @@ def full_study() -> list[FakeRun]:
                         seed=seed,
                         effect=effect + 0.3 * (bits - 13) + 0.07 * trainings.normal(),
                         audio=0.02 / level,
-                        params={"quantizer.config.levels": str([level] * 6)} if name != "vq" else {},
+                        params={"quantizer.options.levels": str([level] * 6)} if name != "vq" else {},
                         metrics={
                             "cost/real_time_factor": 0.01 + 0.002 * abs(effect),
                             "usage/used_fraction": 1.0 if planar else 0.9 - level / 20,

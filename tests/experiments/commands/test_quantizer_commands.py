@@ -1,17 +1,12 @@
-"""The commands about quantizers, through a command line of their own."""
+"""The commands about quantizers."""
 
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import quantizers
-from experiments.commands import quantizers as commands
-
-app = typer.Typer()
-commands.register(app)
-app.command("list-quantizers")(commands.list_quantizers)
+from experiments.cli import app
 
 
 def run(*arguments: str) -> str:
@@ -20,8 +15,15 @@ def run(*arguments: str) -> str:
     return result.output
 
 
+def refused(*arguments: str) -> str:
+    """The message of a mistake, line ends and the frame around it left out."""
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.replace("│", " ").split())
+
+
 def test_list_shows_every_name() -> None:
-    output = run("list-quantizers")
+    output = run("list", "quantizers")
     for name in quantizers.available():
         assert f" {name} " in output
     assert "arXiv 2512.01537" in output
@@ -37,9 +39,24 @@ def test_rates() -> None:
     assert "levels=10 10 10 10" in output
     assert "996.6" in output
     assert "residual-simvq" in run("rates", "simvq", "--bits", "19")
-    with pytest.raises(quantizers.QuantizerError, match="did you mean 'fsq'"):
-        run("rates", "fssq", "--bits", "12")
-    assert CliRunner().invoke(app, ["rates", "--bitrate", "1000"]).exit_code == 2
+    assert "did you mean 'fsq'" in refused("rates", "fssq", "--bits", "12")
+    assert "give --bits, or --bitrate with --frame-rate" in refused("rates", "--bitrate", "1000")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--bitrate", "6000", "--frame-rate", "0"], "'--frame-rate': 0: give a number above 0"),
+        (["--bitrate", "nan", "--frame-rate", "50"], "'--bitrate': nan: give a number above 0"),
+        (["--bitrate", "1e9", "--frame-rate", "1e-3"], "1e+12 bits a frame; give a rate of at most 100000"),
+        (["--bits", "1e9"], "'--bits': 1e9: give a number above 0, at most 100000"),
+        (["--bits=-3"], "'--bits': -3: give a number above 0"),
+        (["--bits", "[/rect]"], "'--bits': '[/rect]': give a number above 0"),
+        (["--bits", "12", "--dim", "0"], "'--dim'"),
+    ],
+)
+def test_rates_that_cannot_be(arguments: list[str], words: str) -> None:
+    assert words in refused("rates", "fsq", *arguments)
 
 
 def test_geometry() -> None:
@@ -47,6 +64,11 @@ def test_geometry() -> None:
     assert "196,560" in output
     assert "0.080188" in output
     assert "tanh-gaussian" in output
+
+
+@pytest.mark.parametrize("arguments", [["--samples", "0"], ["--bits", "0"], ["--bits", "inf"], ["--seed=-1"]])
+def test_a_geometry_that_cannot_be_measured(arguments: list[str]) -> None:
+    assert f"'{arguments[0].partition('=')[0]}'" in refused("geometry", *arguments)
 
 
 @pytest.mark.slow
@@ -57,11 +79,34 @@ def test_source_coding(tmp_path: Path) -> None:
     assert output.count(" gaussian ") == 4
     assert run("source-coding", "fsq", "--bits", "2,2.001", *small[2:]).count(" gaussian ") == 1
     assert figure.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(quantizers.QuantizerError, match="unknown source"):
-        run("source-coding", "fsq", "--sources", "cauchy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sources", "cauchy"], "unknown source 'cauchy'; known: uniform"),
+        (["--sources", ","], "give at least one name"),
+        (["--bits", "1,x"], "'x': give a number above 0"),
+        (["--bits", "0"], "0: give a number above 0"),
+        (["--figure", "curves.txt"], "curves.txt: give a file that ends in .png, .svg or .pdf"),
+        (["--figure", "/proc/none/curves.png"], "--figure /proc/none/curves.png: cannot write there"),
+        (["--dim", "0"], "'--dim'"),
+        (["--steps", "0"], "'--steps'"),
+        (["--workers", "0"], "'--workers'"),
+    ],
+)
+def test_source_coding_that_cannot_be(arguments: list[str], words: str) -> None:
+    assert words in refused("source-coding", "fsq", *arguments)
 
 
 def test_check_quantizer() -> None:
     assert "q2d2-rect keeps the contract" in run("check-quantizer", "q2d2-rect")
-    with pytest.raises(quantizers.QuantizerError, match="cannot be imported"):
-        run("check-quantizer", "nowhere:Thing")
+    assert "cannot be imported" in refused("check-quantizer", "nowhere:Thing")
+
+
+def test_a_quantizer_in_a_module_of_the_working_folder_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_quantizer_module.py").write_text("from quantizers.methods.fsq import FSQ\n")
+    monkeypatch.chdir(tmp_path)
+    assert "own_quantizer_module:FSQ" in run("check-quantizer", "own_quantizer_module:FSQ")

@@ -1,0 +1,1 @@
+"""Display of commands: consoles and tables, rows of runs under way, time left."""

@@ -1,0 +1,154 @@
+"""Terminal output: consoles that print text as it is, and tables of plain values.
+
+Labels, questions, paths and reasons come from users and from their files. Rich reads `[...]` as markup and
+`:name:` as a picture, and a terminal obeys control characters; the consoles of this module do neither.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
+
+FILE_WIDTH = 200  # characters, of a table that is not printed to a terminal
+TEXT_WIDTH = 20  # characters below which a column of running text is not squeezed
+
+
+def printable(text: object, keep: str = "") -> str:
+    """`text` with everything that a terminal would obey as escapes: control characters, line ends, marks that
+    turn the direction of writing. keep: characters to leave as they are."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        char
+        if char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        else char.encode("unicode_escape").decode()
+        for char in shown
+    )
+
+
+class Console(RichConsole):
+    """A console without markup, emoji and highlighting; lines are not broken unless the text is a table's.
+
+    A reader that has gone raises BrokenPipeError in place of SystemExit, so that the command can tell.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+        if not self.is_terminal and self._width is None:
+            self.width = FILE_WIDTH
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """`text` as it is, control characters escaped."""
+        return super().render_str(printable(text, keep="\n"), **options)
+
+    def say(self, *parts: str | tuple[str, str], to_copy: bool = False) -> None:
+        """Print one line of texts and of (text, style) pairs: broken between words where a terminal is
+        narrower, unless it is `to_copy`, and as long as it is where the output is a file."""
+        line = Text()
+        for part in parts:
+            text, style = (part, "") if isinstance(part, str) else part
+            line.append(printable(text), style=style)
+        self.print(line, soft_wrap=to_copy or not self.is_terminal)
+
+    def say_lines(self, text: str) -> None:
+        """Print a message of one line or more."""
+        for line in text.splitlines():
+            self.say(line)
+
+    def table(self, table: PlainTable) -> None:
+        """Print a table for the width of the terminal, or for `FILE_WIDTH` where the output is a file."""
+        for number, panel in enumerate(table.panels(self.width)):
+            if number:
+                self.print()
+            self.print(panel)
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError again."""
+        self.quiet = True
+        error = sys.exc_info()[1]
+        raise error if error is not None else BrokenPipeError
+
+
+def output() -> Console:
+    """The console of results, which go to stdout."""
+    return Console()
+
+
+def messages() -> Console:
+    """The console of progress, warnings and errors, which go to stderr."""
+    return Console(stderr=True)
+
+
+class PlainTable:
+    """Rows of texts and numbers, printed in as many panels as the width asks for; no word is broken.
+
+    texts: columns of running text, aligned at the left and broken between words. The first column stands in
+    each panel and is a text that is never broken; all others are numbers, aligned at the right. ruled: with a
+    line below the head. A cell is a text, or a pair of a text and a style.
+    """
+
+    def __init__(self, *columns: str, texts: tuple[str, ...] = (), ruled: bool = False) -> None:
+        self.columns, self.texts, self.ruled = columns, texts, ruled
+        self.rows: list[tuple[Text, ...]] = []
+
+    def add(self, *cells: str | tuple[str, str]) -> None:
+        """Add a row, a cell for each column."""
+        pairs = [(cell, "") if isinstance(cell, str) else cell for cell in cells]
+        self.rows.append(tuple(Text(printable(text), style=style) for text, style in pairs))
+
+    def panels(self, width: int) -> Iterator[Table]:
+        """The table in panels that are at most `width` characters wide, where words allow it."""
+        places: list[int] = []
+        for place in range(1, len(self.columns)):
+            if places and self._wanted([0, *places, place]) > width:
+                yield self._panel(places)
+                places = []
+            places.append(place)
+        yield self._panel(places)
+
+    def _wanted(self, places: Sequence[int]) -> int:
+        """Characters that columns want side by side; a running text is content with `TEXT_WIDTH`."""
+        return sum(max(self._narrowest(place), min(self._longest(place), TEXT_WIDTH)) + 2 for place in places)
+
+    def _cells(self, place: int) -> list[str]:
+        return [self.columns[place], *(row[place].plain for row in self.rows)]
+
+    def _longest(self, place: int) -> int:
+        return max(cell_len(cell) for cell in self._cells(place))
+
+    def _narrowest(self, place: int) -> int:
+        """Characters below which a word of a column would be broken."""
+        if self.columns[place] not in self.texts:
+            return self._longest(place)
+        return max((cell_len(word) for cell in self._cells(place) for word in cell.split()), default=0)
+
+    def _panel(self, places: Sequence[int]) -> Table:
+        panel = Table(box=box.SIMPLE_HEAD if self.ruled else None, padding=(0, 2, 0, 0), pad_edge=False)
+        for place in (0, *places):
+            text = self.columns[place] in self.texts
+            panel.add_column(
+                Text(self.columns[place]),
+                justify="left" if text or place == 0 else "right",
+                no_wrap=not text,
+                overflow="fold",
+                min_width=self._narrowest(place),
+            )
+        for row in self.rows:
+            panel.add_row(*(row[place] for place in (0, *places)))
+        return panel
+
+
+def clipped(text: str, width: int, mark: str = "…") -> str:
+    """`text` in at most `width` characters, with `mark` at its end where it was longer."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - cell_len(mark), 0)) + mark if width >= cell_len(mark) else ""

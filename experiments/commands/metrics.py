@@ -1,0 +1,86 @@
+"""Commands about metrics: the list of them, the check of their values, and the list of reference codecs."""
+
+from __future__ import annotations
+
+import typer
+
+from experiments.commands.display.terminal import PlainTable, output
+from experiments.commands.options import Metrics, names_of
+
+
+def list_metrics() -> None:
+    """List all metrics: what each is good for, what it costs, and how to install what is missing."""
+    from experiments.metrics import registry
+
+    texts = ("backend", "licence", "good for")
+    table = PlainTable(
+        "metric", "unit", "better", "rate", "cost", *texts, texts=("unit", "better", "cost", *texts)
+    )
+    missing = {}
+    for name in registry.available():
+        metric = registry.get(name)
+        if metric.missing():
+            missing[name] = metric.install
+        table.add(
+            name + ("*" if metric.core else ""),
+            metric.unit or "-",
+            {True: "higher", False: "lower", None: "-"}[metric.higher_is_better],
+            str(metric.sample_rate or "own"),
+            metric.cost,
+            metric.version(),
+            metric.licence,
+            metric.summary if metric.deterministic else f"{metric.summary} (not deterministic)",
+        )
+    console = output()
+    console.table(table)
+    console.say("* in the core set. Cost: CPU seconds a second of audio, on one thread. Rate in Hz.")
+    for name, install in missing.items():
+        console.say(f"{name} is not installed: pip install {install}")
+
+
+def check_metrics(metrics: Metrics = None) -> None:
+    """Compute every metric on built-in signals and compare with the values that it should give."""
+    from experiments.metrics import golden, registry
+
+    names = registry.available() if metrics is None else names_of(metrics, "--metrics")
+    for name in names:
+        registry.get(name)  # a wrong name ends here, before the others are computed
+    console = output()
+    table = PlainTable(
+        *("metric", "signals", "obtained", "expected", "tolerance", "backend", "result"),
+        texts=("signals", "backend", "result"),
+    )
+    failed, skipped = 0, {}
+    for result in golden.check(names):
+        if result.skipped:
+            skipped[result.metric] = result.reason
+            continue
+        failed += not result.ok
+        table.add(
+            result.metric,
+            result.pair,
+            "" if result.obtained is None else f"{result.obtained:.5f}",
+            f"{result.expected:.5f}",
+            f"{result.tolerance:g}",
+            result.backend,
+            ("ok", "green") if result.ok else (f"differs {result.reason}".strip(), "red"),
+        )
+    console.table(table)
+    for reason in dict.fromkeys(skipped.values()):
+        console.say(f"not checked: {reason}")
+    if failed:
+        console.say(f"{failed} values differ: a backend is another version, or broken")
+        raise typer.Exit(1)
+
+
+def list_references() -> None:
+    """List the codecs from outside and the controls that can stand beside quantizers."""
+    from codec import references
+
+    table = PlainTable(
+        "name", "option of NAME:VALUE", "description", texts=("option of NAME:VALUE", "description")
+    )
+    for name in references.available():
+        cls = references.get(name)
+        table.add(name, cls.main_option or "-", cls.summary)
+    output().table(table)

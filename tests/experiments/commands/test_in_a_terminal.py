@@ -1,0 +1,175 @@
+"""The real command in a pseudo-terminal, and what it leaves behind when it is stopped."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+import yaml
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "experiments.cli"]
+LABELS = ("fsq [v2]", "hex [/edge] with a long name")
+QUESTION = "Does [hex] beat [/rect] at 12 bit?"
+SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(speech: Path) -> str:
+    return yaml.safe_dump(
+        {
+            "name": "tiny",
+            "question": QUESTION,
+            "quantizers": [
+                {"name": "fsq", "label": LABELS[0]},
+                {"name": "q2d2-hex", "label": LABELS[1]},
+            ],
+            "bits": 12,
+            "data": {"corpus": f"manifest:{speech}"},
+            "backbone": {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}},
+            "train": {"steps": 30, "batch_size": 2, "crop_seconds": 0.25, "warmup_steps": 0},
+            "evaluate": {"metrics": ["mel_distance"], "audio_examples": 0},
+        }
+    )
+
+
+def in_terminal(columns: int, folder: Path, *arguments: str, **variables: str) -> tuple[int, list[str]]:
+    """Exit code, and every line that was drawn, escape sequences taken out."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "in_terminal.py"), str(columns), *COMMAND, *arguments],
+        cwd=folder,
+        capture_output=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, **variables},
+    )
+    text = SEQUENCE.sub("", done.stdout.decode())
+    return done.returncode, [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def finished(study: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, list[str]]:
+    """A folder with the study, run in a terminal of 80 columns, its exit code and its lines."""
+    folder = tmp_path_factory.mktemp("terminal")
+    (folder / "tiny.yaml").write_text(study)
+    code, lines = in_terminal(80, folder, "run", "tiny.yaml", "--workers", "2")
+    return folder, code, lines
+
+
+def check_display(code: int, lines: list[str], columns: int) -> None:
+    assert code == 0, "\n".join(lines[-30:])
+    assert f"tiny: {QUESTION}" in lines
+    assert max(len(line) for line in lines if "mlflow ui" not in line) <= columns
+    rows = [line for line in lines if re.search(r"training .*\d+/30", line)]
+    assert {label for label in LABELS if any(row.startswith(label) for row in rows)} == set(LABELS)
+    assert any(re.search(r"[━─]{8,} +\d+/30 +\d+ s left", row) for row in rows)
+    assert any("loss" in row for row in rows) == (columns > 80)
+    assert any(re.fullmatch(r"[01] of 2 runs, (at least|about) \d+ (s|min) left *", line) for line in lines)
+    for label in LABELS:
+        assert lines.count(f"finished {label}") == 1
+    text = "".join(lines[-2:]).replace(" ", "")
+    assert re.search(r"tables(andfigures)?inresults/tiny;weightsinruns;trackinginsqlite:///mlflow.db", text)
+
+
+def test_a_study_in_80_columns(finished: tuple[Path, int, list[str]]) -> None:
+    _, code, lines = finished
+    check_display(code, lines, 80)
+
+
+def test_a_study_in_120_columns(finished: tuple[Path, int, list[str]], study: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(study)
+    code, lines = in_terminal(120, tmp_path, "run", "tiny.yaml", "--workers", "2", "--no-figures")
+    check_display(code, lines, 120)
+
+
+def test_tables_and_errors_in_a_narrow_terminal(finished: tuple[Path, int, list[str]]) -> None:
+    folder, _, _ = finished
+    code, lines = in_terminal(40, folder, "plan", "tiny.yaml")
+    assert code == 0
+    assert max(map(len, lines)) <= 40
+    assert any(line.startswith(LABELS[1]) for line in lines)
+    code, lines = in_terminal(40, folder, "table", "[/rect]")
+    assert code == 2
+    assert "error: no study '[/rect]' in" in " ".join(" ".join(lines).split())
+
+
+def processes(mark: str) -> list[psutil.Process]:
+    """Processes that were started with a mark in their environment."""
+    marked = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CODECBENCH_TEST") == mark and process.status() != "zombie":
+                marked.append(process)
+        except psutil.Error:
+            continue
+    return marked
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    name = uuid.uuid4().hex
+    yield name
+    for process in processes(name):
+        process.kill()
+
+
+def stop(command: list[str], folder: Path, mark: str, number: signal.Signals, least: int) -> None:
+    """Start a command, send a signal when it has `least` processes, and see that all of them end."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CODECBENCH_TEST": mark},
+    ) as process:
+        deadline = time.monotonic() + 200
+        while len(processes(mark)) < least:
+            assert process.poll() is None, "ended before it could be stopped"
+            assert time.monotonic() < deadline, "has no workers"
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130, said
+        assert "stopped; nothing that was saved is lost" in said
+        assert "Traceback" not in said
+    deadline = time.monotonic() + 30
+    while left := processes(mark):
+        assert time.monotonic() < deadline, [process.cmdline() for process in left]
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_figures_that_are_stopped_leave_no_process_behind(
+    number: signal.Signals, finished: tuple[Path, int, list[str]], mark: str
+) -> None:
+    """The command, its fork server, the tracker of its semaphores, and a worker."""
+    folder, _, _ = finished
+    stop([*COMMAND, "figures", "tiny", "--output", f"figures-{mark}"], folder, mark, number, 4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_scoring_that_is_stopped_leaves_no_process_behind(
+    number: signal.Signals, tmp_path: Path, mark: str
+) -> None:
+    random = np.random.default_rng(0)
+    for name in range(200):
+        clip = 0.1 * random.standard_normal(16_000 * 4)
+        for folder in ("reference", "decoded"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / folder / f"{name}.wav", clip, 16_000)
+    metrics = ["--metrics", "pesq,dnsmos_ovrl", "--workers", "2"]
+    stop([*COMMAND, "evaluate", "reference", "decoded", *metrics], tmp_path, mark, number, 5)

@@ -1,0 +1,87 @@
+"""Printed text: never read as markup, never obeyed by the terminal, tables for every width."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments.commands.display.terminal import Console, PlainTable, clipped, printable
+
+HOSTILE = "Does [hex] beat [/rect]? [bold]q[/bold] :smile: \x1b[31m\x07\u202e"
+SHOWN = "Does [hex] beat [/rect]? [bold]q[/bold] :smile: \\x1b[31m\\x07\\u202e"
+
+
+def test_text_is_printed_as_it_is() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200)
+    console.say((HOSTILE, "bold"), f" {HOSTILE}")
+    console.print(HOSTILE)
+    table = PlainTable("[red]name[/red]", "text", texts=("text",))
+    table.add(HOSTILE, (HOSTILE, "green"))
+    console.table(table)
+    text = file.getvalue()
+    assert text.count(SHOWN) == 5
+    assert "[red]name[/red]" in text
+    assert "\x1b" not in text
+
+
+def test_line_ends_in_a_name_do_not_make_lines() -> None:
+    assert printable("a\nb\tc\u3000d\x9b") == "a\\nb\\tc\u3000d\\x9b"
+    assert printable("plain ± ü 六") == "plain ± ü 六"
+    assert printable("\udce4.wav") == "\\udce4.wav"  # a file name that is no UTF-8
+
+
+def wide_table() -> PlainTable:
+    table = PlainTable(
+        "quantizer", "bits/frame", "off target", "sizes", "configuration", texts=("configuration",)
+    )
+    table.add(
+        "q2d2-rhombic-released", "12.0000", "+0.00 %", "4,096 x 3", "levels=7 7 9 9 channels=8 spread=1"
+    )
+    table.add("fsq", "11.9", "-0.8 %", "10", "levels=10 10")
+    return table
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_word_of_a_table_is_broken_and_each_panel_names_the_rows(width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, width=width, color_system=None).table(wide_table())
+    text = file.getvalue()
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert all(len(line) <= width for line in lines)
+    words = set(text.split())
+    for word in ("q2d2-rhombic-released", "bits/frame", "12.0000", "channels=8", "spread=1", "4,096"):
+        assert word in words
+    panels = sum(line.startswith("quantizer") for line in lines)
+    assert sum(line.startswith("q2d2-rhombic-released") for line in lines) == panels
+    assert (panels == 1) == (width >= 80)
+
+
+def test_a_table_in_a_file_is_not_cut() -> None:
+    file = io.StringIO()
+    Console(file=file).table(wide_table())
+    assert "levels=7 7 9 9 channels=8 spread=1" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "mark", "text"),
+    [(20, "…", "loss 2.137"), (8, "…", "loss 2.…"), (8, "...", "loss ..."), (0, "…", "")],
+)
+def test_clipping(width: int, mark: str, text: str) -> None:
+    assert clipped("loss 2.137", width, mark) == text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
+def test_output_that_is_not_utf_8_loses_letters_and_nothing_else(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", "list", "metrics"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert "pesq*" in text
+    assert "* in the core set." in text
