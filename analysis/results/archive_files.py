@@ -40,8 +40,7 @@ _ARRAY = {  # names of arrays, their dimensions, whether they are whole numbers
 
 def curves(content: bytes, runs: Collection[str]) -> dict[str, Points]:
     """Learning curves by run, of `histories.parquet`; `runs` are those that there may be."""
-    file = pq.ParquetFile(io.BytesIO(content), read_dictionary=["run", "metric"])
-    table = _bounded(file, {"run": "text", "metric": "text", "step": "whole", "value": "number"}, POINTS)
+    table = _bounded(content, {"run": "text", "metric": "text", "step": "whole", "value": "number"}, POINTS)
     frame = table.to_pandas(types_mapper=None)
     found: dict[str, Points] = {}
     if len(frame) and (frame["step"].min() < 0 or frame["step"].max() > 2**53):
@@ -64,11 +63,9 @@ def curves(content: bytes, runs: Collection[str]) -> dict[str, Points]:
 
 
 def _check_scores(content: bytes) -> None:
-    names = ["utterance", "metric", "status", "backend", "protocol"]
-    file = pq.ParquetFile(io.BytesIO(content), read_dictionary=names)
     columns = {"utterance": "text", "metric": "text", "value": "number", "status": "text"}
-    more = {name: "text" for name in ("backend", "protocol") if name in file.schema_arrow.names}
-    table = _bounded(file, columns | more, ROWS)
+    more = {"backend": "text", "protocol": "text"}  # not in the first ones
+    table = _bounded(content, columns, ROWS, more)
     values = table["value"].to_numpy()
     wrong = ~np.isfinite(values) & ~np.isnan(values) | (np.abs(values) > 1e12)
     if wrong.any():
@@ -78,11 +75,18 @@ def _check_scores(content: bytes) -> None:
         raise ValueError("an utterance has two scores by one metric")
 
 
-def _bounded(file: pq.ParquetFile, columns: Mapping[str, str], most: int) -> pa.Table:
-    """The table in a Parquet file with these columns and no others, of these kinds, without gaps.
+def _bounded(
+    content: bytes, columns: Mapping[str, str], most: int, more: Mapping[str, str] | None = None
+) -> pa.Table:
+    """The table in a Parquet file with these columns, perhaps some of `more` and no others, of these kinds,
+    without gaps.
 
     Texts are read as numbers into a list of them, so that repetitions take no room.
     """
+    names = pq.ParquetFile(io.BytesIO(content)).schema_arrow.names
+    columns = {**columns, **{name: kind for name, kind in (more or {}).items() if name in names}}
+    texts = [name for name, kind in columns.items() if kind == "text" and name in names]
+    file = pq.ParquetFile(io.BytesIO(content), read_dictionary=texts)
     schema, meta = file.schema_arrow, file.metadata
     if set(schema.names) != set(columns):
         raise ValueError(f"the columns are {', '.join(schema.names)[:200]}, not {', '.join(columns)}")

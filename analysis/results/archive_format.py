@@ -145,8 +145,10 @@ def parse(content: bytes, where: str) -> Listing:
         return Listing.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).strip(
-            "."
+        key = (
+            "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+            .strip(".")
+            .removesuffix(".[key]")
         )
         why = first["msg"].removeprefix("Value error, ")
         raise ArchiveError(not_ours(where, LISTING, f"{key}: {why}" if key else why)) from None
@@ -154,9 +156,9 @@ def parse(content: bytes, where: str) -> Listing:
 
 def not_ours(where: str, member: str, why: str) -> str:
     """What to tell of an archive with something in it that `export` does not write."""
-    why = _CONTROL.sub("?", why)[:300]
+    what = " ".join(_CONTROL.sub("?", f"{member[:200]}: {why[:300]}").split())
     return (
-        f"{where} is not of `codecbench export`, or damaged: {member}: {why}. Remedy: get the file again, or "
+        f"{where} is not of `codecbench export`, or damaged: {what}. Remedy: get the file again, or "
         "have it exported again"
     )
 

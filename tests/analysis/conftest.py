@@ -101,6 +101,8 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
         local = folder / run_id
         local.mkdir()
         scores(run).assign(backend=run.backend).to_parquet(local / "utterances.parquet")
+        (local / "config.yaml").write_text(f"quantizer: {run.quantizer or run.label}\n")
+        (local / "usage.json").write_text('{"tokens": 9000}')
         if run.histograms:
             counts = {f"factor_{i}": h for i, h in enumerate(run.histograms)}
             counts |= {f"pair_{i}": h for i, h in enumerate(run.pair_histograms)}
