@@ -13,7 +13,7 @@ from analysis.tables.comparison import Table, TableError, comparison
 from analysis.tables.console import console_text
 from analysis.tables.formats import FormatError, render
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
