@@ -75,7 +75,7 @@ class Spread:
         return np.where(distance == 0, 1.0, 10.0**high)
 
     def _p_value(self, distance: float) -> float:
-        """The same for a single mean at `distance` from zero, in plain numbers, which are ten times faster."""
+        """The same for one mean at `distance` from zero, in plain numbers, which are ten times faster."""
         from scipy.special import stdtrit
 
         if distance == 0:
