@@ -18,6 +18,7 @@ from analysis.tables.notes import (
     PARAMETERS,
     caption,
     notes_on_backends,
+    notes_on_imported,
     notes_on_lost_seeds,
     notes_on_precisions,
     notes_on_use,
@@ -93,12 +94,13 @@ def comparison(
     notes += notes_on_use(summaries, chosen)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
+    notes += notes_on_imported(results)
     return Table(
         title=f"{results.study}: quantizers compared",
         columns=chosen,
         sections=tuple(sections),
         caption=(
-            *caption(results, main, conditions, intervals, chosen),
+            *caption(results, main, conditions, intervals, chosen, _shown_of(sections)),
             *(_mismatch_caption(coded) if allow_rate_mismatch else ()),
         ),
         notes=tuple(dict.fromkeys(notes)),
@@ -187,6 +189,12 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
 def _shown(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` without the hundreds of parameters that no table shows: each choice of rows would copy them."""
     return runs[[name for name in runs if not str(name).startswith("param/") or name in PARAMETERS]]
+
+
+def _shown_of(sections: Sequence[Section]) -> set[str]:
+    """Which of `interval`, `best` and `tied` the cells of a table show."""
+    cells = [cell for section in sections for row in section.rows for cell in row.cells]
+    return {cell.mark for cell in cells if cell.mark} | {"interval" for cell in cells if cell.low is not None}
 
 
 def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,10 +27,12 @@ def caption(
     conditions: dict[str, str],
     intervals: str,
     columns: Sequence[Column],
+    shown: Collection[str],
 ) -> list[str]:
     """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
 
     conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `comparison.INTERVALS`.
+    shown: what there is to be explained, of `interval`, `best`, `tied`.
     """
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]
@@ -46,15 +48,15 @@ def caption(
     sign = "[ ]" if intervals == "range" else "±"
     half = "" if intervals == "range" else "half of the "
     if len(seeds) == 1:
+        over = f"{sign} {half}95 % interval over utterances; with" if "interval" in shown else "With"
         lines.append(
-            f"{sign} {half}95 % interval over utterances; with one seed, differences between trainings are "
-            "not covered and nothing is marked as best."
+            f"{over} one seed, differences between trainings are not covered and nothing is marked as best."
         )
     else:
-        lines.append(
-            f"Means of seeds, {sign} {half}95 % interval over seeds and utterances. Bold: best at its rate, "
-            "~ what can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
-        )
+        over = f", {sign} {half}95 % interval over seeds and utterances" if "interval" in shown else ""
+        tied = ", ~ what can't be told from it" if "tied" in shown else ""
+        best = f" Bold: best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
+        lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
     lines += _released_weights(runs)
@@ -133,6 +135,16 @@ def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
                 f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
             )
     return notes
+
+
+def notes_on_imported(results: Results) -> list[str]:
+    """Runs that a study of one's own has out of an archive are as good as who made that."""
+    known = [frame for frame in (results.runs, results.references) if len(frame)]
+    whose = [frame[frame["run_id"].isin(results.from_archive)]["label"] for frame in known]
+    labels = list(dict.fromkeys(label for each in whose for label in each))
+    if not labels:
+        return []
+    return [f"! imported from an archive, and not trained or scored in this store: {', '.join(labels)}"]
 
 
 def notes_on_precisions(runs: pd.DataFrame) -> list[str]:
