@@ -246,7 +246,6 @@ def test_missing_metric_is_said_before_any_file_is_read(tmp_path, run):
     [
         (("{out}", "{root}/missing"), "missing: no such folder"),
         (("{out}", "{out}/a.out.flac"), "a.out.flac: a file, not a folder"),
-        (("{out}", "--metrics", " , "), "--metrics names none; known: pesq"),
         (("{out}", "{root}/empty"), "no pairs"),
         (("{out}", "--pairs", "{root}/nothing.csv"), "nothing.csv: No such file"),
     ],
