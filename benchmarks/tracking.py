@@ -28,7 +28,7 @@ from experiments.execution.job_observers import JournalObserver
 from experiments.studies import runs, study
 from experiments.studies.runs import Run
 from experiments.tracking import journal as metrics_journal
-from experiments.tracking.schema import TAG
+from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
 from experiments.training import distributed as processes
 from experiments.training import trained_codec
@@ -106,7 +106,7 @@ def tracked(run: Run, uri: str, number: int) -> Mapping[str, float]:
             setattr(owner, method, original)
     store = Store(uri, name)
     (found,) = store.search(kind="run")
-    store.set_tags(found.info.run_id, {f"{TAG}superseded": "true"})  # so that the next one is done again
+    store.set_tags(found.info.run_id, {Tag.SUPERSEDED: "true"})  # so that the next one is done again
     return {**clock.seconds, "training": found.data.metrics["cost/train_seconds"]}
 
 

@@ -34,7 +34,7 @@ class Design(NamedTuple):
 
 
 def rate_problem(sample_rate: int) -> str:
-    """Why audio at `sample_rate` Hz is not used; empty where it is."""
+    """Reason for which audio at `sample_rate` Hz is not used; empty where it is."""
     if LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
         return ""
     return f"sample rate {sample_rate} Hz is outside {LOWEST_RATE} to {HIGHEST_RATE} Hz"
@@ -96,7 +96,7 @@ def resample(audio: NDArray[np.floating], source: int, target: int, design: Desi
 
 
 def blockwise(signal: Float64, source: int, target: int, design: Design) -> Float64:
-    """The same, with the sinc evaluated only where it is not zero, for some phases at a time.
+    """Resample as above, with the sinc evaluated only where it is not zero, for some phases at a time.
 
     Output sample `n` is the sum of `signal[k] * h(k / source - n / target)` over the `k` within the window
     around it. Its weights recur with every `phases` samples, so each is computed once.

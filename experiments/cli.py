@@ -24,6 +24,7 @@ from experiments.commands import (
     source_coding,
     train,
     voronoi,
+    weights,
 )
 from experiments.commands.display.terminal import messages, output
 
@@ -56,6 +57,7 @@ app.command()(quantizers.geometry)
 app.command()(source_coding.source_coding)
 app.command()(quantizers.check_quantizer)
 app.add_typer(listing, name="list")
+app.add_typer(weights.app, name="weights")
 listing.command("quantizers")(quantizers.list_quantizers)
 listing.command("studies")(run.list_studies)
 listing.command("metrics")(metrics.list_metrics)

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quantizers.option_checks import QuantizerError, check_count
+from quantizers.geometry.views import PlanarView
+from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
+from quantizers.saturation import ChannelRanges
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
@@ -44,7 +46,11 @@ class Quantizer(nn.Module, ABC):
     """A bottleneck from continuous features to codes and back.
 
     A subclass names its `config_class`, sets `codebook_sizes` in `__init__`, and implements `quantize` and
-    `lookup`, both in float32. In eval mode `decode(forward(x).codes)` equals `forward(x).features` exactly.
+    `lookup`, both in float32; `initialise` where it can start from data. In eval mode
+    `decode(forward(x).codes)` equals `forward(x).features` exactly.
+
+    Only `quantize` in training mode may use collectives of `torch.distributed`: every rank takes each
+    training step, while anything else may be done by one rank alone.
     """
 
     config_class: ClassVar[type[Config]] = Config
@@ -85,6 +91,20 @@ class Quantizer(nn.Module, ABC):
             "the one that was released with the weights"
         )
 
+    @classmethod
+    def planar_views(cls, config: Any) -> tuple[PlanarView, ...]:
+        """The pairs of channels that a figure can show as planes of cells, under the options `config`.
+
+        Empty where the codes are no such product, or where eval mode gives no `coordinates`.
+        """
+        return ()
+
+    @property
+    def channel_ranges(self) -> ChannelRanges | None:
+        """Where the levels of the channels of the diagnostics `coordinates` lie, to tell whether values pile
+        up at the ends of their ranges; None where eval mode gives no `coordinates`."""
+        return None
+
     @property
     def streams(self) -> int:
         """Number of tokens a frame."""
@@ -112,9 +132,48 @@ class Quantizer(nn.Module, ABC):
         None for other methods."""
         return None
 
+    def start(self, features: Tensor) -> None:
+        """Start from data: set what training would have to find first by what `features` [frames, dim] are.
+
+        To be called once, before the first step and before any optimizer exists, with frames that the
+        quantizer will see: 20,000 or more where possible, at least one. Weights then depend on these frames
+        alone, not on any random generator, and the global one is not touched. Nothing is exchanged between
+        ranks: give all of them the same frames, or start before the weights of the first are sent round.
+
+        Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
+        """
+        if features.ndim != 2 or features.shape[-1] != self.dim or not len(features):
+            raise QuantizerError(
+                f"{self._who} starts from features [frames, {self.dim}] of at least one frame, not "
+                f"{list(features.shape)}"
+            )
+        self._check_finite(features, "cannot start from")
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), torch.autocast(device_type=features.device.type, enabled=False):
+                self.initialise(features.float().to(self._device(features)))
+        finally:
+            self.train(training)
+
+    def initialise(self, features: Tensor) -> None:
+        """Set parameters and buffers by finite float32 `features` [frames, dim]; called by `start`, in eval
+        mode and without gradients. By default nothing.
+
+        Draws from generators of its own, never from the global one, and uses no collectives.
+        """
+
     def forward(self, features: Tensor) -> Quantized:
-        """Quantize `features` [batch, frames, dim], in float32 whatever autocast says."""
+        """Quantize `features` [batch, frames, dim], in float32 whatever autocast says.
+
+        Raises QuantizerError for another shape, and NonFiniteError for NaN or infinite values in eval mode,
+        where they would become codes like any other. In training mode they get codes within the sizes and
+        features that are not finite, and the training decides: looking at them would make every step wait
+        for the GPU.
+        """
         self._check_features(features)
+        if not (self.training or torch.compiler.is_compiling()):
+            self._check_finite(features, "cannot quantize")
         with torch.autocast(device_type=features.device.type, enabled=False):
             return self.quantize(features.float())
 
@@ -131,7 +190,10 @@ class Quantizer(nn.Module, ABC):
                 self.train()
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Features [batch, frames, dim] float32 of `codes` [batch, frames, streams] int64."""
+        """Features [batch, frames, dim] float32 of `codes` [batch, frames, streams] int64.
+
+        Raises QuantizerError for another shape or type, and for codes outside the codebooks.
+        """
         self._check_codes(codes)
         with torch.autocast(device_type=codes.device.type, enabled=False):
             return self.lookup(codes)
@@ -160,16 +222,44 @@ class Quantizer(nn.Module, ABC):
     def extra_repr(self) -> str:
         return f"dim={self.dim}, bits_per_frame={self.bits_per_frame:.3f}, {self.config}"
 
+    @property
+    def _who(self) -> str:
+        return self.name or type(self).__name__
+
+    def _device(self, features: Tensor) -> torch.device:
+        """Where the weights are; where `features` are if there are none."""
+        return next((value.device for value in (*self.parameters(), *self.buffers())), features.device)
+
     def _check_features(self, features: Tensor) -> None:
         if features.ndim != 3 or features.shape[-1] != self.dim:
             raise QuantizerError(
-                f"{self.name or type(self).__name__} takes features [batch, frames, {self.dim}], "
-                f"not {list(features.shape)}"
+                f"{self._who} takes features [batch, frames, {self.dim}], not {list(features.shape)}"
+            )
+
+    def _check_finite(self, features: Tensor, what: str) -> None:
+        if torch.isfinite(features.sum()):  # five times as fast as looking at each
+            return
+        frames = torch.isfinite(features).all(-1).flatten()
+        if not frames.all():
+            raise NonFiniteError(
+                f"{self._who} {what} features that are NaN or infinite, as {int((~frames).sum())} of "
+                f"{len(frames)} frames are; look at the audio, and at the weights of what made the features"
             )
 
     def _check_codes(self, codes: Tensor) -> None:
         if codes.ndim != 3 or codes.shape[-1] != self.streams or codes.dtype != torch.int64:
             raise QuantizerError(
-                f"{self.name or type(self).__name__} takes int64 codes [batch, frames, {self.streams}], "
+                f"{self._who} takes int64 codes [batch, frames, {self.streams}], "
                 f"not {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}"
+            )
+        if not codes.numel() or torch.compiler.is_compiling():
+            return
+        limits = torch.tensor(self.codebook_sizes, device=codes.device)
+        outside = (codes < 0) | (codes >= limits)
+        if outside.any():
+            _, _, stream = outside.nonzero()[0].tolist()
+            low, high = codes[..., stream].aminmax()
+            raise QuantizerError(
+                f"{self._who}: codes of stream {stream} must lie in [0, {self.codebook_sizes[stream]}), not "
+                f"in [{int(low)}, {int(high)}]; were they made by another configuration?"
             )

@@ -32,6 +32,10 @@ class QuantizerError(ValueError):
     """A quantizer was asked for something that it cannot be; the message says what to change."""
 
 
+class NonFiniteError(QuantizerError):
+    """Features hold NaN or infinite values, as those of a model whose training diverged do."""
+
+
 def check_limits(options: Mapping[str, Any]) -> None:
     """Raise QuantizerError if an option is beyond its `LIMITS`, a list has more than `MOST_ENTRIES`, or
     stages, groups and heads make more than `MOST_STREAMS`."""

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.cells.grids import TILINGS, grids_of, is_scalar, parameter, reach_of, slices_of
+from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
 from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
 from analysis.figures.cells.voronoi import use_frame, voronoi_figure
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
-from analysis.figures.drawn import Drawn, file_name
+from analysis.figures.drawn import Drawn, file_name, file_names
 from analysis.figures.learning import curves, learning_figure
 from analysis.figures.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
 from analysis.figures.robustness import robustness_figure, robustness_frame
 from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
+from analysis.figures.style import shown
 from analysis.figures.trade_offs import COSTS, cost_figure, cost_frame, utterance_figure, utterance_frame
 from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
@@ -35,36 +36,38 @@ if TYPE_CHECKING:
 
 def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """The planar grids of each label, with the use and the latents of its first finished seed."""
+    names = _file_names(results)
     for label, run in _first_seeds(results):
         grids = grids_of(run)
         if not grids:
             continue
         histograms, latents = _histograms(results, run), results.latents(run["run_id"])[: len(grids)]
-        title = f"{label}: cells, their use and the latents on the test set ({_speech(run)})"
+        title = f"{shown(label)}: cells, their use and the latents on the test set ({_speech(run)})"
         figure = voronoi_figure(
             grids, histograms, latents, title, reach=reach_of(run), displacement=bool(latents), scale=scale
         )
-        yield Drawn(f"voronoi-{file_name(label)}", figure, use_frame(grids, histograms))
+        yield Drawn(f"voronoi-{names[label]}", figure, use_frame(grids, histograms), label)
 
 
 def voronoi_slices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """The codebooks of each label whose codes are learned, in the plane of their principal components."""
     words = Words(point="code (its cell is cut)", elsewhere="code (its cell is not)")
+    names = _file_names(results)
     for label, run in _first_seeds(results):
-        found = slices_of(results.slices(run["run_id"]))
-        if not found:
+        slices = slices_of(results.slices(run["run_id"]))
+        if not slices:
             continue
-        grids = [grid for grid, _ in found]
+        grids = [grid for grid, _ in slices]
         histograms = results.histograms(run["run_id"])[: len(grids)]
         title = (
-            f"{label}: slice of the cells by the plane of the codebook's first two principal components "
-            f"({_speech(run)})"
+            f"{shown(label)}: slice of the cells by the plane of the codebook's first two principal "
+            f"components ({_speech(run)})"
         )
-        latents = [latents for _, latents in found]
+        latents = [latents for _, latents in slices]
         figure = voronoi_figure(grids, histograms, latents, title, words=words, columns=2, scale=scale)
         frame = use_frame(grids, histograms)
         frame = frame.assign(offset=np.concatenate([grid.offsets for grid in grids]))
-        yield Drawn(f"voronoi-slice-{file_name(label)}", figure, frame)
+        yield Drawn(f"voronoi-slice-{names[label]}", figure, frame, label)
 
 
 def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -90,16 +93,17 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         scale=scale,
     )
     frame = use_frame(grids, counts)
-    names = frame["pair"].map(dict(enumerate(str(run["label"]) for run in shown)))
-    yield Drawn("voronoi-tilings", figure, frame.assign(pair=0).assign(label=names))
+    labels = frame["pair"].map(dict(enumerate(str(run["label"]) for run in shown)))
+    yield Drawn("voronoi-tilings", figure, frame.assign(pair=0).assign(label=labels))
 
 
 def voronoi_training(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """The first pair of each grid at the main rate before, early in and after training."""
+    names = _file_names(results)
     for label, grid, reach, snapshots in _motions(results):
-        title = f"{label}: cells of the first pair, their use and the latents of fixed crops"
+        title = f"{shown(label)}: cells of the first pair, their use and the latents of fixed crops"
         figure = before_and_after_figure(grid, snapshots, reach=reach, title=title, scale=scale)
-        yield Drawn(f"voronoi-training-{file_name(label)}", figure, movement_frame(snapshots))
+        yield Drawn(f"voronoi-training-{names[label]}", figure, movement_frame(snapshots), label)
 
 
 def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -183,16 +187,19 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         pairs = utterance_frame(results, metric, second, best) if second else pd.DataFrame()
         if len(pairs):
             figure = utterance_figure(pairs, metric, str(frame.loc[best, "quantizer"]), scale)
-            yield Drawn(f"utterances-{metric}", figure, pairs)
+            yield Drawn(f"utterances-{file_name(metric)}", figure, pairs)
 
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Paired differences to the best quantizer at each rate, one panel a metric; the main rate first."""
     means = results.finished.groupby("label")["rate/bitrate"].mean()
-    for number, labels in enumerate(_rates(results)[1]):
+    groups = _rates(results)[1]
+    kilobits = [float(means[labels].mean()) / 1e3 for labels in groups]
+    for number, (labels, rate) in enumerate(zip(groups, kilobits, strict=True)):
         frame = differences_to_best(results, labels)
         if len(frame):
-            at = f"-at-{means[labels].mean() / 1e3:.2f}-kbit" if number else ""
+            alike = sum(f"{other:.2f}" == f"{rate:.2f}" for other in kilobits) > 1
+            at = f"-at-{rate:.{6 if alike else 2}f}-kbit" if number else ""
             yield Drawn(f"differences{at}", difference_figure(frame, _quantizers(results), scale), frame)
 
 
@@ -201,23 +208,26 @@ def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn
     for metric in logged_metrics(results)[:1]:
         frame = ranks_across(results, metric)
         if len(frame) > 2:
-            yield Drawn(f"ranks-{metric}", ranking_figure(frame, _quantizers(results), scale), frame)
+            yield Drawn(
+                f"ranks-{file_name(metric)}", ranking_figure(frame, _quantizers(results), scale), frame
+            )
 
 
 def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """One utterance through every system."""
-    found = gather(results, main_labels(results))
-    if found:
-        utterance, clips, rate = found
-        figure = spectrogram_figure(clips, rate, f"utterance {utterance}", scale)
+    gathered = gather(results, main_labels(results))
+    if gathered:
+        utterance, clips, rate = gathered
+        figure = spectrogram_figure(clips, rate, f"utterance {shown(utterance)}", scale)
         yield Drawn("spectrograms", figure, long_term(clips, rate))
 
 
 def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     """File name and pictures of the latents of each grid at the main rate while it was trained."""
+    names = _file_names(results)
     for label, grid, reach, snapshots in _motions(results):
-        name = f"voronoi-training-{file_name(label)}"
-        yield name, pictures(grid, snapshots, reach=reach, title=label, scale=scale)
+        name = f"voronoi-training-{names[label]}"
+        yield name, pictures(grid, snapshots, reach=reach, title=shown(label), scale=scale)
 
 
 def _unfinished(results: Results) -> list[str]:
@@ -233,13 +243,18 @@ def _first_seeds(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _histograms(results: Results, run: Mapping[str, Any]) -> list[np.ndarray]:
     """Counts of the points of each grid of a run."""
-    if is_scalar(str(run["quantizer"])):
-        return results.pair_histograms(run["run_id"])
-    return results.histograms(run["run_id"])
+    alone, joint = results.histograms(run["run_id"]), results.pair_histograms(run["run_id"])
+    found = []
+    for view in views_of(run):
+        logged, place = (alone, view.factors[0]) if len(view.factors) == 1 else (joint, view.channels[0] // 2)
+        if place >= len(logged):
+            return []
+        found.append(logged[place])
+    return found
 
 
 def _speech(run: Mapping[str, Any]) -> str:
-    return f"{run['corpus']}{', synthetic speech' if run['synthetic'] else ''}; seed {run['seed']}"
+    return f"{shown(run['corpus'])}{', synthetic speech' if run['synthetic'] else ''}; seed {run['seed']}"
 
 
 def _motions(
@@ -252,6 +267,11 @@ def _motions(
         snapshots = results.snapshots(run["run_id"]) if grids else {}
         if len(snapshots.get("steps", ())) > 1:
             yield label, grids[0], reach_of(run)[0], snapshots
+
+
+def _file_names(results: Results) -> dict[str, str]:
+    """The file name of each label of the study, finished or not."""
+    return file_names(dict.fromkeys(results.runs["label"].astype(str)))
 
 
 def _quantizers(results: Results) -> dict[str, str]:

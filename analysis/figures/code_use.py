@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below, shown
 from analysis.results.labels import series
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
         axes[place].set(xscale="log", yscale="log")
         factors = mine["factor"].nunique()
         axes[place].set_title(
-            f"{label}\n{factors} factor{'s' * (factors > 1)}, {dead:,} of {total:,} codes unused"
+            f"{shown(label)}\n{factors} factor{'s' * (factors > 1)}, {dead:,} of {total:,} codes unused"
         )
     for place, panel in enumerate(axes):
         if place >= len(labels):
@@ -151,7 +151,7 @@ def histogram_figure(
             linewidth=0.6,
         )
         axes[place].axvline(0, color="black", linestyle="--", linewidth=0.7)
-        axes[place].set_title(label)
+        axes[place].set_title(shown(label))
         axes[place].grid(visible=False, axis="x")
     for place, panel in enumerate(axes):
         if place >= len(labels):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, shown
 from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
 from analysis.statistics.best import best_of
@@ -75,12 +75,12 @@ def difference_figure(
                 capsize=2,
             )
         panel.axvline(0, color="black", linewidth=0.7)
-        panel.set_yticks(range(len(mine)), list(mine["label"]))
+        panel.set_yticks(range(len(mine)), [shown(label) for label in mine["label"]])
         panel.set_ylim(-0.6, len(mine) - 0.4)
         panel.locator_params(axis="x", nbins=6)
         column = quality_column(metric)
         unit = f" ({column.unit})" if column.unit else ""
-        panel.set_xlabel(f"{column.header} {column.arrow}{unit}\nless that of {mine['best'].iloc[0]}")
+        panel.set_xlabel(f"{column.header} {column.arrow}{unit}\nless that of {shown(mine['best'].iloc[0])}")
     for empty in panels[len(metrics) :]:
         empty.set_axis_off()
     over = "seeds and utterances" if int(frame["seeds"].min()) > 1 else "utterances only (one seed)"
@@ -111,7 +111,7 @@ def ranking_figure(
     for number, (first, last) in enumerate(groups):
         height = -count - 0.6 * number
         panel.plot([ranks[first], ranks[last]], [height, height], color="black", linewidth=2.5 * scale)
-    panel.set_yticks([-place for place in range(count)], list(frame["label"]))
+    panel.set_yticks([-place for place in range(count)], [shown(label) for label in frame["label"]])
     panel.set(xlim=(0.8, count + 0.2), ylim=(-count - 0.6 * len(groups), 0.6))
     column = quality_column(str(frame["metric"].iloc[0]))
     numbers = {name: int(frame[name].iloc[0]) for name in ("blocks", "rates", "seeds", "corpora")}

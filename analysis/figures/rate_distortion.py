@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, shown
 from analysis.results.columns import quality_column
 from experiments.common.matched_rates import RATE_TOLERANCE
 
@@ -112,7 +112,7 @@ def _name_beyond(axes: Axes, lines: Sequence[tuple[float, str, str]], digits: in
         for number, (value, name, colour) in enumerate(mine):
             turn = len(mine) - 1 - number if above else number
             axes.annotate(
-                f"{name} {value:.{digits}f} {'↑' if above else '↓'}",
+                f"{shown(name)} {value:.{digits}f} {'↑' if above else '↓'}",
                 (0.02, 1.0 if above else 0.0),
                 xytext=(0, -1.3 * turn if above else 1.3 * turn),
                 xycoords="axes fraction",
@@ -189,7 +189,7 @@ def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         panel.errorbar(value, place, xerr=bars, color=colour, marker=marker, capsize=2)
     panel.axvline(0, color="black", linewidth=0.7)
     headers = [quality_column(metric).header for metric in known["metric"]]
-    names = [f"{name}, {header}" for name, header in zip(known["series"], headers, strict=True)]
+    names = [f"{shown(name)}, {header}" for name, header in zip(known["series"], headers, strict=True)]
     panel.set_yticks(range(len(known)), names)
-    panel.set_xlabel(f"BD-rate against {frame['anchor'].iloc[0]} (%)\nless is better")
+    panel.set_xlabel(f"BD-rate against {shown(frame['anchor'].iloc[0])} (%)\nless is better")
     return figure

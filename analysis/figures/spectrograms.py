@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN
+from analysis.figures.style import DOUBLE_COLUMN, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def spectrogram_figure(
             vmax=top,
             interpolation="nearest",
         )
-        panel.set_title(name, loc="left", pad=2)
+        panel.set_title(shown(name), loc="left", pad=2)
         panel.grid(visible=False)
     for place, panel in enumerate(panels):
         if place >= len(clips):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SINGLE_COLUMN = 3.4  # inches
 DOUBLE_COLUMN = 7.0
+MOST_LETTERS = 48  # of a label
 DEFAULT_FORMATS = ("pdf", "svg", "png")
 
 # Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
@@ -117,13 +118,24 @@ def appearance(label: str, quantizer: str = "") -> tuple[str, str]:
     return _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
 
 
+def shown(label: str) -> str:
+    """A label as figures show it: without its middle where it is long, and with no letter read as a command.
+
+    Matplotlib takes `$` for mathematics, and leaves names that begin with `_` out of legends.
+    """
+    half = MOST_LETTERS // 2
+    short = label if len(label) <= MOST_LETTERS else f"{label[:half]}…{label[1 - half :]}"
+    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")
+
+
 def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
     """Name `handles` below the panels, in at most `columns`, fewer where the figure is too narrow."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
     for ncols in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
+        names = [shown(name) for name in handles]
+        legend = figure.legend(list(handles.values()), names, loc="outside lower center", ncols=ncols)
         if ncols == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
             return
         legend.remove()

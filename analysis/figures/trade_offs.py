@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, shown
 from analysis.results.columns import quality_column
 from analysis.statistics.estimates import summary
 from analysis.statistics.pareto import front
@@ -25,6 +25,7 @@ COSTS = {
 }
 NAMED = 3  # outliers with their names
 NAME_LENGTH = 22  # letters
+_COLUMNS = ("utterance", "difference")  # of `utterance_frame`, which no label can be called
 
 
 def cost_frame(results: Results, metric: str) -> pd.DataFrame:
@@ -86,7 +87,9 @@ def utterance_frame(results: Results, metric: str, first: str, second: str) -> p
     wide = mine.pivot_table(index="utterance", columns="label", values="value", aggfunc="mean")
     wide = wide.reindex(columns=[first, second]).dropna()
     wide.columns.name = None
-    return wide.assign(difference=wide[second] - wide[first]).reset_index()
+    difference = wide[second] - wide[first]
+    wide.columns = [f"{label} (system)" if label in _COLUMNS else label for label in (first, second)]
+    return wide.assign(difference=difference).reset_index()
 
 
 def _short(utterance: str) -> str:
@@ -99,7 +102,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
     """Each utterance of `utterance_frame` as a point, the largest differences named."""
     from matplotlib.figure import Figure
 
-    first, second = [name for name in frame.columns if name not in ("utterance", "difference")]
+    first, second = [name for name in frame.columns if name not in _COLUMNS]
     column = quality_column(metric)
     figure = Figure(figsize=(SINGLE_COLUMN * scale, SINGLE_COLUMN * scale), layout="constrained")
     panel = figure.subplots()
@@ -113,7 +116,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
         above = y[place] > x[place]  # away from the diagonal and its crowd
         edge = above and x[place] < low + 0.2 * (high - low)
         panel.annotate(
-            _short(str(frame["utterance"][place])),
+            shown(_short(str(frame["utterance"][place]))),
             (x[place], y[place]),
             xytext=(0, 4) if edge else (-4, 2) if above else (4, -2),
             textcoords="offset points",
@@ -124,7 +127,7 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
     lower = column.higher_is_better is False
     ahead = int(((frame["difference"] < 0) if lower else (frame["difference"] > 0)).sum())
     word = "higher" if column.higher_is_better is None else "better"
-    panel.set_title(f"{column.header}: {second} {word} on {ahead} of {len(frame)} utterances")
+    panel.set_title(f"{column.header}: {shown(second)} {word} on {ahead} of {len(frame)} utterances")
     panel.locator_params(nbins=6)
-    panel.set(xlim=limits, ylim=limits, xlabel=first, ylabel=second, aspect="equal")
+    panel.set(xlim=limits, ylim=limits, xlabel=shown(first), ylabel=shown(second), aspect="equal")
     return figure

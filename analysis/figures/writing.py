@@ -26,12 +26,14 @@ _PRELOADED = (
 
 
 class Written(NamedTuple):
-    """A figure on disk: its name, its size in inches, its data, and its files."""
+    """A figure on disk: its name, its size in inches, its data, its files, and the label of the one system
+    that it shows, if it shows one."""
 
     name: str
     size: tuple[float, float]
     data: pd.DataFrame
     paths: list[Path]
+    label: str = ""
 
 
 class Target(NamedTuple):
@@ -161,7 +163,8 @@ def _draw(results: Results, kind: str, target: Target) -> list[Written]:
             )
             if target.colours is not None:
                 _reduce([path for path in paths if path.suffix == ".png"], target.colours)
-            written.append(Written(drawn.name, (float(width), float(height)), drawn.data, paths))
+            size = float(width), float(height)
+            written.append(Written(drawn.name, size, drawn.data, paths, drawn.label))
     return written
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.captions import caption
-from analysis.figures.drawn import file_name
 from analysis.figures.style import DOUBLE_COLUMN
 from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
@@ -82,7 +81,7 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
         sentences = answer(results, coded_labels(results))
         drawn = finish()
     for figure in drawn:
-        behind = runs_behind(figure.name, figure.data, results)
+        behind = runs_behind(figure.label, figure.data, results)
         used |= {f"figures/{path.name}": behind for path in figure.paths}
         width, height = figure.size
         fit = f"{min(1.0, DOUBLE_COLUMN / width, HEIGHT / height):.3f}"
@@ -106,22 +105,15 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
     return path
 
 
-def runs_behind(name: str, data: pd.DataFrame, results: Results) -> list[str]:
-    """Hashes of the runs that a figure shows: of the systems that its data name, else all that finished.
-
-    A figure of one system has its label at the end of its name.
-    """
-    own = [label for label in dict.fromkeys(results.finished["label"]) if _ends(name, str(label))]
-    named: set[str] = set(own[-1:])
-    for column in _LABELS:
-        if column in data and not named.intersection(own):
-            named |= {str(value) for value in data[column].dropna()}
-    found = _hashes(results.finished, named) + _hashes(results.finished_references, named)
-    return found or _hashes(results.finished)
-
-
-def _ends(name: str, label: str) -> bool:
-    return name.startswith("voronoi") and name.endswith(f"-{file_name(label)}")
+def runs_behind(label: str, data: pd.DataFrame, results: Results) -> list[str]:
+    """Hashes of the runs that a figure shows: of the one system `label`, if there is one, else of the systems
+    that its data name, else all that finished."""
+    if label:
+        named = {label}
+    else:
+        named = {str(value) for column in _LABELS if column in data for value in data[column].dropna()}
+    hashes = _hashes(results.finished, named) + _hashes(results.finished_references, named)
+    return hashes or _hashes(results.finished)
 
 
 def _hashes(runs: pd.DataFrame, labels: Collection[str] | None = None) -> list[str]:

@@ -7,7 +7,7 @@ None of them is in this repository.
 
 from codec.weights.cache import cache_directory
 from codec.weights.catalogue import Release, ReleasedFile, WeightsError, available, get
-from codec.weights.obtaining import content_hash, files, obtain, part, present
+from codec.weights.obtaining import content_hash, files, obtain, part, place, present
 
 __all__ = [
     "Release",
@@ -20,5 +20,6 @@ __all__ = [
     "get",
     "obtain",
     "part",
+    "place",
     "present",
 ]

@@ -69,7 +69,8 @@ def _fetch(release: Release, file: ReleasedFile, target: Path, progress: Progres
     if failure:
         raise WeightsError(
             f"cannot download {file.url} ({failure}). Try again, which goes on where this stopped; or get "
-            f"the files from {release.source} and name their folder in {release.variable}"
+            f"the files from {release.source} and give their folder: codecbench weights get "
+            f"{release.name} --from FOLDER"
         )
     partial.replace(target)
 

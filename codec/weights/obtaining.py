@@ -69,10 +69,9 @@ def files(
         download(release, downloads, progress)
     if wrong := _problem(downloads, release):
         raise WeightsError(
-            f"the weights of {release.name} are not here: {wrong}. Download them "
-            f"({release.size / 1e6:.1f} MB, {release.licence}) by codec.weights.obtain({release.name!r}, "
-            f"fetch=True), or get them from {release.source} and name their folder in the environment "
-            f"variable {release.variable}"
+            f"the weights of {release.name} are not here: {wrong}. `codecbench weights get {release.name}` "
+            f"downloads them ({release.size / 1e6:.1f} MB, {release.licence}), and with --from FOLDER takes "
+            f"them from a folder; {release.source} has them"
         )
     return downloads
 
@@ -84,6 +83,15 @@ def present(name: str) -> bool:
     return _converted_path(release).is_file() or all(
         (Path(folder).expanduser() / file.name).is_file() for file in release.files
     )
+
+
+def place(name: str) -> Path:
+    """Where `obtain(name)` reads from: the converted file, or the folder with the released ones."""
+    release = get(name)
+    converted = _converted_path(release)
+    if converted.is_file():
+        return converted
+    return Path(os.environ.get(release.variable) or _downloads(release)).expanduser()
 
 
 def content_hash(name: str) -> str:

@@ -24,7 +24,7 @@ def list_metrics() -> None:
         table.add(
             name + ("*" if metric.core else ""),
             metric.unit or "-",
-            "higher" if metric.higher_is_better else "lower",
+            {True: "higher", False: "lower", None: "-"}[metric.higher_is_better],
             str(metric.sample_rate or "own"),
             metric.cost,
             metric.version(),

@@ -73,8 +73,13 @@ def run(
     console.say((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     row_rates = rates.row_rates(loaded)
     _print_rate_mismatches(row_rates, rates.unmatched(row_rates), loaded.allow_rate_mismatch, console)
+    remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
-        corpora = {each: study_runner.identify(*each, preparing) for each in runs.corpora(loaded)}
+        corpora = {
+            each: study_runner.identify(*each, preparing, remarks.append) for each in runs.corpora(loaded)
+        }
+    for line in remarks:
+        console.say(line)
     with progress.RunProgress(console) as display:
         summary, store = study_runner.run_study(
             loaded,

@@ -65,7 +65,7 @@ def expanded(text: str) -> Path:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong with a file, in a few words and without its name."""
+    """Reason in a few words for which a file was not read, without its name."""
     if isinstance(error, MemoryError):
         return "out of memory"
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
@@ -74,7 +74,7 @@ def reason(error: Exception) -> str:
 
 
 def folder_problem(path: Path) -> str:
-    """Why `path` is no folder; empty where it is one."""
+    """Reason for which `path` is no folder; empty where it is one."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def folder_problem(path: Path) -> str:
 
 
 def is_listed(path: Path) -> bool:
-    """Whether something bears this name that is no folder, be it a file or not."""
+    """Tell whether something bears this name that is no folder, be it a file or not."""
     try:
         return not stat.S_ISDIR(path.stat().st_mode)
     except ValueError:
@@ -97,7 +97,7 @@ def is_listed(path: Path) -> bool:
 
 
 def problem(path: Path) -> str:
-    """Why `path` is no regular file, links followed; empty where it is one. Opens nothing."""
+    """Reason for which `path` is no regular file, links followed; empty where it is one. Opens nothing."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

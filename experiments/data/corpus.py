@@ -1,4 +1,4 @@
-"""Where audio comes from: every kind of corpus a study can name, as a stream of mono 16-bit clips."""
+"""Corpora as streams of mono 16-bit clips: the contract of every kind that a study can name."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +42,10 @@ class Corpus(Protocol):
     def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
+
+    def listed_splits(self) -> frozenset[str]:
+        """Splits that have files, usable or not: known before anything is fetched or decoded."""
+        ...
 
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Bring to this disk what `clips` needs; called before it."""

@@ -1,6 +1,8 @@
 """Prepared audio as training and evaluation read it: memory-mapped splits, and batches of random crops."""
 
+import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.common.atomic_files import write_text
 from experiments.data.cache import SPLITS, Columns, Index
 from experiments.data.corpus import DataError
 from experiments.data.signal import FULL_SCALE, TARGET_DBFS, Float32, Int16, at_level, level_gains
@@ -74,6 +77,12 @@ class Split:
         return audio
 
 
+LACKING_REMEDY = (
+    "Remedy: add files for it: in a manifest by the column split, in a folder by first-level folders named "
+    "train, dev and test, of LibriSpeech and LibriTTS by a subset such as test-clean."
+)
+
+
 class Shards:
     """A prepared corpus: `name`, `sample_rate`, `content_hash`, `synthetic`, `licence`, `notes`, `report`.
 
@@ -108,16 +117,60 @@ class Shards:
         if name == "train" and self._stream is not None:
             raise DataError(f"the training clips of {self.name!r} are streamed: use training()")
         if not columns.names:
-            raise DataError(
-                f"corpus {self.name!r} has no usable {name} clips; add files, or name splits in a manifest"
-            )
+            raise DataError(self._lacking([name]))
         files = [self.path / file.file for file in self._index.files[name]]
         return Split(self.path, name, self.sample_rate, columns, files)
+
+    def check_splits(self) -> None:
+        """Raise `DataError` where train, validation or test has no usable clips: a study needs all three."""
+        streamed = {"train"} if self._stream is not None else set()
+        empty = [name for name, columns in self._index.splits.items() if not columns.names]
+        if lacking := [name for name in empty if name not in streamed]:
+            raise DataError(self._lacking(lacking))
+
+    def _lacking(self, splits: Sequence[str]) -> str:
+        skipped = self.skipped
+        some = "; ".join(f"{name!r}: {why}" for name, why in skipped[:3])
+        more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        files = f" ({len(skipped)} files were skipped: {some}{more})" if skipped else ""
+        return f"corpus {self.name!r} has no usable {' or '.join(splits)} clips{files}. {LACKING_REMEDY}"
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """(file, why) for every file that was left out."""
         return [(name, why) for name, status, why in self.report if status == "skipped"]
+
+    def spoken_here(self) -> str:
+        """One line on synthetic speech: its hash, and that other kinds of CPU speak it otherwise."""
+        if not self.synthetic:
+            return ""
+        return (
+            f"{self.name}: as this kind of CPU speaks it, hash {self.content_hash[:12]}; "
+            "another kind speaks other waveforms, whose runs are other runs (docs/data.md)"
+        )
+
+    def left_out(self) -> str:
+        """One line: how many files were skipped or changed, and where the list is. Empty if none was."""
+        if not self.report:
+            return ""
+        noted = len(self.report) - len(self.skipped)
+        counts = [f"{len(self.skipped)} files left out"] if self.skipped else []
+        counts += [f"{noted} clips changed and used"] if noted else []
+        path = self._report_file()
+        return f"{self.name}: {', '.join(counts)}; list: {path or 'Shards.report'}"
+
+    def _report_file(self) -> Path | None:
+        """The report as a CSV file beside the shards; None where it cannot be written."""
+        path = self.path / "report.csv"
+        if not path.is_file():
+            text = io.StringIO()
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerows([("file", "status", "why"), *self.report])
+            try:
+                write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode())
+            except OSError:
+                return None
+        return path
 
     def summary(self) -> str:
         """One line: name, rate, minutes and clips a split, files skipped."""
@@ -179,11 +232,11 @@ class Crops:
         return ", ".join(f"{names[clip]} from {start / rate:.3f} s" for clip, start in placed)
 
     def cursor(self) -> dict[str, Any]:
-        """Nothing: the step alone says where to go on."""
+        """An empty position: the step alone says where to go on."""
         return {}
 
     def seek(self, cursor: Mapping[str, Any]) -> None:
-        """Nothing to do, see `cursor`."""
+        """Does nothing, see `cursor`."""
 
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""

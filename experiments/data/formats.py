@@ -10,7 +10,7 @@ READABLE = frozenset(
         *(".sph", ".nist", ".voc", ".svx", ".8svx", ".ircam", ".avr"),
     }
 )
-"""What libsndfile reads. Which format a file has is decided by its contents."""
+"""Endings of audio that libsndfile reads. The contents of a file decide its format."""
 
 FOREIGN = frozenset(
     {
@@ -20,7 +20,7 @@ FOREIGN = frozenset(
         *(".ape", ".wv", ".tta", ".tak", ".shn", ".mpc", ".ofr", ".dsf", ".dff"),
     }
 )
-"""Audio that libsndfile does not read."""
+"""Endings of audio that libsndfile does not read."""
 
 CONTAINERS = frozenset(
     {
@@ -32,15 +32,15 @@ CONTAINERS = frozenset(
 
 
 def is_readable(path: PurePath) -> bool:
-    """Whether the ending of `path` is that of audio that is read."""
+    """Tell whether the ending of `path` is that of audio that is read."""
     return path.suffix.lower() in READABLE
 
 
 def is_foreign(path: PurePath) -> bool:
-    """Whether the ending of `path` is that of audio that is not read."""
+    """Tell whether the ending of `path` is that of audio that is not read."""
     return path.suffix.lower() in FOREIGN
 
 
 def foreign_reason(path: PurePath) -> str:
-    """Why a file of a foreign format is left out."""
+    """Reason for which a file of a foreign format is left out."""
     return f"{path.suffix} cannot be read: convert it to FLAC"

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.data import cache as shards
+from codec.resampling import rate_problem
+from experiments.data import cache as files
 from experiments.data.cache import SPLITS, CacheError, Index, cache_directory
 from experiments.data.corpus import Clip, Corpus, DataError, Progress
-from experiments.data.dataset import Shards
-from experiments.data.signal import (
-    resample,
-    to_int16,
-)
+from experiments.data.dataset import LACKING_REMEDY, Shards
+from experiments.data.signal import resample, to_int16
 from experiments.data.sources.registry import parse
 from experiments.data.sources.tar_shards import TarCorpus
 
@@ -19,25 +17,40 @@ _log = logging.getLogger("codecbench.data")
 
 
 def prepare(
-    spec: str, *, sample_rate: int, cache: Path | None = None, progress: Progress | None = None
+    spec: str,
+    *,
+    sample_rate: int,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    complete: bool = False,
 ) -> Shards:
     """The corpus `spec` as shards at `sample_rate` Hz: from the cache, or made now.
 
+    complete: a corpus without usable clips for train, validation or test is an error, told as early as may
+    be. A study needs all three.
 
     Safe against kills (a temporary directory is renamed when all is written), against several preparers at
     once (the second waits), and against damage (checked at every opening, made again with a message).
     Raises `DataError` for whatever is wrong with the user's data.
     """
-    if not 4_000 <= sample_rate <= 192_000:
-        raise DataError(f"sample rate {sample_rate} Hz is outside 4000 to 192000 Hz")
+    if why := rate_problem(sample_rate):
+        raise DataError(why)
     corpus = parse(spec)
-    root = cache or cache_directory()
+    if complete:
+        _check_listed(corpus)
+    shards = _prepare(corpus, spec, sample_rate, cache or cache_directory(), progress)
+    if complete:
+        shards.check_splits()
+    return shards
+
+
+def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: Progress | None) -> Shards:
     stream = _stream(corpus)
     target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
             return Shards(target, index, stream)
-        with shards.locked(target) as alone:
+        with files.locked(target) as alone:
             if index := _open(target):  # made by another process while this one waited
                 return Shards(target, index, stream)
             if corpus.native_rate and corpus.native_rate != sample_rate:
@@ -55,12 +68,24 @@ def prepare(
     return Shards(target, index, stream)
 
 
-def prepared(spec: str, *, sample_rate: int) -> Shards | None:
+def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards | None:
     """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
     corpus = parse(spec)
+    if complete:
+        _check_listed(corpus)
     target = _target(cache_directory(), spec, sample_rate, corpus)
     index = _open(target)
-    return Shards(target, index, _stream(corpus)) if index else None
+    if index is None:
+        return None
+    shards = Shards(target, index, _stream(corpus))
+    if complete:
+        shards.check_splits()
+    return shards
+
+
+def _check_listed(corpus: Corpus) -> None:
+    if lacking := [split for split in SPLITS if split not in corpus.listed_splits()]:
+        raise DataError(f"corpus {corpus.name!r} has no files for {' and '.join(lacking)}. {LACKING_REMEDY}")
 
 
 def _stream(corpus: Corpus) -> TarCorpus | None:
@@ -100,8 +125,8 @@ def _write(
 ) -> Index:
     stage = f"preparing {corpus.name} at {sample_rate} Hz"
     report: list[tuple[str, str, str]] = []
-    with shards.atomic_directory(target, alone) as directory:
-        writer = shards.Writer(directory)
+    with files.atomic_directory(target, alone) as directory:
+        writer = files.Writer(directory)
         try:
             for done, clip in enumerate(clips, 1):
                 if clip.audio is not None:

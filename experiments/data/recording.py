@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ class Recording:
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
     def ending(self) -> str:
-        """What is amiss with the end of a file that was read to its end; empty if nothing is."""
+        """Remark on the end of a file that was read to its end: cut, or damaged; empty if neither."""
         ended = f"ends after {self.seconds:.2f}"
         stated = (self.stated or 0) / self.rate
         lied = _stated_by_chunks(self._file.extra_info)
@@ -92,22 +93,16 @@ class Recording:
 def open_recording(source: Path | bytes) -> Iterator[Recording]:
     """The audio file at a path, or with these contents. Raises UnreadableFile with the reason."""
     with ExitStack() as stack:
-        opens: Any
-        if isinstance(source, bytes):
-            empty, opens = not source, io.BytesIO(source)
-            tail = source[-OGG_TAIL:]
-        else:
-            descriptor = stack.enter_context(audio_files.opened(source))
-            size = os.fstat(descriptor).st_size
-            os.lseek(descriptor, max(0, size - OGG_TAIL), os.SEEK_SET)
-            tail = os.read(descriptor, OGG_TAIL)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            # By its descriptor: a path would let libsndfile take a text named x.au for raw samples.
-            empty, opens = not size, source if os.name == "nt" else descriptor
-        if empty:
+        held = _in_memory(source) if isinstance(source, bytes) else audio_files.opened(source)
+        descriptor = stack.enter_context(held)
+        size = os.fstat(descriptor).st_size
+        if not size:
             raise UnreadableFile("empty file")
+        os.lseek(descriptor, max(0, size - OGG_TAIL), os.SEEK_SET)
+        tail = os.read(descriptor, OGG_TAIL)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         try:
-            file = stack.enter_context(_sequential()(opens, closefd=False))
+            file = stack.enter_context(_sequential()(_opens(source, descriptor), closefd=False))
             container = file.format
         except Exception as error:
             raise UnreadableAudio(audio_files.reason(error)) from error
@@ -116,6 +111,31 @@ def open_recording(source: Path | bytes) -> Iterator[Recording]:
         if why := rate_problem(file.samplerate):
             raise UnreadableFile(why)
         yield Recording(file, _cut_ogg(tail) if container == "OGG" else "")
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor of a file with `content` that lies on no disk, where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("audio")
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            temporary.write(content)
+            temporary.flush()
+            yield temporary.fileno()
+
+
+def _opens(source: Path | bytes, descriptor: int) -> Any:
+    """Source for libsndfile. By a path, it would take a text named x.au for raw samples."""
+    if os.name != "nt":
+        return descriptor
+    return io.BytesIO(source) if isinstance(source, bytes) else source  # descriptors are of another library
 
 
 @functools.cache
@@ -131,7 +151,7 @@ def _sequential() -> Any:
 
 
 def _stated_by_chunks(log: str) -> float | None:
-    """How many times longer a file should be by its outermost chunk, from what libsndfile noted of it."""
+    """Factor by which a file should be longer by its outermost chunk, as libsndfile noted; None if not."""
     for stated, actual in re.findall(
         r"^\s*(?:RIFF|Riff size|riff|FORM|Data Size)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE
     ):
@@ -141,7 +161,7 @@ def _stated_by_chunks(log: str) -> float | None:
 
 
 def _cut_ogg(tail: bytes) -> str:
-    """Whether the last page of an Ogg file, whose last bytes are `tail`, is not marked as the last."""
+    """Remark on an Ogg file with the last bytes `tail` whose last page is not marked as the last."""
     page = tail.rfind(b"OggS")
     last = page >= 0 and len(tail) > page + 5 and tail[page + 5] & 4
     return "" if last else "before its last page"

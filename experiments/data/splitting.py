@@ -1,4 +1,4 @@
-"""Which clip belongs to which split: given by the user, or dealt out by a stable hash."""
+"""Splits of a corpus: given by the user, or dealt out by a stable hash."""
 
 import hashlib
 import os
@@ -52,10 +52,7 @@ def _unit(entry: Entry) -> str:
 def _deal(entries: list[Entry], held_out: tuple[str, ...]) -> list[Entry]:
     order = sorted((_fraction(unit), unit) for unit in {_unit(entry) for entry in entries})
     if len(order) <= len(held_out):
-        raise DataError(
-            f"{len(order)} speaker(s) or file(s) cannot be shared out to train and {' and '.join(held_out)}. "
-            "Remedy: add audio, or use a manifest with a split column."
-        )
+        raise DataError(_too_few(entries, held_out, len(order)))
     home: dict[str, str] = {}
     for number, split in enumerate(held_out):
         free = [(value, unit) for value, unit in order if unit not in home]
@@ -64,6 +61,26 @@ def _deal(entries: list[Entry], held_out: tuple[str, ...]) -> list[Entry]:
         spare = len(free) - (len(held_out) - number)  # leave one unit for every split still to come
         home.update(dict.fromkeys(chosen[:spare], split))
     return [replace(entry, split=home.get(_unit(entry), "train")) for entry in entries]
+
+
+def _too_few(entries: list[Entry], held_out: tuple[str, ...], units: int) -> str:
+    first = entries[0]
+    if held_out != ("validation",):
+        return (
+            f"{units} speaker(s) or file(s) cannot be shared out to train and {' and '.join(held_out)}. "
+            "Remedy: add audio, or use a manifest with a split column."
+        )
+    where = f"{first.where}: " if first.where else ""
+    if first.speaker:
+        return (
+            f"{where}no files are of the split validation, and all training files are of one speaker, "
+            f"{first.speaker!r}, who cannot be in both. Remedy: add files of another speaker as validation, "
+            "or name no speaker, so that files are shared out singly."
+        )
+    return (
+        f"{where}no files are of the split validation, and there is one training file alone. "
+        "Remedy: add files of the split validation."
+    )
 
 
 def _fraction(text: str) -> float:

@@ -37,7 +37,7 @@ class TarSplit:
 
 
 class Position(NamedTuple):
-    """Where a lane stands: its epoch, the shard within it, samples of that shard and pieces of that sample
+    """Position of a lane: its epoch, the shard within it, samples of that shard and pieces of that sample
     which it is past; and how many crops were without audio up to there."""
 
     epoch: int = 0
@@ -82,7 +82,7 @@ class Lane:
 
     @property
     def cursor(self) -> tuple[Position, int]:
-        """What `seek` takes to come back here."""
+        """Position and number of crops taken, by which `seek` comes back here."""
         return self._start, self._taken + self._pending
 
     def take(self) -> Crop:
@@ -122,10 +122,10 @@ class Lane:
         )
         while True:
             order = np.argsort(self._bits(0, epoch, count=len(self.split.shards)), kind="stable")
-            mine = order[self.number :: self.lanes]
+            lane_shards = order[self.number :: self.lanes]
             usable = shard > 0 or sample > 0  # an epoch that is entered in its middle is not judged
-            for place in range(shard, len(mine)):
-                index = int(mine[place])
+            for place in range(shard, len(lane_shards)):
+                index = int(lane_shards[place])
                 for number, entry in enumerate(samples_of(self.split.shards[index], "train")):
                     if number < sample:
                         continue
@@ -134,24 +134,24 @@ class Lane:
                         _tell(entry.name, entry.why, skipped, again=epoch > start.epoch)
                         yield Position(epoch, place, number + 1, 0, skipped), []
                         continue
-                    for part, found in enumerate(read_audio(entry.audio, self.split.sample_rate), 1):
+                    for part, read in enumerate(read_audio(entry.audio, self.split.sample_rate), 1):
                         if number == sample and part <= piece:
                             continue
                         crops: list[Crop] = []
-                        if found.audio is None:
+                        if read.audio is None:
                             skipped += 1
-                            _tell(entry.name + found.suffix, found.note, skipped, again=epoch > start.epoch)
+                            _tell(entry.name + read.suffix, read.note, skipped, again=epoch > start.epoch)
                         else:
                             usable = True
                             crops = self._cut(
-                                entry.name + found.suffix, found.audio, epoch, index, number, part
+                                entry.name + read.suffix, read.audio, epoch, index, number, part
                             )
                         yield Position(epoch, place, number, part, skipped), crops
                 sample = piece = 0
             if not usable:
-                names = ", ".join(self.split.shards[index].name for index in mine[:3])
+                names = ", ".join(self.split.shards[index].name for index in lane_shards[:3])
                 raise DataError(
-                    f"webdataset: no usable audio in {len(mine)} shard(s) ({names}, ...). "
+                    f"webdataset: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
                     "Remedy: see the warnings above for what is wrong with each."
                 )
             epoch, shard = epoch + 1, 0
@@ -247,7 +247,7 @@ class StreamedCrops:
         return sum(lane.skipped for lane in self.lanes.values())
 
     def cursor(self) -> dict[str, Any]:
-        """Where the lanes of this process stand, for `seek`. JSON can hold it, and `joined` makes those of
+        """Positions of the lanes of this process, for `seek`. JSON can hold it, and `joined` makes those of
         all processes one."""
         lanes = {str(number): [*lane.cursor[0], lane.cursor[1]] for number, lane in self.lanes.items()}
         return {"step": self._step, "skipped": self.skipped, "lanes": lanes}

@@ -1,4 +1,4 @@
-"""Which recording belongs to which reconstruction, in two folders or in a manifest of pairs."""
+"""Pairs of recording and reconstruction, in two folders or in a manifest of pairs, and their clips."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Pairs:
 
 
 def match_folders(references: Path, reconstructions: Path) -> Pairs:
-    """Pair the audio files below two folders by relative path without endings such as ``.in.wav``.
+    """Pair the audio files below two folders by relative path without endings such as `.in.wav`.
 
-    Raises ``EvaluationError`` where a folder is missing, two files have one name, or nothing matches.
+    Raises `EvaluationError` where a folder is missing, two files have one name, or nothing matches.
     """
     (left, not_left), (right, not_right) = _audio_files(references), _audio_files(reconstructions)
     both = [name for name in left if name in right]
@@ -57,7 +57,7 @@ def match_folders(references: Path, reconstructions: Path) -> Pairs:
 
 
 def recordings(folder: Path) -> dict[str, Path]:
-    """Audio files below a folder by utterance. Raises ``EvaluationError`` where there are none."""
+    """Audio files below a folder by utterance. Raises `EvaluationError` where there are none."""
     files, left_out = _audio_files(folder)
     if not files:
         also = f"; not read: {left_out[0]}" if left_out else ""
@@ -66,9 +66,9 @@ def recordings(folder: Path) -> dict[str, Path]:
 
 
 def read_manifest(manifest: Path, references: Path, reconstructions: Path) -> Pairs:
-    """Pairs from a CSV with the columns ``reference``, ``reconstruction`` and, if wanted, ``name``.
+    """Pairs from a CSV with the columns `reference`, `reconstruction` and, if wanted, `name`.
 
-    Paths are relative to the two folders, or absolute. Raises ``EvaluationError`` naming the file and line.
+    Paths are relative to the two folders, or absolute. Raises `EvaluationError` naming the file and line.
     """
     if why := audio_files.problem(manifest):
         raise EvaluationError(f"{manifest}: {why}")
@@ -93,7 +93,7 @@ def read_manifest(manifest: Path, references: Path, reconstructions: Path) -> Pa
 
 
 def check_folders(*folders: Path) -> None:
-    """Raise ``EvaluationError`` for the first that is no folder."""
+    """Raise `EvaluationError` for the first that is no folder."""
     for folder in folders:
         if why := audio_files.folder_problem(folder):
             raise EvaluationError(f"{folder}: {why}")

@@ -31,7 +31,7 @@ def score_pairs(
     progress: Progress | None = None,
     reference_cache: Path | None = None,
 ) -> pd.DataFrame:
-    """The frame of ``evaluate.score`` for files, with a column ``sample_rate``.
+    """The frame of `evaluate.score` for files, with a column `sample_rate`.
 
     Channels are averaged, and references are brought to the rate of their reconstruction. A file that cannot
     be read is a status.

@@ -52,9 +52,9 @@ def record(codec: Codec, shards: Shards, progress: Callable[[int, int], None]) -
 def _frames(codec: Codec, split: Split, clips: list[int], progress: Callable[[int], None]) -> list[Tensor]:
     import torch
 
-    found = []
+    frames = []
     with torch.inference_mode():
         for number, clip in enumerate(clips, 1):
-            found.append(codec.features(torch.from_numpy(split.clip(clip)).unsqueeze(0))[0].clone())
+            frames.append(codec.features(torch.from_numpy(split.clip(clip)).unsqueeze(0))[0].clone())
             progress(number)
-    return found
+    return frames

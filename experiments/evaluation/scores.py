@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 class EvaluationError(ValueError):
-    """What was asked for cannot be evaluated; the message says what to change."""
+    """Something that cannot be evaluated; the message says what to change."""
 
 
 def score(
@@ -38,16 +38,16 @@ def score(
     progress: Progress | None = None,
     reference_cache: Path | None = None,
 ) -> pd.DataFrame:
-    """Every metric for every utterance of ``references``, by evaluation protocol v1.
+    """Every metric for every utterance of `references`, by evaluation protocol v1.
 
-    Both mappings go from utterance to a mono clip ``[samples]`` at ``sample_rate`` Hz. They may read lazily:
-    clips are asked for one by one, and only a few are held at a time. ``workers`` is the number of processes;
-    1 scores in this one. ``reference_cache`` is a folder in which what is computed from a reference alone is
+    Both mappings go from utterance to a mono clip `[samples]` at `sample_rate` Hz. They may read lazily:
+    clips are asked for one by one, and only a few are held at a time. `workers` is the number of processes;
+    1 scores in this one. `reference_cache` is a folder in which what is computed from a reference alone is
     kept, by content, for the other systems of a study; one that cannot be used is a warning in the log.
 
-    Returns one row for each utterance and metric: ``utterance``, ``metric``, ``value`` (NaN when it failed),
-    ``status`` (``ok`` or the reason), ``backend`` (with its version), ``protocol``. The values do not depend
-    on ``workers`` or on the cache.
+    Returns one row for each utterance and metric: `utterance`, `metric`, `value` (NaN when it failed),
+    `status` (`ok` or the reason), `backend` (with its version), `protocol`. The values do not depend
+    on `workers` or on the cache.
 
     Raises `MetricUnavailable` for a metric that is unknown or not installed, and `EvaluationError` for a
     reconstruction without reference, and without any metric; both are `ValueError`.
@@ -107,7 +107,7 @@ def score(
 
 
 def require(metric_names: Sequence[str]) -> None:
-    """Raise ``MetricUnavailable`` with the remedy for a metric that is unknown or cannot run here."""
+    """Raise `MetricUnavailable` with the remedy for a metric that is unknown or cannot run here."""
     for name in metric_names:
         metrics.get(name).require()
 
@@ -115,11 +115,11 @@ def require(metric_names: Sequence[str]) -> None:
 def aggregate(
     frame: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0, resamples: int = 10_000, worst: int = 3
 ) -> pd.DataFrame:
-    """One row a metric from the rows of ``score``, in the order of their first appearance.
+    """One row a metric from the rows of `score`, in the order of their first appearance.
 
-    ``asked``, ``scored``, ``failed`` count utterances; ``mean`` and ``median`` are over those scored; ``low``
-    and ``high`` bound the percentile bootstrap interval of the mean over utterances (NaN with fewer than
-    two); ``reasons`` counts the failures by reason; ``worst`` names the worst utterances, worst first.
+    `asked`, `scored`, `failed` count utterances; `mean` and `median` are over those scored; `low`
+    and `high` bound the percentile bootstrap interval of the mean over utterances (NaN with fewer than
+    two); `reasons` counts the failures by reason; `worst` names the worst utterances, worst first.
     """
     import pandas as pd
 
@@ -129,7 +129,10 @@ def aggregate(
         scored = group[group["status"] == OK].sort_values("utterance")
         values = scored["value"].to_numpy(dtype=np.float64)
         low, high = bootstrap_interval(values, confidence=confidence, seed=seed, resamples=resamples)
-        ranked = scored.sort_values("value", ascending=_higher_is_better(str(name)), kind="stable")
+        better = _higher_is_better(str(name))
+        # Of a diagnosis, the worst is the farthest from zero.
+        distance = (lambda values: values.abs()) if better is None else None
+        ranked = scored.sort_values("value", ascending=better is True, kind="stable", key=distance)
         reasons = group.loc[group["status"] != OK, "status"].value_counts()
         rows.append(
             {
@@ -149,7 +152,7 @@ def aggregate(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _higher_is_better(name: str) -> bool:
+def _higher_is_better(name: str) -> bool | None:
     try:
         return metrics.get(name).higher_is_better
     except metrics.MetricUnavailable:
@@ -159,7 +162,7 @@ def _higher_is_better(name: str) -> bool:
 def bootstrap_interval(
     values: np.ndarray, *, confidence: float = 0.95, seed: int = 0, resamples: int = 10_000
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of ``values`` ``[n]`` (Efron and Tibshirani 1993, ch. 13)."""
+    """Percentile bootstrap interval of the mean of `values` `[n]` (Efron and Tibshirani 1993, ch. 13)."""
     if len(values) < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What is measured on a trained codec: quality on the whole test split, use of codes, rates, cost."""
+"""Measurements of a trained codec: quality on the whole test split, use of codes, rates, cost."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -229,8 +229,8 @@ def _slices(codebooks: torch.Tensor | None, vectors: list[torch.Tensor]) -> dict
     if codebooks is None or codebooks.shape[-1] < 2:
         return {}
     seen = torch.cat(vectors)
-    found: dict[str, np.ndarray] = {}
+    slices: dict[str, np.ndarray] = {}
     for group, codes in enumerate(codebooks.cpu()):
         for name, values in principal_slice(codes, seen[:, group])._asdict().items():
-            found[f"{name}_{group}"] = values.numpy()
-    return found
+            slices[f"{name}_{group}"] = values.numpy()
+    return slices

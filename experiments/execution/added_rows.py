@@ -12,7 +12,7 @@ from experiments.evaluation.test_set import summarise
 from experiments.execution.tracked_run import run_tags
 from experiments.tracking import artifacts
 from experiments.tracking import store as tracking
-from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY
+from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, Tag, parent_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +44,9 @@ def add(
     Raises EvaluationError where the store has no such study.
     """
     store = tracking.Store(uri, study)
-    parents = store.search(kind=KIND_STUDY)
-    if not parents:
+    parent = parent_of(store.search(kind=KIND_STUDY))
+    if parent is None:
         raise EvaluationError(f"{uri} has no study {study!r}; run it first, or correct --study")
-    parent = max(parents, key=lambda run: (run.info.end_time is None, run.info.end_time or 0))
     run_hash = hashlib.sha256(f"added {label}".encode()).hexdigest()[:16]
     tags = run_tags(
         parent.info.run_id,
@@ -58,9 +57,9 @@ def add(
         reference=True,
         synthetic=False,
         protocol=str(scores["protocol"].iloc[0]),
-        more={"kind": KIND_RUN, "added": "true", "run_hash": run_hash},
+        more={Tag.KIND: KIND_RUN, Tag.ADDED: "true", Tag.RUN_HASH: run_hash},
     )
-    run = store.client.create_run(store.experiment_id, run_name=label, tags=tags)
+    run = store.patiently(lambda: store.client.create_run(store.experiment_id, run_name=label, tags=tags))
     values = summarise(scores)
     if bitrate is not None:
         values["rate/bitrate"] = bitrate

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from experiments import metrics
 from experiments.execution.jobs import Job
 from experiments.studies.runs import Run
-from experiments.tracking.schema import PARENT_TAG, RUNNING, TAG, provenance
+from experiments.tracking.schema import PARENT_TAG, RUNNING, Tag, provenance
 from experiments.tracking.store import Store
 
 
@@ -21,26 +21,27 @@ def run_tags(
     protocol: str,
     more: Mapping[str, str],
 ) -> dict[str, str]:
-    """Tags of a run under way, below the study `parent_id`. more: others, without the prefix."""
-    tags = {
-        "status": RUNNING,
-        "protocol": protocol,
-        "quantizer": quantizer,
-        "label": label,
-        "reference": str(reference).lower(),
-        "corpus": corpus,
-        "corpus_hash": corpus_hash,
-        "synthetic": str(synthetic).lower(),
+    """Tags of a run under way, below the study `parent_id`. more: others."""
+    return {
+        PARENT_TAG: parent_id,
+        Tag.STATUS: RUNNING,
+        Tag.PROTOCOL: protocol,
+        Tag.QUANTIZER: quantizer,
+        Tag.LABEL: label,
+        Tag.REFERENCE: str(reference).lower(),
+        Tag.CORPUS: corpus,
+        Tag.CORPUS_HASH: corpus_hash,
+        Tag.SYNTHETIC: str(synthetic).lower(),
         **more,
+        **provenance(),
     }
-    return {PARENT_TAG: parent_id, **{f"{TAG}{key}": value for key, value in tags.items()}, **provenance()}
 
 
 def open_run(store: Store, job: Job, parent_id: str) -> str:
     """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
     run = job.run
     seed = "" if run.seed is None else str(run.seed)
-    training = {"training_hash": run.training_hash} if isinstance(run, Run) else {}
+    training = {Tag.TRAINING_HASH: run.training_hash} if isinstance(run, Run) else {}
     tags = run_tags(
         parent_id,
         quantizer=run.quantizer,
@@ -50,7 +51,7 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
         reference=run.reference,
         synthetic=run.corpus.synthetic,
         protocol=metrics.PROTOCOL,
-        more={"reason": "", "seed": seed, "series": run.series, **training},
+        more={Tag.REASON: "", Tag.SEED: seed, Tag.SERIES: run.series, **training},
     )
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})

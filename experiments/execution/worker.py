@@ -64,7 +64,6 @@ def _outcome_before(context: Context) -> Outcome | None:
     if job.warm_start and status == FINISHED:
         folder = context.settings.directory / job.key
         if not stored_weights.fetch(context.store, job.key, folder, context.warn):
-            context.warn(f"weights are neither in {folder} nor in the tracking store; they are trained again")
             return None
     return Outcome(status, reason, reused=True)
 
@@ -100,6 +99,7 @@ def _carry_out(context: Context) -> Outcome:
 def _record(store: Store, run_id: str, outcome: Outcome, error: Exception) -> None:
     """Show in the store how a run ended. Raises TrackingError."""
     if outcome.status == STOPPED:
+        store.patience = 0.0  # what stopped the run may have stopped the store, and this is for the eye alone
         store.pause(run_id)
         return
     if outcome.status in (FAILED, DIVERGED):

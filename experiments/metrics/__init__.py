@@ -1,7 +1,7 @@
 """Objective metrics of a reconstruction, one small family a file.
 
-``available()`` names them, ``get(name)`` returns one, and a metric that cannot score a clip raises
-``MetricFailure`` with the reason: a failure is a status, never a number.
+`available()` names them, `get(name)` returns one, and a metric that cannot score a clip raises
+`MetricFailure` with the reason: a failure is a status, never a number.
 """
 
 from experiments.metrics.contract import Metric

@@ -1,4 +1,4 @@
-"""What a metric is, and the two ways in which it can say no."""
+"""Contract of a metric, and the two ways in which it can refuse."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 class Metric:
     """One metric: how it is called, what it means, and the function that measures it.
 
-    ``measure`` takes (reference, reconstruction) as ``Signal``s of equal length and returns the value or
-    raises ``MetricFailure``. What several metrics of a family share (a pitch track, one inference) they
-    keep in the signals with ``Signal.derive``, so it is computed once a clip.
+    `measure` takes (reference, reconstruction) as `Signal`s of equal length and returns the value or
+    raises `MetricFailure`. What several metrics of a family share (a pitch track, one inference) they
+    keep in the signals with `Signal.derive`, so it is computed once a clip.
     """
 
     name: str
     unit: str
-    higher_is_better: bool
+    """Empty for a ratio or a correlation."""
+    higher_is_better: bool | None
+    """None: the value is a diagnosis, and says neither."""
     sample_rate: int | None
     """Rate in Hz at which the backend listens; None: the clip's own."""
     backend: str
@@ -43,9 +45,9 @@ class Metric:
     modules: tuple[str, ...] = ()
     """Modules that it imports when it runs; one that is missing makes it unavailable."""
     install: str = ""
-    """What follows ``pip install`` to make it available; empty for what codecbench depends on."""
+    """Arguments of `pip install` that make it available; empty for what codecbench depends on."""
     weights: Callable[[], Path] | None = None
-    """Finds weights that are the user's to bring; raises ``MetricUnavailable`` with the remedy."""
+    """Finds weights that are the user's to bring; raises `MetricUnavailable` with the remedy."""
     licence: str = ""
     cost: str = ""
     """CPU seconds a second of audio on one thread, measured."""
@@ -60,7 +62,7 @@ class Metric:
         return f"{self.name} ({self.backend})"
 
     def version(self) -> str:
-        """Backend and version(s), such as ``pesq 0.0.4``; two values compare only if these are equal."""
+        """Backend and version(s), such as `pesq 0.0.4`; two values compare only if these are equal."""
         if not self.distributions:
             return f"{self.backend} {PROTOCOL}"
         versions = [f"{name} {_installed_version(name)}" for name in self.distributions]
@@ -76,7 +78,7 @@ class Metric:
         return tuple(name for name in self.modules if not _importable(name))
 
     def require(self) -> None:
-        """Raise ``MetricUnavailable`` with the remedy where a package or its weights are missing."""
+        """Raise `MetricUnavailable` with the remedy where a package or its weights are missing."""
         if missing := self.missing():
             raise MetricUnavailable(
                 f"metric {self.name!r} needs {', '.join(missing)}, which is not installed: "
@@ -86,15 +88,15 @@ class Metric:
             self.weights()
 
     def compute(self, reference: np.ndarray, reconstruction: np.ndarray, sample_rate: int) -> float:
-        """Value for one pair of mono clips ``[samples]`` at ``sample_rate`` Hz, full scale at 1.
+        """Value for one pair of mono clips `[samples]` at `sample_rate` Hz, full scale at 1.
 
-        Raises ``MetricFailure`` with the reason where there is no value.
+        Raises `MetricFailure` with the reason where there is no value.
         """
         self.require()
         return self.evaluate(*prepare_pair(reference, reconstruction, sample_rate))
 
     def evaluate(self, reference: Signal, reconstruction: Signal) -> float:
-        """``measure``, with whatever goes wrong in the backend turned into a ``MetricFailure``."""
+        """`measure`, with whatever goes wrong in the backend turned into a `MetricFailure`."""
         try:
             value = float(self.measure(reference, reconstruction))
         except MetricFailure:

@@ -21,7 +21,7 @@ RATE = 24000
 
 @dataclass(frozen=True)
 class Golden:
-    """``metric`` on the pair of signals called ``pair`` gives ``expected`` within ``tolerance``."""
+    """`metric` on the pair of signals called `pair` gives `expected` within `tolerance`."""
 
     metric: str
     pair: str
@@ -31,7 +31,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome for one golden value; ``skipped`` where the metric cannot run here, with the reason."""
+    """Outcome for one golden value; `skipped` where the metric cannot run here, with the reason."""
 
     metric: str
     pair: str
@@ -48,7 +48,7 @@ class Check:
 
 
 def noise(samples: int, seed: int) -> np.ndarray:
-    """White noise ``[samples]``, uniform in -1 to 1, by the splitmix64 hash of the sample's number."""
+    """White noise `[samples]`, uniform in -1 to 1, by the splitmix64 hash of the sample's number."""
     with np.errstate(over="ignore"):
         x = (np.arange(samples, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -58,7 +58,7 @@ def noise(samples: int, seed: int) -> np.ndarray:
 
 
 def utterance(seconds: float = 5.0, rate: int = RATE) -> np.ndarray:
-    """Something that speech metrics take for speech ``[samples]``: voiced syllables, hiss, and pauses."""
+    """Something that speech metrics take for speech `[samples]`: voiced syllables, hiss, and pauses."""
     time = np.arange(int(seconds * rate)) / rate
     pitch = 130 + 35 * np.sin(2 * np.pi * 0.7 * time) - 10 * time
     phase = 2 * np.pi * np.cumsum(pitch) / rate
@@ -85,7 +85,7 @@ def utterance(seconds: float = 5.0, rate: int = RATE) -> np.ndarray:
 
 @functools.cache
 def pair(name: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Reference, reconstruction (both ``[samples]``) and rate in Hz of a named pair."""
+    """Reference, reconstruction (both `[samples]`) and rate in Hz of a named pair."""
     if name.startswith("randn"):
         import torch
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import multiprocessing
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -28,7 +26,7 @@ _PRELOADED = {
     "swift_f0": ("swift_f0",),
     "speechmos": ("speechmos.dnsmos", "librosa.feature"),
 }
-"""What the server imports for modules that metrics need. Nothing that starts threads: workers are forks."""
+"""Imports of the server for modules that metrics need. None starts threads: workers are forks."""
 _TASKS_A_WORKER = 2
 """In flight for each worker: one under way and one waiting, which bounds the audio held in memory."""
 
@@ -36,16 +34,16 @@ _pools: dict[int, ProcessPoolExecutor] = {}
 
 
 def score_tasks(tasks: Iterable[Task], workers: int, modules: Iterable[str] = ()) -> Iterator[list[Score]]:
-    """Scores of each task, in order of completion; ``tasks`` is read only as fast as they are scored.
+    """Scores of each task, in order of completion; `tasks` is read only as fast as they are scored.
 
-    ``modules`` are those that the metrics need, so that they are imported once for all workers.
+    `modules` are those that the metrics need, so that they are imported once for all workers.
     """
-    _preload(modules)
+    preloaded = _preloaded(modules)
     waiting: dict[Future[list[Score]], Task] = {}
     stream = iter(tasks)
     try:
         while True:
-            pool = _pool(workers)
+            pool = _pool(workers, preloaded)
             crashed: list[Task] = []
             try:
                 while len(waiting) < _TASKS_A_WORKER * workers and (task := next(stream, None)) is not None:
@@ -66,28 +64,27 @@ def score_tasks(tasks: Iterable[Task], workers: int, modules: Iterable[str] = ()
                 crashed += waiting.values()
                 waiting.clear()
                 for task in crashed:
-                    yield _score_alone(task)
+                    yield _score_alone(task, preloaded)
     finally:
         # Stopped half-way, as by Ctrl-C: nobody waits for what is under way, and it may take minutes.
         if waiting:
             _kill(workers)
 
 
-def _score_alone(task: Task) -> list[Score]:
+def _score_alone(task: Task, preloaded: Sequence[str]) -> list[Score]:
     """Score a task in a process of its own, metric by metric if it dies as a whole."""
-    with _executor(1) as pool, contextlib.suppress(BrokenProcessPool):
+    with _executor(1, preloaded) as pool, contextlib.suppress(BrokenProcessPool):
         return pool.submit(score_utterance, task).result()
     if len(task.metric_names) == 1:
         return failures(task.utterance, task.metric_names, CRASHED)
-    return [
-        score for name in task.metric_names for score in _score_alone(replace(task, metric_names=(name,)))
-    ]
+    apart = [replace(task, metric_names=(name,)) for name in task.metric_names]
+    return [score for each in apart for score in _score_alone(each, preloaded)]
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int, preloaded: Sequence[str] = ()) -> ProcessPoolExecutor:
     if workers not in _pools:
         close()
-        _pools[workers] = _executor(workers)
+        _pools[workers] = _executor(workers, preloaded)
     return _pools[workers]
 
 
@@ -104,21 +101,19 @@ def _kill(workers: int) -> None:
 
 @atexit.register
 def close() -> None:
-    """End the worker processes; the next call of ``score_tasks`` starts new ones."""
+    """End the worker processes; the next call of `score_tasks` starts new ones."""
     for workers in list(_pools):
         _discard(workers)
 
 
-def _preload(modules: Iterable[str]) -> None:
-    if sys.platform != "win32":
-        backends = [name for module in sorted(set(modules)) for name in _PRELOADED.get(module, ())]
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            ["torch", "torchaudio", "experiments.metrics.scoring", *backends]
-        )
+def _preloaded(modules: Iterable[str]) -> list[str]:
+    """Modules that workers have imported already when they start."""
+    backends = [name for module in sorted(set(modules)) for name in _PRELOADED.get(module, ())]
+    return ["torch", "torchaudio", "experiments.metrics.scoring", *backends]
 
 
-def _executor(workers: int) -> ProcessPoolExecutor:
-    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+def _executor(workers: int, preloaded: Sequence[str]) -> ProcessPoolExecutor:
+    context: Any = child_processes.context(preloaded)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=child_processes.become_worker)
     with child_processes.environment():
         for future in [pool.submit(os.getpid) for _ in range(workers)]:

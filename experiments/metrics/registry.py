@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     """Unit of a metric, empty without one, and its direction."""
 
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: neither way is better
 
 
 def available() -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def core() -> tuple[str, ...]:
 
 @functools.cache
 def get(name: str) -> Metric:
-    """The metric of that name. Raises ``MetricUnavailable`` (a ``ValueError``) for an unknown name."""
+    """The metric of that name. Raises `MetricUnavailable` (a `ValueError`) for an unknown name."""
     if name not in _MODULE_OF:
         hint = did_you_mean(name, _MODULE_OF)
         raise MetricUnavailable(f"unknown metric {name!r}; {hint}known: {', '.join(_MODULE_OF)}")
@@ -60,5 +60,5 @@ def get(name: str) -> Metric:
 
 @functools.cache
 def facts() -> Mapping[str, Facts]:
-    """Unit and direction of every metric, by name, in the order of ``available``. Imports no backend."""
+    """Unit and direction of every metric, by name, in the order of `available`. Imports no backend."""
     return {name: Facts(get(name).unit, get(name).higher_is_better) for name in available()}

@@ -19,7 +19,7 @@ OK = "ok"
 
 @dataclass(frozen=True)
 class Task:
-    """One utterance to score: both clips ``[samples]`` and the names of the metrics."""
+    """One utterance to score: both clips `[samples]` and the names of the metrics."""
 
     utterance: str
     reference: np.ndarray
@@ -44,7 +44,7 @@ class Score:
 
 
 def failures(utterance: str, metric_names: Sequence[str], reason: str) -> list[Score]:
-    """The same reason for each metric."""
+    """Scores that fail for one reason, one for each metric."""
     return [Score(utterance, name, math.nan, reason) for name in metric_names]
 
 

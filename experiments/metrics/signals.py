@@ -35,9 +35,9 @@ LENGTH_TOLERANCE = 0.1
 
 
 class Signal:
-    """One mono clip: float32 ``samples`` ``[samples]`` at ``sample_rate`` Hz, and a memo of what was derived.
+    """One mono clip: float32 `samples` `[samples]` at `sample_rate` Hz, and a memo of what was derived.
 
-    ``stored`` holds derived arrays that came from a cache; what is derived with ``keep=True`` is added to it.
+    `stored` holds derived arrays that came from a cache; what is derived with `keep=True` is added to it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Signal:
         )
 
     def derive(self, key: str, make: Callable[[], np.ndarray], *, keep: bool = False) -> np.ndarray:
-        """What ``make`` returns, computed once for each ``key``; ``keep`` marks what is worth a disk cache.
+        """Result of `make`, computed once for each `key`; `keep` marks what is worth a disk cache.
 
         A kept key names the backend's version, so that a cache never outlives it.
         """
@@ -83,12 +83,12 @@ class Signal:
         return value
 
     def require_sound(self) -> None:
-        """Raise ``MetricFailure`` where the clip is silent, or constant."""
+        """Raise `MetricFailure` where the clip is silent, or constant."""
         if self.derive("peak", lambda: np.asarray(_peak(self.samples))) < SILENCE:
             raise MetricFailure(f"silent {self.role}")
 
     def require_seconds(self, seconds: float) -> None:
-        """Raise ``MetricFailure`` where the clip is shorter."""
+        """Raise `MetricFailure` where the clip is shorter."""
         if self.seconds < seconds:
             raise MetricFailure(f"too short: {self.seconds:.2f} s, needs {seconds:g} s")
 
@@ -100,9 +100,9 @@ def _peak(samples: np.ndarray) -> float:
 def prepare_pair(
     reference: np.ndarray, reconstruction: np.ndarray, sample_rate: int
 ) -> tuple[Signal, Signal]:
-    """Check two clips ``[samples]`` and bring them to one length as the protocol says.
+    """Check two clips `[samples]` and bring them to one length as the protocol says.
 
-    Raises ``MetricFailure`` for what no metric can score: empty, not mono, not finite, too long, lengths that
+    Raises `MetricFailure` for what no metric can score: empty, not mono, not finite, too long, lengths that
     differ by more than a tenth, or a sample rate that no recording has.
     """
     if problem := resampling.rate_problem(sample_rate):
@@ -124,7 +124,7 @@ def prepare_pair(
 
 
 def too_long(seconds: float) -> str:
-    """The reason for which a clip longer than ``LONGEST_SECONDS`` has no score."""
+    """The reason for which a clip longer than `LONGEST_SECONDS` has no score."""
     return f"too long: {seconds:.0f} s, at most {LONGEST_SECONDS:g} s; cut it into utterances"
 
 

@@ -56,7 +56,7 @@ def in_options(options: Any, config: type, key: str = "") -> Iterator[tuple[str,
 
 
 def is_axis(value: Any, annotation: Any) -> bool:
-    """Whether a value of a key of that type is a list of values for it."""
+    """True for a list of values where a key of that type takes one value."""
     if not isinstance(value, list) or annotation is Any:
         return False
     if takes_list(annotation):
@@ -65,7 +65,7 @@ def is_axis(value: Any, annotation: Any) -> bool:
 
 
 def takes_list(annotation: Any) -> bool:
-    """Whether a key of this type takes a list by nature."""
+    """True for the type of a key that takes a list by nature."""
     origin = get_origin(annotation) or annotation
     if origin in (Union, UnionType, Annotated):
         return any(takes_list(inner) for inner in get_args(annotation))
@@ -90,8 +90,6 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
     for key, values in lists.items():
         if not values:
             raise AxisError(f"{key}: the list is empty; give it values, or leave the key out")
-        if len(set(map(repr, values))) < len(values):
-            raise AxisError(f"{key}: a value stands twice in the list")
     paired: dict[str, tuple[str, ...]] = {}
     for group in _groups(groups):
         for key in group:
@@ -106,8 +104,14 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
         lengths = [f"{key} has {len(lists[key])}" for key in group]
         if len({len(lists[key]) for key in group}) > 1:
             raise AxisError(f"zip: lists must be of one length, but {' and '.join(lengths)}")
-    axes = dict.fromkeys(paired.get(key, (key,)) for key in lists)
-    return tuple(Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in axes)
+    groups_of_keys = dict.fromkeys(paired.get(key, (key,)) for key in lists)
+    axes = tuple(
+        Axis(keys, tuple(zip(*(lists[key] for key in keys), strict=True))) for keys in groups_of_keys
+    )
+    for axis in axes:
+        if len(set(map(repr, axis.steps))) < len(axis.steps):
+            raise AxisError(f"{' with '.join(axis.keys)}: a value stands twice in the list")
+    return axes
 
 
 def _groups(groups: Any) -> list[tuple[str, ...]]:
@@ -124,7 +128,7 @@ def _groups(groups: Any) -> list[tuple[str, ...]]:
 
 
 def number_of_places(axes: Sequence[Axis]) -> int:
-    """How many places the grid has."""
+    """Number of places of the grid."""
     return math.prod(len(axis.steps) for axis in axes)
 
 
@@ -138,7 +142,7 @@ def check_rows(number: int) -> None:
 
 
 def places(axes: Sequence[Axis]) -> Iterator[Values]:
-    """Every place of the grid, the first axis slowest: the value of each key there."""
+    """Yield the value of each key at every place of the grid, the first axis slowest."""
     for combination in itertools.product(*(axis.steps for axis in axes)):
         yield {
             key: value
@@ -203,7 +207,7 @@ def text(value: Any) -> str:
         plain = ("name", "corpus", "options")  # their values speak for themselves
         return ",".join(text(item) if key in plain else f"{key}={text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ",".join(text(item) for item in value)
+        return ",".join(text(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
 
 

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import quantizers
-from codec import backbones, model
+from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.identity import identity
-from experiments.studies.sections import TRAIN_BOOKKEEPING, Evaluate, QuantizerChoice, Train
+from experiments.studies.sections import Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, configuration
 from quantizers import registry
+from quantizers.methods.none import Identity
 
 if TYPE_CHECKING:
     from codec.model import Codec
@@ -22,7 +23,7 @@ REVISION = 2  # raise when a change of the code changes results, so that old run
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusIdentity:
-    """What a run needs to know of its corpus: where `data.prepare` finds it, and what it is."""
+    """Place and identity of a corpus: the name that `data.prepare` takes, and the hash of its content."""
 
     spec: str
     name: str
@@ -32,7 +33,7 @@ class CorpusIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
+    """A training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
 
     reference: ClassVar[bool] = False
 
@@ -60,12 +61,15 @@ class Run:
         """All that decides the trained weights; no paths, devices or numbers of workers."""
         backbone = backbones.get(self.backbone, self.backbone_options)
         entry = registry.entry(self.quantizer)
+        train = self.train.identity()
+        if entry.cls is Identity:  # nothing starts
+            train.pop("start", None)
         return {
             "revision": REVISION,
             "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
             "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
             "corpus": self.corpus.content_hash,
-            "train": self.train.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING)),
+            "train": train,
             "seed": self.seed,
         }
 
@@ -97,8 +101,17 @@ class Run:
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
+            **self._released(),
             "evaluate": self.evaluate.model_dump(mode="json"),
         }
+
+    def _released(self) -> dict[str, Any]:
+        """Source and licence of the released weights that the run starts from, if any."""
+        warm = self.train.warm_start
+        if warm is None or warm.weights is None:
+            return {}
+        release = weights.get(warm.weights)
+        return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
 
     def codec(self) -> "Codec":
         """The untrained codec: backbone weights drawn from the seed alone."""
@@ -111,9 +124,16 @@ class Run:
     def warm_start(self) -> "Run | None":
         """The unquantized training that this one starts from, the same for every quantizer of a seed."""
         warm = self.train.warm_start
-        if warm is None:
+        if warm is None or warm.steps is None:
             return None
-        train = self.train.model_copy(update={"steps": warm.steps, "warm_start": None})
+        alone = {
+            "steps": warm.steps,
+            "warm_start": None,
+            "start": "random",
+            "freeze": (),
+            "freeze_steps": None,
+        }
+        train = self.train.model_copy(update=alone)
         return dataclasses.replace(
             self,
             label="warm start",
@@ -126,7 +146,7 @@ class Run:
 
 
 class Hashed(Protocol):
-    """Whatever has an identity: a run, or a run of a reference codec."""
+    """Anything with an identity: a run, or a run of a reference codec."""
 
     @property
     def hash(self) -> str:
@@ -149,7 +169,7 @@ def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
-    """Every run of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
+    """Runs of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
 
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """

@@ -1,15 +1,20 @@
 """The section `train` of a study: the objective, the optimizer, the schedule."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from codec import weights as released
 from codec.losses import objectives
 from experiments.studies.fields import (
     MOST_BATCH,
+    MOST_CORPUS,
     MOST_CROP_SECONDS,
     MOST_RATE,
     MOST_STEP_SECONDS,
@@ -41,18 +46,57 @@ _AS_RELEASED = {
 }
 # What an objective changes of the training section's defaults.
 RECIPES: Mapping[str, Mapping[str, Any]] = {"vocos": _AS_RELEASED, "wavtokenizer": _AS_RELEASED}
+# What runs did before these keys were there: left out of an identity, so that finished runs keep theirs.
+_BEFORE: Mapping[str, Any] = {"start": "random", "freeze": [], "freeze_steps": None}
 # What of the training section does not decide the result, and so is not part of a run's identity.
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
 
 
 class WarmStart(Section):
-    """Train the backbone once without quantization, then every bottleneck from those weights."""
+    """The trained backbone that every bottleneck starts from: one of three."""
 
-    steps: Count = Field(description="updates of the backbone without a quantizer")
+    steps: Count | None = Field(
+        default=None, description="train the backbone for so many updates without a quantizer, once a seed"
+    )
+    weights: str | None = Field(
+        default=None, description="released weights, see `codecbench weights`, such as `soundstream`"
+    )
+    checkpoint: Annotated[str, Field(max_length=MOST_CORPUS)] | None = Field(
+        default=None,
+        description="path of a checkpoint: `codec.safetensors` of a run, or a released WavTokenizer or Q2D2 "
+        "checkpoint, whose quantizer is replaced",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "WarmStart":
+        given = [name for name in ("steps", "weights", "checkpoint") if getattr(self, name) is not None]
+        if len(given) != 1:
+            said = " and ".join(given) or "nothing"
+            raise ValueError(f"give one of steps, weights and checkpoint, not {said}")
+        if self.weights is not None:
+            released.get(self.weights)
+        if self.checkpoint is not None and not Path(self.checkpoint).is_file():
+            raise ValueError(f"there is no checkpoint {self.checkpoint}; correct the path")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the trained weights: contents, not names of files."""
+        if self.weights is not None:
+            return {"weights": self.weights, "content": released.content_hash(self.weights)}
+        if self.checkpoint is not None:
+            path = Path(self.checkpoint)
+            return {"checkpoint": _file_hash(path, path.stat().st_mtime_ns)}
+        return {"steps": self.steps}
+
+
+@cache
+def _file_hash(path: Path, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class ObjectiveChoice(Section):
-    """What a codec is trained for: a set of weights of `codec.objectives`, in one word, and those that the
+    """Objective of a training: a set of weights of `codec.objectives`, in one word, and those that the
     study changes. Afterwards `options` holds every weight."""
 
     name: str = Field(default="spectral", description="`spectral`, `vocos` or `wavtokenizer`")
@@ -77,9 +121,9 @@ class ObjectiveChoice(Section):
 
 
 class Train(Section):
-    """How every bottleneck is trained."""
+    """Training of every bottleneck."""
 
-    steps: Count = Field(default=300, description="updates of the codec")
+    steps: Steps = Field(default=300, description="updates of the codec; 0 evaluates it as it starts")
     objective: ObjectiveChoice = Field(
         default_factory=lambda: ObjectiveChoice.model_validate("spectral"),
         description="the terms of the loss and their weights, see [below](#objectives)",
@@ -142,8 +186,19 @@ class Train(Section):
     )
     warm_start: WarmStart | None = Field(
         default=None,
-        description="`{steps: N}`: train the backbone once without quantization, and every bottleneck from "
-        "those weights",
+        description="a backbone that was trained before: `{steps: N}` without quantization in this study, "
+        "`{weights: NAME}` released by others, or `{checkpoint: PATH}`. Every bottleneck starts from it",
+    )
+    start: Literal["data", "random"] = Field(
+        default="random",
+        description="of the quantizer. `data`: from features of training audio, before the first step "
+        "(principal components, k-means); the default with a `warm_start`. `random`: the default without",
+    )
+    freeze: tuple[Literal["encoder", "decoder"], ...] = Field(
+        default=(), description="parts that the training leaves as they are"
+    )
+    freeze_steps: Count | None = Field(
+        default=None, description="steps for which `freeze` holds; `null`: for good"
     )
     log_every: Count = Field(default=10, description="steps; no part of a run's identity")
     validate_every: Count = Field(default=100, description="steps; no part of a run's identity")
@@ -161,7 +216,18 @@ class Train(Section):
             return value
         objective = value.get("objective", "spectral")
         name = objective.get("name") if isinstance(objective, dict) else objective
-        return {**RECIPES.get(str(name), {}), **value}
+        start = "random" if value.get("warm_start") is None else "data"
+        return {"start": start, **RECIPES.get(str(name), {}), **value}
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the trained weights. Keys that came later are left out at what was done before."""
+        values = self.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING))
+        if self.warm_start is not None:
+            values["warm_start"] = self.warm_start.identity()
+        for name, before in _BEFORE.items():
+            if values[name] == before:
+                del values[name]
+        return values
 
     @model_validator(mode="after")
     def _parts_and_seconds(self) -> "Train":
@@ -169,6 +235,10 @@ class Train(Section):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
             )
+        if len(set(self.freeze)) < len(self.freeze):
+            raise ValueError("freeze: a part stands twice; leave one out")
+        if self.freeze_steps is not None and not self.freeze:
+            raise ValueError("freeze_steps is only meaningful together with freeze")
         if (seconds := self.batch_size * self.crop_seconds) > MOST_STEP_SECONDS:
             raise ValueError(
                 f"batch_size x crop_seconds is {seconds:,.0f} s of audio a step, more than "

@@ -67,9 +67,10 @@ def _told(uri: str, error: Exception) -> tuple[str, str, bool]:
     """What the store does, what to do about it, and whether to ask again may help."""
     text = f"{type(error).__name__}: {error}"
     told = None
+    local = "sqlite" in uri.split(":", 1)[0]
     if uri.startswith(("http:", "https:")):
         told = _of_server(text, error)
-    elif "sqlite" in uri.split(":", 1)[0]:
+    elif local:
         told = _of_file(text)
     elif isinstance(error, ImportError) or "NoSuchModuleError" in text:
         return (
@@ -86,13 +87,14 @@ def _told(uri: str, error: Exception) -> tuple[str, str, bool]:
         )
     if told is None and _old_schema(text):
         told = ("has tables of another version of MLflow", upgrade(uri), False)
-    if told is None and isinstance(error, OSError) and not _away(error):
+    if told is None and isinstance(error, OSError) and (local or not _away(error)):
         told = (
             f"cannot read or write a file: {_first_line(error)}",
             "make room, or see to the rights of that folder, and start the same command again",
             False,
         )
-    if told is None and not _away(error):
+    # A file has no server that may come back: of what it answers, only that it is busy passes.
+    if told is None and (local or not _away(error)):
         told = (
             f"refused: {_first_line(error)}",
             "mend what it names and start the same command again",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.atomic_files import write_text
-from experiments.tracking.schema import TAG, short
+from experiments.tracking.schema import Tag, short
 from experiments.tracking.store import BATCH, Store, TrackingError, explained
 
 WRITE_SECONDS = 10.0  # values are on disk, and on their way, after no more than this
@@ -63,7 +63,7 @@ class MetricsJournal:
 
     def warn(self, step: int, name: str, text: str) -> None:
         """Keep a warning: it becomes a tag of the run, which holds the last one of this name."""
-        self._keep(step, values={}, tags={f"{TAG}warning.{name}": short(f"step {step}: {text}")})
+        self._keep(step, values={}, tags={f"{Tag.WARNING}{name}": short(f"step {step}: {text}")})
 
     def _keep(self, step: int, **what: Mapping[str, Any]) -> None:
         self._new.append({"step": step, "time": int(time.time() * 1000), **what})

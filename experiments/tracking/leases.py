@@ -35,7 +35,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking.schema import TAG
+from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ SECONDS_VARIABLE = "CODECBENCH_LEASE_SECONDS"  # overrides it
 BEATS = 4  # renewals in that time
 ATTEMPTS = 4  # claims that may collide before a process gives way
 
-_PREFIX = f"{TAG}lease."
+_PREFIX = Tag.LEASE
 
 
 def seconds() -> float:

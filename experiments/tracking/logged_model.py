@@ -34,6 +34,17 @@ def fetch(store: Store, run_id: str, folder: Path) -> Path | None:
     return store.patiently(lambda: _fetch(store, run_id, folder))
 
 
+def reject(store: Store, run_id: str) -> None:
+    """Take the models that a run put out for unfinished: their files are damaged or gone. `log` writes them
+    anew."""
+
+    def finalize() -> None:
+        for model in _outputs(store, run_id).values():
+            store.client.finalize_logged_model(model.model_id, "FAILED")
+
+    store.patiently(finalize)
+
+
 def signature() -> "ModelSignature":
     """Audio in, audio out: [clips, samples] float32 on [-1, 1], at the sample rate of the configuration."""
     import numpy as np
@@ -60,7 +71,7 @@ def _log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[st
         _remove(store, unfinished)
         return str(ready[0].model_id)
     if unfinished:  # a kill left it: its files are written anew
-        model = unfinished.pop()
+        model = unfinished.pop(0)
         _remove(store, unfinished)
     else:
         params = {key: value for key, value in flatten(config).items() if key.startswith(SHOWN)}
@@ -79,28 +90,37 @@ def _log(store: Store, run_id: str, name: str, weights: Path, config: Mapping[st
 
 
 def _models(store: Store, run_id: str) -> "list[LoggedModel]":
-    """Models that were begun for a run, the oldest first; those that it put out, too."""
+    """Models that were begun for a run: first those that it put out, then the oldest."""
     client = store.client
+    put_out = _outputs(store, run_id)
+    begun: dict[str, LoggedModel] = {}
     experiments = {store.experiment_id, str(client.get_run(run_id).info.experiment_id)}
-    found: dict[str, LoggedModel] = {}
     token = None
     while True:
         page = client.search_logged_models(
             sorted(experiments), f"source_run_id = '{run_id}'", page_token=token
         )
-        found |= {str(model.model_id): model for model in page}
+        begun |= {str(model.model_id): model for model in page}
         token = page.token
         if not token:
             break
-    for model_id in _outputs(store, run_id) - found.keys():
-        found[model_id] = client.get_logged_model(model_id)
-    return sorted(found.values(), key=lambda model: model.creation_timestamp)
+    others = [model for model_id, model in begun.items() if model_id not in put_out]
+    return [*put_out.values(), *sorted(others, key=lambda model: model.creation_timestamp)]
 
 
-def _outputs(store: Store, run_id: str) -> set[str]:
-    """Ids of the models that a run put out."""
+def _outputs(store: Store, run_id: str) -> "dict[str, LoggedModel]":
+    """Models that a run put out, by id, but for those that were removed since."""
+    from mlflow.exceptions import MlflowException
+
     outputs = store.client.get_run(run_id).outputs
-    return {str(output.model_id) for output in outputs.model_outputs} if outputs else set()
+    models: dict[str, LoggedModel] = {}
+    for output in outputs.model_outputs if outputs else ():
+        try:
+            models[str(output.model_id)] = store.client.get_logged_model(str(output.model_id))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return models
 
 
 def _remove(store: Store, models: "list[LoggedModel]") -> None:
@@ -113,16 +133,13 @@ def _remove(store: Store, models: "list[LoggedModel]") -> None:
 
 def _ready(store: Store, run_id: str) -> "LoggedModel | None":
     """The model that a run put out, once it is whole."""
-    for model_id in _outputs(store, run_id):
-        model = store.client.get_logged_model(model_id)
-        if model.status == "READY":
-            return model
-    return None
+    models = _outputs(store, run_id).values()
+    return next((model for model in models if model.status == "READY"), None)
 
 
 def _repository(store: Store, model: "LoggedModel") -> "ArtifactRepository":
-    """The files of a model by their place: `models:/` goes through the registry of MLflow's default store, and
-    makes one where there is none."""
+    """The files of a model, by their place: `models:/` goes through the registry of MLflow's default store,
+    and makes one where there is none."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(model.artifact_location, tracking_uri=store.uri)

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.common.atomic_files import partial_name
 from experiments.common.run_folder import (
@@ -18,13 +18,11 @@ from experiments.common.run_folder import (
     is_intact,
     is_trained,
 )
+from experiments.common.tensor_files import DamagedFile
 from experiments.tracking import logged_model
 from experiments.tracking.artifacts import CHECKPOINT
 from experiments.tracking.schema import superseded
-
-if TYPE_CHECKING:
-    from experiments.tracking.store import Store
-
+from experiments.tracking.store import Store, TrackingError
 
 _log = logging.getLogger("codecbench.tracking")
 
@@ -44,43 +42,62 @@ def fetch(
 ) -> bool:
     """Bring the weights of a training into `directory`, from the newest run of any study that has good ones.
 
-    Damaged weights there are replaced, or removed where the store has none; `warn` is told of them. Returns
-    whether good ones are there now. Raises TrackingError when the store has some and does not give them.
+    Damaged weights there are replaced, or removed where the store has none; a copy in the store that is
+    damaged or lost does not count as one any more. `warn` is told, once. Returns whether good weights are
+    there now. Raises TrackingError when the store has some and does not give them.
     """
-    damaged = is_trained(directory)
-    if damaged and is_intact(directory):
-        return True
-    for run in reversed(store.search_everywhere(training_hash=training_hash)):
-        if not superseded(run) and _fetch(store, str(run.info.run_id), directory, warn):
-            if damaged:
-                warn(f"{directory / WEIGHTS} was damaged; its copy in the tracking store takes its place")
+    damage: list[str] = []
+    if is_trained(directory):
+        if is_intact(directory):
             return True
-    if damaged:
-        warn(f"{directory / WEIGHTS} is damaged, and the tracking store has no copy; it is trained again")
+        damage.append(f"{directory / WEIGHTS} or its summary is damaged")
+    for run in reversed(store.search_everywhere(training_hash=training_hash)):
+        run_id = str(run.info.run_id)
+        if superseded(run):
+            continue
+        try:
+            if _fetch(store, run_id, directory):
+                if damage:
+                    warn(f"{'; '.join(damage)}; the copy in the tracking store takes its place")
+                return True
+        except DamagedFile as error:
+            logged_model.reject(store, run_id)
+            damage.append(f"the copy of run {run_id} in the tracking store cannot be used: {error}")
+    if damage:
+        warn(f"{'; '.join(damage)}; it is trained again")
         discard_trained(directory)
     return False
 
 
-def _fetch(store: Store, run_id: str, directory: Path, warn: Callable[[str], None]) -> bool:
-    """Bring the weights that a run left into `directory`, if they are whole."""
+def _fetch(store: Store, run_id: str, directory: Path) -> bool:
+    """Bring the weights that a run left into `directory`, if it has some. Raises DamagedFile."""
     if f"{CHECKPOINT}/{SUMMARY}" not in store.files(run_id, CHECKPOINT):
         return False
-    wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
-    wanted &= store.files(run_id, CHECKPOINT) | store.files(run_id, "")
     temporary = directory / partial_name(WEIGHTS)
     temporary.mkdir(parents=True)
     try:
         if logged_model.fetch(store, run_id, temporary) is None:
             return False
-        for path in wanted:
+        wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
+        for path in wanted & (store.files(run_id, CHECKPOINT) | store.files(run_id, "")):
             copy = store.fetch_file(run_id, path, temporary)
             copy.replace(temporary / copy.name)
         if not is_intact(temporary):
-            warn(f"the weights of run {run_id} in the tracking store are damaged")
-            return False
+            raise DamagedFile("its content is not that which was written")
         for name in (SNAPSHOTS, HISTORY, WEIGHTS, SUMMARY):  # the summary says that all is there
             if (temporary / name).exists():
                 (temporary / name).replace(directory / name)
+    except (TrackingError, OSError) as error:
+        if not _is_missing(error):
+            raise
+        raise DamagedFile("a file of it is gone") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Whether the store has lost a file, rather than being away or keeping it from this user."""
+    texts = (str(error), str(error.__cause__))
+    signs = ("No such file or directory", "No such artifact", "RESOURCE_DOES_NOT_EXIST", "NoSuchKey", "404")
+    return any(sign in text for sign in signs for text in texts)

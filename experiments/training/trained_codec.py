@@ -14,12 +14,14 @@ from experiments.common.atomic_files import write_text
 from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
-from experiments.training import distributed as processes
-from experiments.training.checkpoint import Checkpoint, CheckpointError
+from experiments.training import distributed
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
-from experiments.training.state import below, check_fit
+from experiments.training.starting_weights import load_backbone, start_from_data
+from experiments.training.state import check_fit
+from experiments.training.validation import check_finite
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,14 +45,16 @@ def obtain(
     folder = directory / run.training_hash
     checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
-    trained = processes.from_first(fabric, trained)
+    trained = distributed.from_first(fabric, trained)
     if trained is not None:
         if fabric.is_global_zero:
             checkpoint.remove()
         for observer in observers:
             observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
-    _load_warm_start(codec, run, directory)
+    load_backbone(codec, run, directory)
+    if run.train.start == "data":  # a state that there is takes its place
+        start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
     trained = train(
@@ -75,7 +79,7 @@ def obtain(
 def _read(folder: Path, codec: Codec) -> Trained | None:
     """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none.
 
-    Damaged ones are removed, with a warning.
+    Damaged ones are removed, with a warning. Raises Diverged for some that are not finite.
     """
     if not run_folder.is_trained(folder):
         return None
@@ -88,23 +92,5 @@ def _read(folder: Path, codec: Codec) -> Trained | None:
         run_folder.discard_trained(folder)
         return None
     codec.load_state_dict(tensors)
+    check_finite(codec, trained.steps)
     return trained
-
-
-def _load_warm_start(codec: Codec, run: Run, directory: Path) -> None:
-    """Load encoder and decoder of the warm start of `run`, if it has one. Raises CheckpointError."""
-    start = run.warm_start()
-    if start is None:
-        return
-    path = directory / start.training_hash / run_folder.WEIGHTS
-    try:
-        tensors, _ = tensor_files.read(path)
-        for part in ("encoder", "decoder"):
-            check_fit(codec.get_submodule(part), below(tensors, f"{part}."))
-    except (DamagedFile, OSError) as error:
-        raise CheckpointError(
-            f"the weights of the warm start cannot be used: {error}. Remedy: start the same command again; "
-            "they come from the tracking store then, or are trained again."
-        ) from error
-    for part in ("encoder", "decoder"):
-        codec.get_submodule(part).load_state_dict(below(tensors, f"{part}."))

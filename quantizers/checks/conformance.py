@@ -13,19 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from quantizers import registry
+from quantizers.checks.assertions import DIM, Build, Skip, random_features, refused, same, within
+from quantizers.checks.starts import start, start_anywhere, start_refuses
 from quantizers.contract import Quantizer
 from quantizers.option_checks import QuantizerError
 
-DIM = 32
 BITS = 10.0
-Build = Callable[[], Quantizer]
-
-
-class Skip(Exception):
-    """A check does not apply; the message says why."""
 
 
 class Result(NamedTuple):
@@ -82,7 +77,7 @@ def shapes(build: Build) -> None:
     quantizer = _started(build)
     for training in (True, False):
         quantizer.train(training)
-        features = _features()
+        features = random_features()
         out = quantizer(features)
         assert out.features.shape == features.shape, f"features are {list(out.features.shape)}"
         assert out.features.dtype == torch.float32, f"features are {out.features.dtype}"
@@ -92,8 +87,8 @@ def shapes(build: Build) -> None:
         assert out.codes.dtype == torch.int64, f"codes are {out.codes.dtype}"
         assert out.loss.shape == (), "loss is not a scalar"
         assert torch.isfinite(out.loss), "loss is not finite"
-        _within(out.codes, quantizer.codebook_sizes, "codes")
-        _within(quantizer.factors(out.codes), quantizer.factor_sizes, "factors")
+        within(out.codes, quantizer.codebook_sizes, "codes")
+        within(quantizer.factors(out.codes), quantizer.factor_sizes, "factors")
         for name, value in out.diagnostics.items():
             assert not value.requires_grad, f"diagnostics[{name!r}] is not detached"
 
@@ -114,7 +109,7 @@ def round_trip(build: Build) -> None:
     quantizer = _started(build).eval()
     if not quantizer.streams:
         raise Skip("it has no codes")
-    out = quantizer(_features(scale=3.0))
+    out = quantizer(random_features(scale=3.0))
     difference = (quantizer.decode(out.codes) - out.features).abs().max().item()
     assert difference == 0, f"decoded features differ by {difference:.3g}"
 
@@ -122,19 +117,30 @@ def round_trip(build: Build) -> None:
 def encode(build: Build) -> None:
     """`encode` gives the codes of eval mode and changes no state, in training mode either."""
     quantizer = _started(build)
-    features = _features()
+    features = random_features()
     codes = quantizer.eval()(features).codes
     quantizer.train()
     before = copy.deepcopy(quantizer.state_dict())
     assert torch.equal(quantizer.encode(features), codes), "encode in training mode gives other codes"
     assert quantizer.training, "encode left training mode"
-    _same(before, quantizer.state_dict(), "encode changed")
+    same(before, quantizer.state_dict(), "encode changed")
+
+
+def fresh(build: Build) -> None:
+    """Before any training, eval mode changes no state: what is coded first does not start a codebook."""
+    quantizer = build().eval()
+    before = copy.deepcopy(quantizer.state_dict())
+    codes = quantizer(random_features()).codes
+    assert torch.equal(quantizer.encode(random_features()), codes), "encode gives other codes than forward"
+    if quantizer.streams:
+        quantizer.decode(codes)
+    same(before, quantizer.state_dict(), "eval mode changed")
 
 
 def gradient(build: Build) -> None:
     """Gradient reaches the input; it is that of `surrogate`, where that is stated."""
     quantizer = _started(build)
-    features = _features().requires_grad_()
+    features = random_features().requires_grad_()
     out = quantizer(features)
     direction = torch.cos(torch.arange(out.features.numel())).view_as(out.features)
     (found,) = torch.autograd.grad(out.features, features, direction)
@@ -154,8 +160,8 @@ def eval_loss(build: Build) -> None:
     """The auxiliary loss is zero in eval mode, and eval changes no state."""
     quantizer = _started(build).eval()
     before = copy.deepcopy(quantizer.state_dict())
-    assert quantizer(_features()).loss.item() == 0, "the loss is not zero in eval mode"
-    _same(before, quantizer.state_dict(), "eval changed")
+    assert quantizer(random_features()).loss.item() == 0, "the loss is not zero in eval mode"
+    same(before, quantizer.state_dict(), "eval changed")
 
 
 def state_dict(build: Build) -> None:
@@ -166,7 +172,7 @@ def state_dict(build: Build) -> None:
     stream.seek(0)
     other = build()
     other.load_state_dict(torch.load(stream))
-    features = _features()
+    features = random_features()
     first, second = quantizer.eval()(features), other.eval()(features)
     assert torch.equal(first.features, second.features), "features differ after loading the state dict"
     assert torch.equal(first.codes, second.codes), "codes differ after loading the state dict"
@@ -175,7 +181,7 @@ def state_dict(build: Build) -> None:
 def autocast(build: Build) -> None:
     """Codes do not change under bfloat16 autocast, and bfloat16 features are accepted."""
     quantizer = _started(build).eval()
-    features = _features()
+    features = random_features()
     expected = quantizer(features)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = quantizer(features)
@@ -190,7 +196,7 @@ def autocast(build: Build) -> None:
 def batch_invariance(build: Build) -> None:
     """A clip gets the same codes alone and in a batch."""
     quantizer = _started(build).eval()
-    features = _features()
+    features = random_features()
     together = quantizer(features).codes
     apart = torch.cat([quantizer(clip.unsqueeze(0)).codes for clip in features])
     share = (together != apart).float().mean().item() if together.numel() else 0.0
@@ -200,7 +206,7 @@ def batch_invariance(build: Build) -> None:
 def determinism(build: Build) -> None:
     """Two trainings from one seed are the same bit for bit."""
     first, second = _started(build), _started(build)
-    _same(first.state_dict(), second.state_dict(), "training from one seed gives another")
+    same(first.state_dict(), second.state_dict(), "training from one seed gives another")
 
 
 def resume(build: Build) -> None:
@@ -211,7 +217,7 @@ def resume(build: Build) -> None:
     restored.load_state_dict(half.state_dict())
     _train(half, 3, seed=2)
     _train(restored, 3, seed=2)
-    _same(half.state_dict(), restored.state_dict(), "a restored training gives another")
+    same(half.state_dict(), restored.state_dict(), "a restored training gives another")
     assert whole.state_dict().keys() == half.state_dict().keys()
 
 
@@ -231,36 +237,55 @@ def small_inputs(build: Build) -> None:
 def large_inputs(build: Build) -> None:
     """Inputs far outside the usual range give finite features and codes within sizes."""
     quantizer = _started(build).eval()
-    out = quantizer(_features(scale=1e4))
+    out = quantizer(random_features(scale=1e4))
     assert torch.isfinite(out.features).all(), "features are not finite"
-    _within(out.codes, quantizer.codebook_sizes, "codes")
+    within(out.codes, quantizer.codebook_sizes, "codes")
 
 
 def pickling(build: Build) -> None:
     """It survives pickling, for worker processes."""
     quantizer = _started(build).eval()
     other = pickle.loads(pickle.dumps(quantizer))
-    features = _features()
+    features = random_features()
     assert torch.equal(other(features).features, quantizer(features).features), (
         "features differ after pickling"
     )
 
 
 def errors(build: Build) -> None:
-    """Wrong shapes are refused with a QuantizerError."""
-    quantizer = build()
+    """Wrong shapes, codes outside the codebooks and, in eval mode, features that are NaN or infinite are
+    refused with a QuantizerError."""
+    quantizer = build().eval()
     for bad in (torch.zeros(4, DIM), torch.zeros(1, 4, DIM + 1)):
-        try:
-            quantizer(bad)
-        except QuantizerError:
-            continue
-        raise AssertionError(f"features {list(bad.shape)} are accepted")
+        refused(quantizer, bad, f"features {list(bad.shape)} are accepted")
+    for value in (torch.nan, torch.inf, -torch.inf):
+        bad = random_features()
+        bad[1, 2, 3] = value
+        refused(quantizer, bad, f"features with {value} are quantized in eval mode")
+    codes = quantizer(random_features()).codes
+    for stream, size in enumerate(quantizer.codebook_sizes):
+        for value in (-1, size):
+            wrong = codes.clone()
+            wrong[1, 2, stream] = value
+            refused(quantizer.decode, wrong, f"code {value} of {size} is decoded")
+
+
+def diverged(build: Build) -> None:
+    """In training, features that are not finite get codes within sizes, and features that show it."""
+    quantizer = _started(build)
+    for value in (torch.nan, torch.inf):
+        features = random_features()
+        features[1, 2] = value
+        out = quantizer(features.requires_grad_())
+        within(out.codes, quantizer.codebook_sizes, f"codes of {value}")
+        if value != value:
+            assert torch.isnan(out.features[1, 2]).any(), "NaN features come out as if they were finite"
 
 
 def compiled(build: Build) -> None:
     """torch.compile gives the same features and codes."""
     quantizer = _started(build).eval()
-    features = _features()
+    features = random_features()
     expected = quantizer(features)
     torch._dynamo.reset()
     with warnings.catch_warnings(), torch.no_grad():
@@ -275,7 +300,7 @@ def exported(build: Build) -> None:
     quantizer = _started(build).eval()
     if not quantizer.exports:
         raise Skip("it says that torch.export cannot trace it")
-    features = _features()
+    features = random_features()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(quantizer, (features,))
@@ -304,15 +329,11 @@ def revival(build: Build) -> None:
 CHECKS: Mapping[str, Callable[[Build], None]] = {
     function.__name__: function
     for function in (
-        *(shapes, bits, round_trip, encode, gradient, eval_loss, state_dict, autocast, batch_invariance),
-        *(determinism, resume, small_inputs, large_inputs, pickling, errors, compiled, exported, revival),
+        *(shapes, bits, round_trip, fresh, encode, gradient, eval_loss, state_dict, autocast),
+        *(batch_invariance, determinism, resume, small_inputs, large_inputs, pickling, errors, diverged),
+        *(start, start_anywhere, start_refuses, compiled, exported, revival),
     )
 }
-
-
-def _features(scale: float = 1.0, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(4, 37, DIM, generator=generator)
 
 
 def _started(build: Build) -> Quantizer:
@@ -327,7 +348,7 @@ def _train(quantizer: Quantizer, steps: int, seed: int) -> Quantizer:
     parameters = list(quantizer.parameters())
     optimizer = torch.optim.SGD(parameters, lr=0.01) if parameters else None
     for step in range(steps):
-        features = _features(seed=step)
+        features = random_features(seed=step)
         out = quantizer(features)
         loss = (out.features - features).square().mean() + out.loss
         if optimizer is not None:
@@ -335,17 +356,3 @@ def _train(quantizer: Quantizer, steps: int, seed: int) -> Quantizer:
             loss.backward()
             optimizer.step()
     return quantizer
-
-
-def _within(codes: Tensor, sizes: tuple[int, ...], what: str) -> None:
-    assert codes.shape[-1] == len(sizes), f"{codes.shape[-1]} {what}, but {len(sizes)} sizes"
-    for column, size in zip(codes.flatten(0, 1).unbind(-1), sizes, strict=True):
-        if len(column):
-            low, high = column.min().item(), column.max().item()
-            assert low >= 0, f"{what} reach down to {low}"
-            assert high < size, f"{what} reach up to {high}, beyond {size - 1}"
-
-
-def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor], what: str) -> None:
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), f"{what} {name}"

@@ -18,6 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from quantizers.integers import whole
 from quantizers.option_checks import QuantizerError, check_choice, check_count
 
 KINDS = ("hex", "rect", "rhombic")
@@ -212,7 +213,7 @@ class PairedGrids(nn.Module):
 
     def _code(self, index: Tensor, other: Tensor | None) -> Tensor:
         """Codes [pairs, points] of indices [2, pairs, points]; `other`: where the second array was nearer."""
-        x, y = index.long()
+        x, y = whole(index)
         if self.interleaved and other is not None:  # rows of the two arrays in turns, x fastest
             return (2 * y + other) * self.columns + x
         if other is None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from quantizers.geometry.leech import WordSearch, golay
+from quantizers.integers import whole
 from quantizers.option_checks import QuantizerError, check_choice
 
 NAMES = ("Z", "A2", "A3*", "D4", "E8", "Leech")
@@ -160,7 +161,7 @@ class Cosets(nn.Module):
             parts, memory = self.search.blocks(flat)
             found = torch.cat([self._leech(part, memory) for part in parts])
         point, k, _ = self._in_coset(flat, self.offsets[found], self.parities[found])
-        return point.view(points.shape), found.view(points.shape[:-1]), k.long().view(points.shape)
+        return point.view(points.shape), found.view(points.shape[:-1]), whole(k).view(points.shape)
 
     def point(self, coset: Tensor, k: Tensor) -> Tensor:
         """The points [..., n] of k [..., n] in `coset` [...]."""

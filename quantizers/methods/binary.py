@@ -25,7 +25,9 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantized, Quantizer
 from quantizers.option_checks import QuantizerError, check_count, check_open, check_weight
+from quantizers.parts.components import generator, least_squares, principal_components, set_linear
 from quantizers.parts.mixed_radix import MixedRadix
+from quantizers.parts.signs import best_deviation, deviations, iterative_quantization
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import check_bits
 
@@ -94,6 +96,40 @@ class Binary(Quantizer):
     def factor_sizes(self) -> tuple[int, ...]:
         return (2,) * (self.config.channels * self.config.stages)
 
+    def initialise(self, features: Tensor) -> None:
+        """Principal components, turned so that they lie near their codes; the least-squares way back out.
+
+        The turn is that of iterative quantization, from no turn and from a random one; the one that leaves
+        less error is kept. Each channel then has the deviation with which a Gaussian is nearest its codes.
+        """
+        components = principal_components(features)
+        channels = self.config.channels
+        random = torch.randn(channels, channels, generator=generator(), dtype=torch.float64)
+        used = min(channels, components.rank)
+        if not used:
+            set_linear(self.project_in, random[:, :1].expand(-1, self.dim) / self.dim, torch.zeros(channels))
+            set_linear(self.project_out, *least_squares(self._totals(features), features))
+            return
+        deviation = best_deviation(self.config.stages)
+        scores = components.scores(features)[:, :used]
+        found = []
+        for first in (torch.eye(channels, dtype=torch.float64)[:used], torch.linalg.qr(random).Q[:used]):
+            turn = iterative_quantization(scores, first, self.config.stages)
+            turned = scores @ turn
+            weight = (components.directions[:, :used] @ turn * deviation / deviations(turned)).mT
+            set_linear(self.project_in, weight, -weight @ components.mean)
+            totals = self._totals(features)
+            out = least_squares(totals, features)
+            left = features.cpu().double() - totals.cpu().double() @ out[0].mT - out[1]
+            found.append((float(left.square().mean()), weight, out))
+        _, weight, out = min(found, key=lambda each: each[0])
+        set_linear(self.project_in, weight, -weight @ components.mean)
+        set_linear(self.project_out, *out)
+
+    def _totals(self, features: Tensor) -> Tensor:
+        """What `project_out` takes [frames, channels], of `features` [frames, dim]."""
+        return self._total(self.quantize(features.unsqueeze(0)).codes).squeeze(0)
+
     def quantize(self, features: Tensor) -> Quantized:
         low = self._normalise(self.project_in(features))
         residual, total, loss, codes = low, torch.zeros_like(low), zero_loss(features), []
@@ -108,11 +144,15 @@ class Binary(Quantizer):
         return Quantized(features, torch.cat(codes, -1), loss, {})
 
     def lookup(self, codes: Tensor) -> Tensor:
+        return self.project_out(self._total(codes))
+
+    def _total(self, codes: Tensor) -> Tensor:
+        """Sum of the stages' values [batch, frames, channels]."""
         bits = self.factors(codes).unflatten(-1, (self.config.stages, self.config.channels))
         total = torch.zeros_like(bits[..., 0, :], dtype=torch.float32)
         for stage, positive in enumerate(bits.unbind(-2)):
             total = total + self._value(positive > 0, stage)
-        return self.project_out(total)
+        return total
 
     def factors(self, codes: Tensor) -> Tensor:
         return self.bits.unpack(codes.unsqueeze(-1)).flatten(-2)

@@ -18,9 +18,13 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantized, Quantizer
 from quantizers.option_checks import QuantizerError, check_count, check_open, check_weight
-from quantizers.parts.codebook import argmax
+from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.kmeans import argmax, kmeans
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CODEBOOK, BITS_PER_STAGE, choose_codebooks
+
+LIFT = 3.0  # deviations of the first component, of the constant channel at a start
+KMEANS_ITERATIONS = 10  # of a start, as many as `vq` takes by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,20 @@ class WeightNormLinear(nn.Linear):
         super().__init__(inputs, outputs)
         self.length = nn.Parameter(self.weight.detach().norm(dim=1, keepdim=True))
 
+    def normalise(self) -> None:
+        """Take the lengths of the rows from `weight`, after it was set; a row of zeros gets a direction."""
+        length = self.weight.norm(dim=1, keepdim=True)
+        self.length.copy_(length)
+        self.weight.copy_(torch.where(length > 0, self.weight, 1.0))
+
     def forward(self, inputs: Tensor) -> Tensor:
         return F.linear(inputs, self.length * F.normalize(self.weight, dim=1), self.bias)
+
+
+def by_cosine(codes: Tensor, vectors: Tensor) -> Tensor:
+    """Indices [..., tokens] of the `codes` [..., size, dim] that have the greatest cosine with `vectors`
+    [..., tokens, dim]."""
+    return argmax(F.normalize(vectors, dim=-1) @ F.normalize(codes, dim=-1).mT)
 
 
 class Stage(nn.Module):
@@ -72,12 +88,36 @@ class Stage(nn.Module):
         codebook_dim]."""
         low = self.project_in(residual)
         with torch.no_grad():
-            index = argmax(F.normalize(low, dim=-1) @ F.normalize(self.codebook.weight, dim=-1).mT)
+            index = by_cosine(self.codebook.weight, low)
         code = self.codebook(index)
         return self.project_out(straight_through(code, low)), index, low, code
 
     def lookup(self, index: Tensor) -> Tensor:
         return self.project_out(self.codebook(index))
+
+    def initialise(self, residual: Tensor, draw: torch.Generator) -> None:
+        """Set the stage by `residual` [frames, dim]: principal components, codes, the least-squares way
+        back.
+
+        The last channel is a constant s, so that a lookup by cosine tells lengths apart. With y and c the
+        other channels of a vector and a code, the cosine is (s^2 + y c) / (sqrt(s^2 + y^2) sqrt(s^2 + c^2)),
+        and for s above both its greatest value over c is where y c - c^2 / 2 is greatest: the nearest code.
+        At three deviations of the first component that is so nearly enough (10 of them gain 0.05 dB).
+        Without, one codebook of 1024 codes is 2.6 dB worse on neighbours correlated at 0.98, and stages
+        0.1 to 1 dB.
+        """
+        set_components(self.project_in, residual)
+        self.project_in.normalise()
+        if len(self.project_in.bias) > 1:
+            first = self.project_in(residual)[:, 0]
+            self.project_in.length[-1] = 0.0
+            self.project_in.bias[-1] = LIFT * first.std(correction=0)
+        low = self.project_in(residual)
+        codes = kmeans(low.unsqueeze(0), len(self.codebook.weight), KMEANS_ITERATIONS, draw, by_cosine)
+        self.codebook.weight.copy_(codes.squeeze(0))
+        code = self.codebook(by_cosine(codes, low.unsqueeze(0)).squeeze(0))
+        set_linear(self.project_out, *least_squares(code, residual))
+        self.project_out.normalise()
 
 
 class FactorizedVQ(Quantizer):
@@ -105,6 +145,14 @@ class FactorizedVQ(Quantizer):
                 f"{BITS_PER_CODEBOOK + 3} bits; use rvq-factorized, or fewer bits"
             )
         return {**options, "stages": stages, "codebook_size": max(2, round(2 ** (bits / stages)))}
+
+    def initialise(self, features: Tensor) -> None:
+        """Principal components and k-means by cosine in them, stage by stage."""
+        residual, draw = features, generator()
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.initialise(residual, draw)
+            residual = residual - stage(residual)[0]
 
     def quantize(self, features: Tensor) -> Quantized:
         residual, total, loss = features, torch.zeros_like(features), zero_loss(features)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from quantizers.integers import whole
 from quantizers.option_checks import check_choice, check_weight
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.library import LibraryQuantizer
@@ -38,8 +40,8 @@ class FSPConfig(LevelsConfig):
 class FSP(ChannelQuantizer, LibraryQuantizer):
     """vector-quantize-pytorch's FSP.
 
-    Fixes: int32 codes computed in float32 (here int64 throughout); loss on in eval mode. Its codes in
-    training are those of the unperturbed values.
+    Fixes: int32 codes computed in float32 (here int64 throughout); loss on in eval mode; NaN gradients where
+    all frames are equal. Its codes in training are those of the unperturbed values.
     """
 
     config_class = FSPConfig
@@ -58,22 +60,55 @@ class FSP(ChannelQuantizer, LibraryQuantizer):
             quantize_rate=config.quantize_rate,
             vector_norm=config.norm,
         )
+        self.inner.vector_norm = Moments(self.inner.vector_norm)
 
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low = self.project_in(features)
         if self.training:
             quantized, _, loss, info = self.inner(low)
-            return self.project_out(quantized), self.packing.pack(info["level_indices"].long()), loss
+            return self.project_out(quantized), self._codes(info["level_indices"]), loss
         # The library's forward would also compute the moments, which one frame does not have.
         activated = self.inner.act_func(low)
         quantized, level = self.inner.quantize_act_value(activated, eps=torch.finfo(torch.float32).eps)
         smooth = self.project_out((quantized - 0.5) / UNIFORM_DEVIATION)
-        return smooth, self.packing.pack(level.long()), features.new_zeros(())
+        return smooth, self._codes(level), features.new_zeros(())
 
-    def lookup(self, codes: Tensor) -> Tensor:
+    def channel_values(self, codes: Tensor) -> Tensor:
         middle = (self.packing.unpack(codes).float() + 0.5) / self.packing.sizes
-        return self.project_out((middle - 0.5) / UNIFORM_DEVIATION)
+        return (middle - 0.5) / UNIFORM_DEVIATION
 
     def surrogate(self, features: Tensor) -> Tensor:
         activated = self.inner.act_func(self.project_in(features))
         return self.project_out((activated - 0.5) / UNIFORM_DEVIATION)
+
+    def _codes(self, levels: Tensor) -> Tensor:
+        """Codes of `levels` [batch, frames, channels], which the library gives as floats."""
+        return self.packing.pack(torch.minimum(whole(levels).clamp_min(0), self.packing.sizes - 1))
+
+
+class Moments(nn.Module):
+    """The library's loss on the moments of the channels, and its gradient, where all frames are equal too.
+
+    There the library divides by a deviation of zero whose gradient is infinite, even at a weight of zero. Of
+    one frame, which has no variance, only the mean counts.
+    """
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.targets = tuple(getattr(norm, f"l{order}_target") for order in range(1, 5))
+        self.weights = tuple(getattr(norm, f"l{order}_weight") for order in range(1, 5))
+        self.floor = norm.eps
+
+    def forward(self, values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of `values` [frames, channels]; the library expects a dictionary, too."""
+        if len(values) < 2:
+            moments = [values.mean(0)]
+        else:
+            variance, mean = torch.var_mean(values, dim=0)
+            scores = (values - mean) / variance.clamp_min(self.floor**2).sqrt()
+            moments = [mean, variance, scores.pow(3).mean(0), scores.pow(4).mean(0) - 3.0]
+        loss = values.new_zeros(())
+        for moment, target, weight in zip(moments, self.targets, self.weights, strict=False):
+            if weight:
+                loss = loss + ((moment - target) ** 2).mean() * weight
+        return loss, {}

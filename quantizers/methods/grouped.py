@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from quantizers.contract import Config
 from quantizers.option_checks import QuantizerError, check_count, check_open, check_weight
+from quantizers.parts.components import generator
+from quantizers.parts.kmeans import kmeans, nearest
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through
@@ -50,7 +53,8 @@ class GroupedRVQ(LibraryQuantizer):
     and so on.
 
     Fixes: dropout's codes of -1 (codes are always those of all stages); rotation trick on by default; a
-    gradient counted once a stage.
+    gradient counted once a stage; k-means at the first forward pass, in eval mode too, where one rank alone
+    would wait for the others.
     """
 
     config_class = GroupedRVQConfig
@@ -84,6 +88,32 @@ class GroupedRVQ(LibraryQuantizer):
             quantize_dropout=config.dropout,
         )
 
+        for layer in self._layers:
+            layer._codebook.init_embed_ = partial(_start_in_training, layer._codebook)
+
+    @property
+    def _layers(self) -> list[Any]:
+        """The library's layers, group by group, stage by stage."""
+        return [layer for group in self.inner.rvqs for layer in group.layers]
+
+    def initialise(self, features: Tensor) -> None:
+        """k-means in each group, stage by stage.
+
+        As in `vq`, the averages count as those of batches with one token a code.
+        """
+        draw = generator()
+        for group, residual in zip(self.inner.rvqs, features.chunk(self.config.groups, dim=-1), strict=True):
+            for layer in group.layers:
+                books = layer._codebook
+                codes = kmeans(
+                    residual.unsqueeze(0), self.config.codebook_size, self.config.kmeans_iterations, draw
+                )
+                books.embed.copy_(codes)
+                books.embed_avg.copy_(codes)
+                books.cluster_size.fill_(1.0)
+                books.initted.fill_(True)
+                residual = residual - codes[0, nearest(codes, residual.unsqueeze(0))[0]]
+
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
         check_open("codebook_size", options)
@@ -111,3 +141,12 @@ class GroupedRVQ(LibraryQuantizer):
 
     def surrogate(self, features: Tensor) -> Tensor | None:
         return None if self.config.rotation_trick else features
+
+
+def _start_in_training(codebook: Any, vectors: Tensor, mask: Tensor | None = None) -> None:
+    """The library's k-means at the first batch, only if that is one of the training.
+
+    A module-level function, so that the quantizer can be pickled.
+    """
+    if codebook.training:
+        type(codebook).init_embed_(codebook, vectors, mask)

@@ -72,18 +72,41 @@ class Latent(ChannelQuantizer):
         with torch.no_grad():
             distance = (low.unsqueeze(-1) - self.values).abs()
             index = distance.masked_fill(~self.present, torch.inf).argmin(-1)
-        value = self._values(index)
+        value = self._of(index)
         loss = zero_loss(features)
         if self.training and low.numel():
             loss = self.config.quantization * F.mse_loss(value, low.detach())
             loss = loss + self.config.commitment * F.mse_loss(low, value.detach())
         return Quantized(self.project_out(straight_through(value, low)), self.packing.pack(index), loss, {})
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._values(self.packing.unpack(codes)))
+    def refine(self, features: Tensor) -> None:
+        """The values of each channel that leave it the least error (Lloyd 1982, Max 1960), which training
+        would move there; evenly spread at first. A channel that does not vary keeps them spread.
+        """
+        low = self.project_in(features).mT.double().contiguous()
+        for channel, level in enumerate(self.config.levels):
+            if low[channel].std(correction=0) > 1e-9:
+                even = self.values[channel, :level].double()
+                self.values[channel, :level] = lloyd_max(low[channel], even).to(self.values)
+
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._of(self.packing.unpack(codes))
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(self.project_in(features))
 
-    def _values(self, index: Tensor) -> Tensor:
+    def _of(self, index: Tensor) -> Tensor:
         return self.values[torch.arange(len(self.config.levels), device=index.device), index]
+
+
+def lloyd_max(samples: Tensor, values: Tensor, rounds: int = 30) -> Tensor:
+    """Values [levels] that follow rising `values` by Lloyd's rounds on `samples` [frames].
+
+    A value that no sample is nearest to stays where it is.
+    """
+    for _ in range(rounds):
+        nearest = torch.bucketize(samples, (values[1:] + values[:-1]) / 2)
+        counts = torch.zeros_like(values).index_add_(0, nearest, torch.ones_like(samples))
+        sums = torch.zeros_like(values).index_add_(0, nearest, samples)
+        values = torch.where(counts > 0, sums / counts.clamp_min(1), values).sort().values
+    return values

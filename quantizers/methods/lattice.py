@@ -1,11 +1,13 @@
 """Lattice quantization: blocks of 1 to 24 channels, each snapped to the nearest point of a piece of a
 lattice.
 
-The paper on Q2D2 leaves more than two dimensions to future work; this is that work. Two ways of cutting
+The paper on Q2D2 leaves more than two dimensions to future work; this is that work. Three ways of cutting
 out a finite piece: `cube`, `counts` steps along each axis (Conway and Sloane, SPLAG, chapter 20), exactly
-nearest within the piece; and `voronoi`, the points in the Voronoi cell enlarged `counts` times, one count
+nearest within the piece; `voronoi`, the points in the Voronoi cell enlarged `counts` times, one count
 a block, which are encoded and decoded by their integer coordinates modulo the count, without a table
-(Conway and Sloane, "A fast encoding method for lattice codes and quantizers", IEEE Trans. IT 29, 1983).
+(Conway and Sloane, "A fast encoding method for lattice codes and quantizers", IEEE Trans. IT 29, 1983);
+and `shell`, the minimal vectors, for blocks that are normalised to the sphere (Zhao et al. 2025, "Spherical
+Leech quantization for visual tokenization and generation", arXiv 2512.14697).
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantized
 from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
+from quantizers.geometry.shells import NAMES as SHELLS
+from quantizers.geometry.shells import SIZES, Shell
+from quantizers.integers import whole
 from quantizers.option_checks import (
     QuantizerError,
     check_choice,
@@ -31,8 +37,9 @@ from quantizers.option_checks import (
 from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, check_bits
+from quantizers.saturation import ChannelRanges, ranges
 
-BOUNDS = ("cube", "voronoi")
+BOUNDS = ("cube", "voronoi", "shell")
 _PULLS = 12  # most steps towards the origin of a point outside the enlarged Voronoi cell
 
 
@@ -40,8 +47,9 @@ _PULLS = 12  # most steps towards the origin of a point outside the enlarged Vor
 class LatticeConfig(Config):
     """lattice: Z, A2, A3* (body-centred cubic), D4, E8 or Leech.
 
-    bound: `cube` or `voronoi`. counts: for `cube`, steps along each channel; for `voronoi`, the factor by
-    which the cell of each block is enlarged. spread: a factor on what tanh spans.
+    bound: `cube`, `voronoi` or `shell`. counts: for `cube`, steps along each channel; for `voronoi`, the
+    factor by which the cell of each block is enlarged; for `shell`, 1 for each block, the first shell.
+    spread: a factor on what tanh spans.
     """
 
     lattice: str = "E8"
@@ -69,6 +77,15 @@ class LatticeConfig(Config):
                         f"the last count of each block of {self.lattice} must be even, since the parity of "
                         f"its points halves it; {count} is not: use {count + 1}"
                     )
+        if self.bound == "shell":
+            check_shell(self.lattice)
+            if any(count != 1 for count in self.counts):
+                raise QuantizerError(
+                    f"with bound shell each of counts is 1, one a block, such as {[1] * 3} for three blocks; "
+                    f"{list(self.counts)} is not"
+                )
+            if self.spread != 1:
+                raise QuantizerError("spread has no effect with bound shell; leave it out")
 
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
@@ -77,12 +94,19 @@ class LatticeConfig(Config):
         return tuple(self.counts[i : i + size] for i in range(0, len(self.counts), size))
 
 
+def check_shell(name: str) -> None:
+    """Raise QuantizerError unless the minimal vectors of the lattice `name` are a code here."""
+    if name not in SHELLS:
+        raise QuantizerError(f"bound shell needs lattice {', '.join(SHELLS)}, not {name}")
+
+
 class LatticeQuantizer(ChannelQuantizer):
     """Linear to blocks of channels, tanh, scale, nearest point of each block's piece of the lattice,
     linear back.
 
     As in Q2D2 with range `cell` and gradient `unit`: tanh spans the piece with the cells of its outer
-    points, and the output is the quantized tanh value.
+    points, and the output is the quantized tanh value. With bound `shell` each block is divided by its norm
+    in place of tanh, and the output is the minimal vector with the largest inner product, of norm 1.
     """
 
     config_class = LatticeConfig
@@ -95,14 +119,14 @@ class LatticeQuantizer(ChannelQuantizer):
 
     def __init__(self, dim: int, config: LatticeConfig) -> None:
         super().__init__(dim, config)
-        kind = CubeBlock if config.bound == "cube" else VoronoiBlock
+        kind = {"cube": CubeBlock, "voronoi": VoronoiBlock, "shell": ShellBlock}[config.bound]
         self.blocks = nn.ModuleList(kind(config.lattice, counts) for counts in config.blocks)
         self.block_dim = DIMENSIONS[config.lattice]
         sizes = [size for block in self._blocks for size in block.sizes]
         scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
         self.lay_out(len(scale), sizes)
-        self.exports = config.bound == "cube"  # the other branches on tensor values
+        self.exports = config.bound != "voronoi"  # that one branches on tensor values
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,10 +136,16 @@ class LatticeQuantizer(ChannelQuantizer):
         name, bound = rest.get("lattice", LatticeConfig.lattice), rest.get("bound", LatticeConfig.bound)
         check_choice("lattice", name, NAMES)
         check_choice("bound", bound, BOUNDS)
-        dimension = DIMENSIONS[name]
-        blocks = options.get("blocks", max(1, round(bits / BITS_PER_CHANNEL / dimension)))
+        if bound == "shell":
+            check_shell(name)
+            least = math.log2(SIZES[name])
+        else:
+            least = BITS_PER_CHANNEL * DIMENSIONS[name]
+        blocks = options.get("blocks", max(1, round(bits / least)))
         check_count("blocks", blocks)
-        check_limits({"channels": blocks * dimension})
+        check_limits({"channels": blocks * DIMENSIONS[name]})
+        if bound == "shell":
+            return {**rest, "counts": (1,) * blocks}
         choose = _choose_cube if bound == "cube" else _choose_voronoi
         return {**rest, "counts": choose(name, bits, blocks)}
 
@@ -127,8 +157,16 @@ class LatticeQuantizer(ChannelQuantizer):
     def _blocks(self) -> list[Any]:
         return list(self.blocks)
 
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        """`voronoi`: of a cube of the enlarged cell's volume, which has as many steps along each axis."""
+        levels = [step for block in self.steps for step in block]
+        halves = (self.scale / self.config.spread).tolist()
+        steps = [2 * half / level for half, level in zip(halves, levels, strict=True)]
+        return ranges(levels, steps, self.scale.tolist())
+
     def quantize(self, features: Tensor) -> Quantized:
-        bounded = torch.tanh(self.project_in(features))
+        bounded = self._bounded(self.project_in(features))
         with torch.no_grad():
             coordinates = bounded * self.scale
             parts = coordinates.split(self.block_dim, dim=-1)
@@ -140,15 +178,25 @@ class LatticeQuantizer(ChannelQuantizer):
         out = self.project_out(straight_through(value, bounded))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._value(self.packing.unpack(codes)))
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._value(self.packing.unpack(codes))
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        repeat = self.block_dim if self.config.bound == "voronoi" else 1
+        return tuple(counts * repeat for counts in self.config.blocks)
 
     def factors(self, codes: Tensor) -> Tensor:
         kept = [i for i, size in enumerate(self.packing.factor_sizes) if size > 1]
         return self.packing.unpack(codes)[..., kept]
 
     def surrogate(self, features: Tensor) -> Tensor:
-        return self.project_out(torch.tanh(self.project_in(features)))
+        return self.project_out(self._bounded(self.project_in(features)))
+
+    def _bounded(self, low: Tensor) -> Tensor:
+        if self.config.bound != "shell":
+            return torch.tanh(low)
+        return F.normalize(low.unflatten(-1, (-1, self.block_dim)), dim=-1).flatten(-2)
 
     def _value(self, factors: Tensor) -> Tensor:
         parts = factors.split([len(block.sizes) for block in self._blocks], dim=-1)
@@ -234,7 +282,7 @@ class VoronoiBlock(nn.Module):
             outside = outside[self._outside(found[outside])]
         found[outside] = 0.0  # the origin is in every code
         coordinates = torch.linalg.solve_triangular(self.basis.mT, found.mT, upper=True).mT
-        return coordinates.round().long().remainder(self.count).view(points.shape)
+        return whole(coordinates.round()).remainder(self.count).view(points.shape)
 
     def decode(self, factors: Tensor) -> Tensor:
         """Points [..., n] float32 of `factors`."""
@@ -246,6 +294,24 @@ class VoronoiBlock(nn.Module):
     def _reduce(self, points: Tensor) -> Tensor:
         """The code point that differs from each lattice point by a lattice vector `count` times over."""
         return points - self.count * self.cosets.nearest((points - self.centre) / self.count)[0]
+
+
+class ShellBlock(nn.Module):
+    """Minimal vectors of a lattice; factors: the index of the one nearest in angle."""
+
+    def __init__(self, name: str, counts: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shell = Shell(name)
+        self.sizes = (self.shell.size,) * len(counts)
+        self.half_width = torch.full((DIMENSIONS[name],), self.shell.radius, dtype=torch.float64)
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Factors [..., 1] of the vector nearest in angle to `points` [..., n]."""
+        return self.shell.nearest(points).unsqueeze(-1)
+
+    def decode(self, factors: Tensor) -> Tensor:
+        """Vectors [..., n] of `factors`."""
+        return self.shell.point(factors[..., 0])
 
 
 def _choose_cube(name: str, bits: float, blocks: int) -> tuple[int, ...]:

@@ -92,12 +92,17 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
         low = self.project_in(features)
         with torch.no_grad():
             value, codes = self.inner(low)
+            codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
         return self.project_out(straight_through(value, self._clamp(low))), codes, features.new_zeros(())
 
-    def lookup(self, codes: Tensor) -> Tensor:
+    def channel_values(self, codes: Tensor) -> Tensor:
         levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
         value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
-        return self.project_out((value * self.inner.scales).sum(-2))
+        return (value * self.inner.scales).sum(-2)
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((level**self.config.stages,) for level in self.config.levels)
 
     def factors(self, codes: Tensor) -> Tensor:
         return self.packing.unpack(codes.unsqueeze(-1)).flatten(-2)

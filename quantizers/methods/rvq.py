@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
+from quantizers.parts.components import generator, least_squares, set_components, set_linear
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_STAGE, choose_codebooks
@@ -68,6 +69,19 @@ class RVQ(Quantizer):
     @property
     def _stages(self) -> list[EMACodebooks]:
         return cast(list[EMACodebooks], list(self.codebooks))
+
+    def initialise(self, features: Tensor) -> None:
+        """Principal components where there is a projection, then k-means stage by stage."""
+        projected = isinstance(self.project_in, nn.Linear)
+        if projected:
+            set_components(self.project_in, features)
+        vectors = self.project_in(features).unsqueeze(0)
+        residual, draw = vectors, generator()
+        for stage in self._stages:
+            stage.start_from(residual, draw)
+            residual = residual - stage.lookup(stage.nearest(residual))
+        if projected:
+            set_linear(self.project_out, *least_squares((vectors - residual).squeeze(0), features))
 
     def quantize(self, features: Tensor) -> Quantized:
         vectors = self.project_in(features)

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from quantizers.contract import Config
 from quantizers.option_checks import QuantizerError, check_count, check_open, check_weight
+from quantizers.parts.components import generator
+from quantizers.parts.kmeans import kmeans
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through
 from quantizers.rates import BITS_PER_STAGE, choose_codebooks
 
+KMEANS_ITERATIONS = 10  # of a start, as many as `vq` takes by default
 MOST_BITS = 16  # a codebook of more codes does not fit a training step's distances
 
 
@@ -84,6 +87,27 @@ class SimVQ(LibraryQuantizer):
                 f"{MOST_BITS} bits; use residual-simvq, or fewer bits"
             )
         return {**options, "stages": stages, "codebook_size": max(2, round(2 ** (bits / stages)))}
+
+    def initialise(self, features: Tensor) -> None:
+        """k-means stage by stage.
+
+        The paper draws the frozen codebook C from a normal law of variance 1 / dim, the same in all
+        directions, and learns W. Here C W^T are the codes that k-means finds: W is the root of their second
+        moment, times sqrt(dim), and C what is left of them, which is again the same in all directions. Codes
+        in frozen positions of the data are those of VQGAN-LC (Zhu et al. 2024, arXiv 2406.11837), whose map
+        is learned, too. Directions with under 1e-4 of the largest deviation keep that share of it in W, so
+        that C stays finite.
+        """
+        residual, draw = features, generator()
+        for stage in self._stages:
+            codes = kmeans(residual.unsqueeze(0), self.config.codebook_size, KMEANS_ITERATIONS, draw)
+            exact = codes.squeeze(0).cpu().double()
+            power, axes = torch.linalg.eigh(exact.mT @ exact / len(exact))
+            root = power.clamp_min(0).sqrt()
+            root = root.clamp_min(max(1e-4 * float(root[-1]), 1e-12)) * self.dim**0.5
+            stage.code_transform.weight.copy_(axes * root @ axes.mT)
+            stage.frozen_codebook.copy_(exact @ (axes / root @ axes.mT))
+            residual = residual - stage(residual.unsqueeze(0))[0].squeeze(0)
 
     @property
     def _stages(self) -> list[Any]:

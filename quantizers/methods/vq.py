@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
+from quantizers.parts.components import generator, least_squares, set_components, set_linear
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
@@ -66,6 +67,17 @@ class VQ(Quantizer):
             size = max(2, round(2 ** (bits / heads)))
         return {**options, "heads": heads, "codebook_size": size}
 
+    def initialise(self, features: Tensor) -> None:
+        """Principal components where there is a projection, then k-means in each head."""
+        projected = isinstance(self.project_in, nn.Linear)
+        if projected:
+            set_components(self.project_in, features, groups=self.config.heads)
+        vectors = self._split(self.project_in(features.unsqueeze(0)))
+        self.codebooks.start_from(vectors, generator())
+        if projected:
+            chosen = self.codebooks.lookup(self.codebooks.nearest(vectors))
+            set_linear(self.project_out, *least_squares(self._join(chosen, (len(features), -1)), features))
+
     def quantize(self, features: Tensor) -> Quantized:
         low = self.project_in(features)
         vectors = self._split(low)  # [heads, tokens, head_dim]
@@ -93,6 +105,7 @@ class VQ(Quantizer):
 
     def encode(self, features: Tensor) -> Tensor:
         self._check_features(features)
+        self._check_finite(features, "cannot quantize")
         indices = self.codebooks.nearest(self._split(self.project_in(features.float())))
         return indices.mT.unflatten(0, features.shape[:2]).contiguous()
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from quantizers.contract import Config, Quantizer
 from quantizers.option_checks import QuantizerError, check_count, check_open
+from quantizers.parts.components import Components, generator, least_squares, principal_components
 from quantizers.parts.mixed_radix import MixedRadix
+from quantizers.parts.scales import best_scales
 from quantizers.rates import choose_levels
+
+SEARCHED = 4096  # frames on which scales are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,7 @@ class ChannelQuantizer(Quantizer):
 
     fit_options = ("channels",)
 
+    config: Any
     packing: MixedRadix
     project_in: nn.Linear
     project_out: nn.Linear
@@ -65,3 +73,89 @@ class ChannelQuantizer(Quantizer):
 
     def factors(self, codes: Tensor) -> Tensor:
         return self.packing.unpack(codes)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.project_out(self.channel_values(codes))
+
+    @abstractmethod
+    def channel_values(self, codes: Tensor) -> Tensor:
+        """Quantized channels [batch, frames, channels] of `codes`, as `project_out` takes them."""
+
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        """Steps along each channel, in blocks of the channels that share a cell."""
+        return tuple((level,) for level in self.config.levels)
+
+    @property
+    def middle(self) -> Tensor | float:
+        """What `project_in` gives in the middle of a channel's range, [channels] or one for all."""
+        return 0.0
+
+    def initialise(self, features: Tensor) -> None:
+        """Principal components in, the least-squares way back out.
+
+        Components fall in variance, and the first go where the most steps are: to blocks in the order of
+        their numbers of cells, within a block to channels in the order of their steps. So it is neighbouring
+        components that share a planar grid or a lattice. Every channel is brought to unit variance, which
+        stretches a cell by the ratio of the deviations when it is seen in feature space. A hexagon is worth
+        0.17 dB only while it stays one, and neighbours are the components whose deviations are most alike.
+
+        The scale of each block is the one that leaves the least error on these features, see `scales`.
+        """
+        components = principal_components(features)
+        rows, offsets, weights = self._assign(components)
+        seen = features[:: -(-len(features) // SEARCHED)]
+        targets = (seen.cpu().double() - components.mean) @ rows.mT
+
+        def use(scales: Tensor) -> None:
+            weight = rows * scales.unsqueeze(1)
+            self.project_in.weight.copy_(weight)
+            middle = self.middle.cpu().double() if isinstance(self.middle, Tensor) else self.middle
+            self.project_in.bias.copy_(middle + offsets - weight @ components.mean)
+
+        def read(scales: Tensor) -> Tensor:
+            use(scales)
+            return self._values(seen)
+
+        use(best_scales(read, targets, weights, [len(block) for block in self.steps]))
+        self.refine(features)
+        weight, bias = least_squares(self._values(features), features)
+        self.project_out.weight.copy_(weight)
+        self.project_out.bias.copy_(bias)
+
+    def refine(self, features: Tensor) -> None:
+        """Set what lies between the linear maps by `features` [frames, dim], once `project_in` is set."""
+
+    def _values(self, features: Tensor) -> Tensor:
+        """Quantized channels [frames, channels] of `features` [frames, dim]."""
+        return self.channel_values(self.quantize(features.unsqueeze(0)).codes).squeeze(0)
+
+    def _assign(self, components: Components) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows [channels, dim] that give each channel a component of unit variance, offsets [channels] from
+        the middle of its range, and the variances [channels] that the components have.
+
+        Channels beyond the rank of the features carry the components once more, shifted by a part of a cell,
+        so that two coarse values make a finer one. Where no component varies, rows are random.
+        """
+        blocks = self.steps
+        firsts = [sum(map(len, blocks[:number])) for number in range(len(blocks))]
+        order = [
+            firsts[block] + channel
+            for block in sorted(range(len(blocks)), key=lambda block: -math.prod(blocks[block]))
+            for channel in sorted(range(len(blocks[block])), key=lambda channel: -blocks[block][channel])
+        ]
+        count, rank = len(order), components.rank
+        weights = torch.zeros(count, dtype=torch.float64)
+        offsets = torch.zeros(count, dtype=torch.float64)
+        if not rank:
+            rows = torch.rand(count, self.dim, generator=generator(), dtype=torch.float64) * 2 - 1
+            return rows / math.sqrt(self.dim), offsets, weights
+        carried = torch.arange(count) % rank
+        again = torch.arange(count) // rank
+        copies = (count - 1 - carried) // rank + 1
+        steps = torch.tensor([step for block in blocks for step in block], dtype=torch.float64)[order]
+        rows = torch.empty(count, self.dim, dtype=torch.float64)
+        rows[order] = (components.directions / components.variances.sqrt()).mT[carried]
+        weights[order] = components.variances[carried]
+        offsets[order] = 2 / steps * again / copies
+        return rows, offsets, weights

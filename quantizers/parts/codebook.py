@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config
 from quantizers.option_checks import check_count, check_weight
-
-BLOCK = 2**25  # most scores held at once
-RUN = 64  # scores that are compared at once
+from quantizers.parts.kmeans import cluster, kmeans, nearest, sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class EMACodebooks(nn.Module):
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
         """Indices [groups, tokens] int64 of the codes nearest to `vectors` [groups, tokens, dim]."""
-        return _nearest(self.codes, vectors)
+        return nearest(self.codes, vectors)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes [groups, tokens, dim] at `indices` [groups, tokens]."""
@@ -85,8 +83,7 @@ class EMACodebooks(nn.Module):
 
     @torch.no_grad()
     def assign(self, codes: Tensor, count: float) -> None:
-        """Begin with `codes` [groups, size, dim] instead of k-means, as if `count` vectors had chosen each
-        of them."""
+        """Begin with `codes` [groups, size, dim], as if `count` vectors had chosen each."""
         self.codes.copy_(codes)
         self.counts.fill_(count)
         self.sums.copy_(self.codes * count)
@@ -94,18 +91,32 @@ class EMACodebooks(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors: Tensor) -> None:
-        """At the first training batch [groups, tokens, dim], set the codes by k-means, over all ranks."""
+        """At the first training batch [groups, tokens, dim], set the codes by k-means, over all ranks.
+
+        Does nothing where they were set before.
+        """
         if self.started or not vectors.numel():
             return
         vectors = _of_all_ranks(vectors)
-        share = vectors.shape[1] / self.size
-        self.assign(_from_rank_0(_kmeans(vectors, self.size, self.kmeans_iterations)), share)
+        codes = _from_rank_0(kmeans(vectors, self.size, self.kmeans_iterations))
+        self.assign(codes, vectors.shape[1] / self.size)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor, generator: torch.Generator) -> None:
+        """Set the codes by k-means on `vectors` [groups, tokens, dim], drawing from `generator` alone.
+
+        Does nothing where they were set before, as by released weights. Nothing is exchanged between ranks.
+        The averages count as those of batches with one token a code, which is the order of usual ones (1200
+        tokens, 1024 codes): with the number of `vectors`, they would hold codes back for hundreds of steps.
+        """
+        if not self.started:
+            self.assign(kmeans(vectors, self.size, self.kmeans_iterations, generator), 1.0)
 
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
         """Move the codes towards the mean of the `vectors` [groups, tokens, dim] that chose them; revive
         dead ones."""
-        counts, sums = _cluster(vectors, indices, self.size)
+        counts, sums = cluster(vectors, indices, self.size)
         if self._held is None:
             self._moved_by(counts, sums, vectors)
         else:
@@ -139,7 +150,7 @@ class EMACodebooks(nn.Module):
             share = self.counts.mean(1, keepdim=True)
             dead = self.counts < self.revive_below * share
             if dead.any():
-                fresh = _from_rank_0(_sample(_of_all_ranks(vectors), self.size))
+                fresh = _from_rank_0(sample(_of_all_ranks(vectors), self.size))
                 # Half a share: enough to be judged on its own use, and to be replaced soon if there is none.
                 share = 0.5 * share.expand_as(self.counts)
                 self.counts.copy_(torch.where(dead, share, self.counts))
@@ -157,69 +168,6 @@ def perplexity(indices: Tensor, size: int) -> Tensor:
     )
     shares = counts / max(indices.shape[1], 1)
     return torch.exp(-torch.xlogy(shares, shares).sum(1)).mean()
-
-
-def argmax(scores: Tensor) -> Tensor:
-    """Places [...] int64 of the greatest of `scores` [..., size], the first of equal ones.
-
-    `scores.argmax(-1)`, two to five times as fast on CPUs from 1000 scores on: there `argmax` goes value by
-    value and `amax` does not, so the best run of `RUN` scores is found before the place in it.
-    """
-    size = scores.shape[-1]
-    if size < 4 * RUN:
-        return scores.argmax(-1)
-    whole = size // RUN * RUN
-    best = scores[..., :whole].unflatten(-1, (-1, RUN)).amax(-1)
-    if whole < size:
-        best = torch.cat((best, scores[..., whole:].amax(-1, keepdim=True)), -1)
-    first = RUN * best.argmax(-1, keepdim=True)
-    places = (first + torch.arange(RUN, device=scores.device)).clamp(max=size - 1)
-    return places.gather(-1, scores.gather(-1, places).argmax(-1, keepdim=True)).squeeze(-1)
-
-
-def _nearest(codes: Tensor, vectors: Tensor) -> Tensor:
-    # |v - c|^2 = |v|^2 - 2 (v.c - |c|^2 / 2); |v|^2 is the same for every code.
-    bias = codes.square().sum(-1).div(-2).unsqueeze(1)
-    block = max(1, BLOCK // (codes.shape[0] * codes.shape[1]))
-    parts = [argmax(torch.baddbmm(bias, part, codes.mT)) for part in vectors.split(block, dim=1)]
-    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-
-
-def _cluster(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Number [groups, size] and sum [groups, size, dim] of the vectors at each index."""
-    groups, _, dim = vectors.shape
-    counts = vectors.new_zeros(groups, size).scatter_add_(1, indices, torch.ones_like(vectors[..., 0]))
-    sums = vectors.new_zeros(groups, size, dim).scatter_add_(
-        1, indices.unsqueeze(-1).expand_as(vectors), vectors
-    )
-    return counts, sums
-
-
-def _sample(vectors: Tensor, number: int) -> Tensor:
-    """`number` random vectors of each group, without repetition while there are enough; repeats are spread
-    by noise."""
-    groups, tokens, dim = vectors.shape
-    if tokens == 0:
-        return vectors.new_zeros(groups, number, dim)
-    chosen = torch.stack([torch.randperm(tokens, device=vectors.device)[:number] for _ in range(groups)])
-    if tokens < number:
-        again = torch.randint(tokens, (groups, number - tokens), device=vectors.device)
-        chosen = torch.cat((chosen, again), 1)
-    sampled = vectors.gather(1, chosen.unsqueeze(-1).expand(-1, -1, dim))
-    if tokens < number:
-        spread = 0.1 * vectors.std((0, 1), correction=0)
-        sampled[:, tokens:] += spread * torch.randn_like(sampled[:, tokens:])
-    return sampled
-
-
-def _kmeans(vectors: Tensor, number: int, iterations: int) -> Tensor:
-    codes = _sample(vectors, number)
-    if vectors.shape[1] <= number:
-        return codes
-    for _ in range(iterations):
-        counts, sums = _cluster(vectors, _nearest(codes, vectors), number)
-        codes = torch.where(counts.unsqueeze(-1) > 0, sums / counts.clamp_min(1).unsqueeze(-1), codes)
-    return codes
 
 
 def _world() -> int:

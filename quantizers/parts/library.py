@@ -20,6 +20,7 @@ class LibraryQuantizer(Quantizer):
 
     def decode(self, codes: Tensor) -> Tensor:
         if not codes.numel():
+            self._check_codes(codes)
             return torch.zeros((*codes.shape[:2], self.dim), device=codes.device)
         return super().decode(codes)
 

@@ -1,7 +1,6 @@
 """Resampling: equal to torchaudio's where that is small, equal to the formula where it would not fit."""
 
 import itertools
-import resource
 import subprocess
 import sys
 import textwrap
@@ -81,7 +80,7 @@ def test_a_tone_at_an_odd_rate_stays_what_it_is() -> None:
 
 
 def test_every_pair_of_rates_that_is_taken_needs_little_memory() -> None:
-    """The worst of them, half a minute long, in a process that may take 1.2 GB, torch included."""
+    """The worst of them, two seconds long, in a process that may take 600 MB beyond its libraries."""
     code = textwrap.dedent("""
         import resource, numpy as np
         import torch, torchaudio, scipy.special
@@ -96,7 +95,6 @@ def test_every_pair_of_rates_that_is_taken_needs_little_memory() -> None:
         assert len(signals.resample(np.ones(23_993, np.float32), 23_993, 16_000)) == 16_000
     """)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000
 
 
 def test_rates_that_no_recording_has_have_a_reason() -> None:

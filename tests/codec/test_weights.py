@@ -279,8 +279,8 @@ def test_a_damaged_conversion_is_made_again(lyra: Lyra, own_cache: Path, caplog)
         with pytest.raises(WeightsError, match="are not here"):
             weights.obtain("soundstream")
         assert "is damaged and converted again" in caplog.text
-        assert weights.obtain("soundstream", folder=folder).keys() == held.keys()
-        assert kept.read_bytes() == whole
+        weights.obtain("soundstream", folder=folder)
+        assert weights.obtain("soundstream").keys() == held.keys()  # from the cache again
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(

@@ -1,8 +1,9 @@
 """One of two processes that train quantizers on different data and compare what they learned.
 
-Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ; at last the
-codebook of two codes that k-means starts from what both ranks have, and how many codes that nothing chose
-are revived from the second rank's vectors.
+Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ, for a training
+before which the first rank alone coded something, and for one that starts from data; at last the codebook of
+two codes that k-means starts from what both ranks have, and how many codes that nothing chose are revived
+from the second rank's vectors.
 """
 
 import sys
@@ -15,10 +16,17 @@ import quantizers
 from quantizers.parts.codebook import EMACodebooks, EMAConfig
 
 
-def train(name: str, rank: int) -> quantizers.Quantizer:
+def train(name: str, rank: int, from_data: bool) -> quantizers.Quantizer:
     """Forty steps; the first ten on a collapsed input, so that dead codes have to be revived."""
     torch.manual_seed(0)
     quantizer = quantizers.create(name, dim=16, bits=10.0)
+    frames = torch.randn(500, 16, generator=torch.Generator().manual_seed(1))
+    if from_data:
+        quantizer.start(frames)
+    if rank == 0:  # as a snapshot or a validation does: a collective here would wait for ever
+        quantizer.encode(7 * frames.unsqueeze(0))
+        quantizer.eval()(7 * frames.unsqueeze(0))
+        quantizer.train()
     parameters = list(quantizer.parameters())
     wrapped = DistributedDataParallel(quantizer, broadcast_buffers=False) if parameters else quantizer
     optimizer = torch.optim.SGD(parameters, lr=0.01) if parameters else None
@@ -70,8 +78,9 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
     for name in names:
-        differing = different(train(name, int(rank)))
-        print(f"{name}:{','.join(differing) or 'same'}", flush=True)
+        for from_data in (False, True):
+            differing = different(train(name, int(rank), from_data))
+            print(f"{name}:{','.join(differing) or 'same'}", flush=True)
     print("start:" + ",".join(str(round(code)) for code in started(int(rank))), flush=True)
     print(f"revived:{revived(int(rank))}", flush=True)
     dist.destroy_process_group()

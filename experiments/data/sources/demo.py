@@ -23,8 +23,11 @@ class Demo:
     def __len__(self) -> int:
         return len(demo_corpus.utterances())
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(demo_corpus.sentences())
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Nothing to fetch: the voice is in hibari's wheel."""
+        """Fetches nothing: the voice is in hibari's wheel."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         try:

@@ -1,6 +1,11 @@
 """The embedded default corpus: our own sentences, spoken by hibari-tts in five pseudo-voices, offline.
 
-Run as a module it is the worker that speaks a share of the utterances: `python -m experiments.demo_corpus`.
+The waveforms depend on the kind of CPU. The network quantizes what its 77 layers pass on to 8 bits by ranges
+that it measures, so rounding in the last bit becomes a step of 8 bits, moves the pitch by up to some Hz, and
+with it all that follows. No rounding of its output can undo that: the content hash tells the kinds apart.
+
+Run as a module it is the worker that speaks a share of the utterances:
+`python -m experiments.data.sources.demo_speech`.
 """
 
 import contextlib
@@ -73,7 +78,7 @@ def sentences() -> dict[str, list[str]]:
 
 
 def utterances() -> list[Utterance]:
-    """What is spoken, in order: sentence, pseudo-voice, a pace within 8 % of the voice's, a fixed seed."""
+    """Utterances in order: sentence, pseudo-voice, a pace within 8 % of the voice's, a fixed seed."""
     spoken: list[Utterance] = []
     for split, texts in sentences().items():
         for number, text in enumerate(texts):
@@ -134,7 +139,7 @@ def synthesise() -> Iterator[tuple[Utterance, Int16]]:
 
 
 def trim(audio: Int16) -> Int16:
-    """Without the silence around the speech (45 dB below the loudest 10 ms), but for a tenth of a second."""
+    """Cut the silence around the speech (45 dB below the loudest 10 ms), but for a tenth of a second."""
     frame, margin = SAMPLE_RATE // 100, SAMPLE_RATE // 10
     frames = audio[: len(audio) // frame * frame].reshape(-1, frame).astype(np.float64)
     energy = np.square(frames).mean(axis=1)

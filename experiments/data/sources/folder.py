@@ -51,8 +51,11 @@ class AudioFiles:
     def __len__(self) -> int:
         return len(self.entries) + len(self.notes_on)
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(entry.split for entry in self.entries)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Nothing to fetch: the files are on this disk."""
+        """Fetches nothing: the files are on this disk."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         """Decode the files in order, a few at once; a bad file is a clip without audio."""
@@ -89,8 +92,8 @@ def folder(path: Path) -> AudioFiles:
     """
     if why := audio_files.folder_problem(path):
         raise DataError(f"folder:{path}: {why}")
-    found, left_out = audio_files.audio_below(path)
-    if not found:
+    audio, left_out = audio_files.audio_below(path)
+    if not audio:
         also = f"; {len(left_out)} others are not read, such as {left_out[0][1]}" if left_out else ""
         endings = ", ".join(sorted(formats.READABLE))
         raise DataError(f"folder:{path}: no audio files in it (looked for {endings}{also})")
@@ -98,7 +101,7 @@ def folder(path: Path) -> AudioFiles:
         Clip(readable_name(file.relative_to(path)), "", "train", None, why) for file, why in sorted(left_out)
     ]
     relative = sorted(
-        (file.relative_to(path) for file in found), key=lambda name: os.fsencode(name.as_posix())
+        (file.relative_to(path) for file in audio), key=lambda name: os.fsencode(name.as_posix())
     )
     tops = {name.parts[0] for name in relative if len(name.parts) > 1}
     by_split = (

@@ -136,5 +136,5 @@ def _listed(name: str, base: Path, entries: list[Entry]) -> AudioFiles:
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, but symbolic links stay: their names are the user's, their targets often are not."""
+    """Path without `..`. Symbolic links stay: their names are the user's, their targets often are not."""
     return Path(os.path.abspath(path))  # noqa: PTH100

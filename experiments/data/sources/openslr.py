@@ -72,6 +72,11 @@ class Libri:
     def __len__(self) -> int:
         return len(self._files) if self._files else 0
 
+    def listed_splits(self) -> frozenset[str]:
+        named = {split_of_folder(subset) for subset in self.subsets}
+        dealt = {"train", "validation"} if named & {"train", "validation"} else set()
+        return frozenset(named | dealt)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Download and unpack what is not there yet, below `cache/downloads`."""
         folder = cache / "downloads" / self.kind

@@ -48,7 +48,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _alternatives(pattern: str) -> int:
-    """How many names the braces of `pattern` stand for; nothing is expanded."""
+    """Number of names that the braces of `pattern` stand for; nothing is expanded."""
     count, depth, start = 1, 0, 0
     for place, letter in enumerate(pattern):
         if letter == "{":
@@ -61,7 +61,7 @@ def _alternatives(pattern: str) -> int:
 
 
 def _choices(inside: str) -> int:
-    """The same of what lies between two braces: a range, or alternatives with commas between."""
+    """Number of choices between two braces: a range, or alternatives with commas between."""
     if numbers := _RANGE.fullmatch(inside):
         return abs(int(numbers[2]) - int(numbers[1])) + 1
     parts, depth = [""], 0
@@ -86,7 +86,7 @@ def _on_server(pattern: str, addresses: list[str]) -> Listing:
 
 
 def _on_disk(addresses: list[str]) -> Listing:
-    found: list[Path] = []
+    paths: list[Path] = []
     left_out: list[tuple[str, str]] = []
     for address in addresses:
         path = audio_files.expanded(address)
@@ -98,9 +98,9 @@ def _on_disk(addresses: list[str]) -> Listing:
         if not files:
             why = next(iter(problems.values()), "nothing matches")
             raise DataError(f"webdataset: no such shard: {address[:200]!r} ({why})")
-        found += files
+        paths += files
         left_out += [(each.name, why) for each, why in problems.items() if why]
-    return Listing([Shard(str(path), str(path.stat().st_size)) for path in dict.fromkeys(found)], left_out)
+    return Listing([Shard(str(path), str(path.stat().st_size)) for path in dict.fromkeys(paths)], left_out)
 
 
 def _state(address: str) -> str:

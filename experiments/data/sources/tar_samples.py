@@ -1,4 +1,4 @@
-"""What lies in one tar shard: its samples in order, and what of it cannot be used."""
+"""Samples of one tar shard, in order, and the parts of it that cannot be used."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 from experiments.data import audio_files, formats
 from experiments.data.corpus import DataError
+from experiments.data.splitting import readable_name
 
 SCHEMES = ("http", "https", "gs", "hf", "ais")  # not `pipe`: a study file must not run commands
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's: the key ends at the first dot
@@ -55,11 +56,11 @@ class _Member(NamedTuple):
 
 
 class _Damage(Exception):
-    """What is wrong with a shard that came whole, in words."""
+    """Damage of a shard that came whole, in words."""
 
 
 def samples_of(shard: Shard, split: str) -> Iterator[Sample]:
-    """What lies in `shard`, in order. A damaged part is a sample without audio.
+    """Samples of `shard`, in order. A damaged part is a sample without audio.
 
     Raises DataError where the shard cannot be read at all, or stops coming: that may be otherwise the next
     time, so a training must not go on without it.
@@ -136,11 +137,13 @@ def _members(file: IO[bytes], remote: bool) -> Iterator[_Member]:
         try:
             for header in tar:
                 place = header.offset
-                matched = _NAME.fullmatch(header.name)
+                matched = _NAME.fullmatch(readable_name(header.name))
                 if header.isreg() and matched and not _META.match(header.name):
                     content = tar.extractfile(header)
                     assert content is not None, "a regular file has contents"
-                    yield _Member(matched[1], matched[2].lower(), content.read())
+                    yield _Member(
+                        readable_name(matched[1]), readable_name(matched[2]).lower(), content.read()
+                    )
                     place = tar.offset
                 tar.members = []  # type: ignore[attr-defined]
         except (tarfile.TarError, EOFError, ValueError) as error:

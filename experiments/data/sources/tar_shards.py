@@ -42,12 +42,12 @@ class TarCorpus:
         return listed.shards
 
     def fingerprint(self) -> str:
-        """Of what is prepared: the training shards are not."""
+        """Digest of what is prepared: the training shards are not."""
         return self._digest(PREPARED_REVISION, "validation", "test")
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """Of the list of training shards: names, order, sizes, and ETags of a web server."""
+        """Digest of the list of training shards: names, order, sizes, and ETags of a web server."""
         return self._digest(REVISION, "train")
 
     def _digest(self, revision: int, *splits: str) -> str:
@@ -57,8 +57,11 @@ class TarCorpus:
     def __len__(self) -> int:
         return 0  # not known before all is read
 
+    def listed_splits(self) -> frozenset[str]:
+        return frozenset(split for split, shards in self.shards.items() if shards)
+
     def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Nothing to fetch: shards are read where they are."""
+        """Fetches nothing: shards are read where they are."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         """The clips of validation and test."""

@@ -1,4 +1,4 @@
-"""DNSMOS P.835 (OVRL, SIG, BAK) and P.808 (Reddy et al. 2021, 2022), by ``speechmos``: no reference.
+"""DNSMOS P.835 (OVRL, SIG, BAK) and P.808 (Reddy et al. 2021, 2022), by `speechmos`: no reference.
 
 The models look at windows of 9.01 s, one a second; a shorter clip is doubled until it fills one, as in the
 published code, so a clip of 4 s (seven windows) costs seven times one of 5 s (one window). The windows are
@@ -43,7 +43,7 @@ def _backend() -> Any:
 
 
 def windows(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Windows of 9.01 s ``[144160]`` of a clip ``[samples]`` at 16 kHz, as published.
+    """Windows of 9.01 s `[144160]` of a clip `[samples]` at 16 kHz, as published.
 
     That includes a slip: ends are rounded down from floating point, and windows that come out a sample short
     are left out, those that start at 7 to 23 s, so the first 16 s decide for most clips.

@@ -1,6 +1,6 @@
-"""PESQ (ITU-T P.862, P.862.2), by the ``pesq`` package.
+"""PESQ (ITU-T P.862, P.862.2), by the `pesq` package.
 
-The backend is asked to raise: its ``on_error=1`` returns -1 in place of a score, and that gets averaged.
+The backend is asked to raise: its `on_error=1` returns -1 in place of a score, and that gets averaged.
 Its C code holds 50 utterances (stretches of speech between pauses) and writes past its arrays when a clip has
 more, which gives wrong numbers or a crash, so clips that could have more are refused.
 """

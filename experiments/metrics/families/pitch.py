@@ -28,7 +28,7 @@ def _detector() -> SwiftF0:
 
 
 def _track(signal: Signal) -> np.ndarray:
-    """Pitch in Hz and confidence, ``[2, frames]``."""
+    """Pitch in Hz and confidence, `[2, frames]`."""
     import importlib.metadata
 
     def detect() -> np.ndarray:
@@ -61,14 +61,14 @@ def _periodicity_rmse(reference: Signal, reconstruction: Signal) -> float:
 
 
 def f1(expected: np.ndarray, obtained: np.ndarray) -> float:
-    """F1 of voiced frames, both boolean ``[frames]``."""
+    """F1 of voiced frames, both boolean `[frames]`."""
     if not expected.any():
         raise MetricFailure("no voiced frame in the reference")
     return 2 * float((expected & obtained).sum()) / float(expected.sum() + obtained.sum())
 
 
 def cents_rmse(expected: np.ndarray, obtained: np.ndarray) -> float:
-    """Root mean square error in cents over frames ``[frames]`` in Hz that are voiced in both clips."""
+    """Root mean square error in cents over frames `[frames]` in Hz that are voiced in both clips."""
     if not len(expected):
         raise MetricFailure("no frame voiced in both")
     return float(np.sqrt(np.mean(np.square(1200 * np.log2(obtained / expected)))))

@@ -24,7 +24,7 @@ _BATCH = 512
 
 
 def _track(signal: Signal) -> np.ndarray:
-    """Pitch in Hz and periodicity, ``[2, frames]``."""
+    """Pitch in Hz and periodicity, `[2, frames]`."""
 
     def predict() -> np.ndarray:
         import torch

@@ -1,4 +1,4 @@
-"""PLCMOS v2 (Diener et al. 2023), by ``speechmos``: how well lost packets are concealed.
+"""PLCMOS v2 (Diener et al. 2023), by `speechmos`: how well lost packets are concealed.
 
 The model averages over 15 listeners drawn at random, so it is not deterministic in itself: another draw moves
 the score by about 0.03. Here the draw is always the same.

@@ -75,7 +75,7 @@ METRICS = (
     Metric(
         name="delay",
         unit="ms",
-        higher_is_better=False,
+        higher_is_better=None,
         sample_rate=None,
         backend="codecbench",
         measure=_delay_milliseconds,

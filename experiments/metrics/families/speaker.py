@@ -1,4 +1,4 @@
-"""Cosine of speaker embeddings: GE2E d-vectors (Wan et al. 2018) by ``resemblyzer``, weights in the wheel."""
+"""Cosine of speaker embeddings: GE2E d-vectors (Wan et al. 2018) by `resemblyzer`, weights in the wheel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _encoder() -> Any:
 
 
 def _embedding(signal: Signal) -> np.ndarray:
-    """Unit vector ``[256]``."""
+    """Unit vector `[256]`."""
 
     def embed() -> np.ndarray:
         signal.require_sound()

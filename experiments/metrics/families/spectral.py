@@ -34,7 +34,7 @@ def _window(milliseconds: int, sample_rate: int) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _mel_filters(bins: int, bands: int, sample_rate: int) -> torch.Tensor:
-    """Triangular filters ``[bins, bands]`` of unit sum."""
+    """Triangular filters `[bins, bands]` of unit sum."""
     import torchaudio
 
     filters = torchaudio.functional.melscale_fbanks(bins, 0.0, sample_rate / 2, bands, sample_rate)
@@ -42,7 +42,7 @@ def _mel_filters(bins: int, bands: int, sample_rate: int) -> torch.Tensor:
 
 
 def _magnitudes(signal: Signal, milliseconds: int) -> torch.Tensor:
-    """STFT magnitudes ``[bins, frames]``, hop a quarter of the window, no padding."""
+    """STFT magnitudes `[bins, frames]`, hop a quarter of the window, no padding."""
     import torch
 
     window = _window(milliseconds, signal.sample_rate)

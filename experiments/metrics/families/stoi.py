@@ -1,6 +1,6 @@
 """STOI (Taal et al. 2011) and extended STOI (Jensen and Taal 2016) at 10 kHz.
 
-The analysis (silence removal, one-third octave bands) is ``pystoi``'s, done once for both. The correlations
+The analysis (silence removal, one-third octave bands) is `pystoi`'s, done once for both. The correlations
 are written out here: the package repeats the analysis for each, adds random noise in ESTOI, so that its last
 digits change from call to call, and answers 1e-5 where there is too little speech.
 """
@@ -27,7 +27,7 @@ _EPSILON = np.finfo(float).eps
 
 
 def _segments(reference: Signal, reconstruction: Signal) -> np.ndarray:
-    """Envelopes of both clips in overlapping segments, ``[2, segments, bands, frames]``."""
+    """Envelopes of both clips in overlapping segments, `[2, segments, bands, frames]`."""
     from pystoi import utils
 
     def analyse() -> np.ndarray:
@@ -47,7 +47,7 @@ def _segments(reference: Signal, reconstruction: Signal) -> np.ndarray:
 
 
 def _normalised(values: np.ndarray, axis: int) -> np.ndarray:
-    """Zero mean and unit norm along ``axis``."""
+    """Zero mean and unit norm along `axis`."""
     values = values - values.mean(axis, keepdims=True)
     return values / (np.sqrt(np.square(values).sum(axis, keepdims=True)) + _EPSILON)
 

@@ -25,7 +25,7 @@ MODEL_VARIABLE = "CODECBENCH_WHISPER"
 
 
 def model_folder() -> Path:
-    """Folder of the model. Raises ``MetricUnavailable`` with the remedy where there is none."""
+    """Folder of the model. Raises `MetricUnavailable` with the remedy where there is none."""
     if folder := os.environ.get(MODEL_VARIABLE):
         if not (Path(folder) / "model.bin").is_file():
             raise MetricUnavailable(f"{MODEL_VARIABLE}={folder}: no faster-whisper model (model.bin) in it")

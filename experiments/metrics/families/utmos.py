@@ -1,6 +1,6 @@
 """UTMOS22 strong learner (Saeki et al. 2022) from the torch.hub cache; nothing is ever downloaded here.
 
-The code and weights are those of ``tarepan/SpeechMOS``. Its package is called ``speechmos`` as DNSMOS's is,
+The code and weights are those of `tarepan/SpeechMOS`. Its package is called `speechmos` as DNSMOS's is,
 so the model's part of it is loaded under a name of its own.
 """
 
@@ -39,7 +39,7 @@ def _code() -> Path | None:
 
 
 def checkpoint() -> Path:
-    """The weights. Raises ``MetricUnavailable`` where they, or the model's code, are not in the cache."""
+    """The weights. Raises `MetricUnavailable` where they, or the model's code, are not in the cache."""
     path = _hub() / "checkpoints" / _CHECKPOINT
     if not path.is_file() or _code() is None:
         raise MetricUnavailable(

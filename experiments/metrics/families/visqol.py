@@ -1,4 +1,4 @@
-"""ViSQOL v3 in speech mode (Chinen et al. 2020), by the pure Python port ``visqol-python``.
+"""ViSQOL v3 in speech mode (Chinen et al. 2020), by the pure Python port `visqol-python`.
 
 With its lattice mapper only: the polynomial that it falls back to scores a point or two higher.
 """

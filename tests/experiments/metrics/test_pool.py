@@ -109,3 +109,16 @@ def _alive(process: int) -> bool:
     # A zombie that nobody has waited for yet is dead.
     status = Path(f"/proc/{process}/stat")
     return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_workers_start_as_all_workers_of_codecbench_do(monkeypatch):
+    asked = []
+    real = pool.child_processes.context
+
+    def context(modules):
+        asked.append(list(modules))
+        return real(modules)
+
+    monkeypatch.setattr(pool.child_processes, "context", context)
+    assert [len(scores) for scores in pool.score_tasks([task("a")], 2, {"pystoi", "pesq"})] == [2]
+    assert asked == [["torch", "torchaudio", "experiments.metrics.scoring", "pesq", "pystoi"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import metrics
-from experiments.metrics import MetricFailure, MetricUnavailable
+from experiments.metrics import MetricFailure, MetricUnavailable, golden
 
 
 def test_core_metrics_are_there_and_run_without_extras():
@@ -76,3 +76,29 @@ def test_looking_up_metrics_imports_no_backend():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_facts_name_unit_and_direction_and_import_no_backend():
+    facts = metrics.facts()
+    assert list(facts) == list(metrics.available())
+    assert facts["pesq"] == ("MOS-LQO", True)
+    assert facts["mel_distance"] == ("Np", False)
+    assert facts["wer"] == ("", False)
+    assert facts["delay"] == ("ms", None)  # early is no better than late
+    code = (
+        "import sys; from experiments import metrics; metrics.facts(); "
+        "heavy = 'torch', 'torchaudio', 'pandas', 'scipy', 'onnxruntime', 'pesq', 'pystoi', 'librosa'; "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", metrics.available())
+def test_directions_are_those_of_the_values(name):
+    """A coarser copy scores worse, by every metric that this machine can compute and that says which way."""
+    metric = metrics.get(name)
+    expected = {golden_.pair: golden_.expected for golden_ in golden.GOLDENS if golden_.metric == name}
+    if metric.higher_is_better is None or not {"identical", "coarse"} <= expected.keys():
+        pytest.skip("no direction, or no pair to tell it by")
+    assert (expected["identical"] > expected["coarse"]) == metric.higher_is_better

@@ -17,8 +17,8 @@ from experiments.tracking.store import Store
 
 HOLD = """
 import sys
-from experiments.leases import Leases
-from experiments.tracking import Store
+from experiments.tracking.leases import Leases
+from experiments.tracking.store import Store
 lease = Leases(Store(sys.argv[1], "study"), 60).acquire("training")
 print("held" if lease else "busy", flush=True)
 sys.stdin.read()

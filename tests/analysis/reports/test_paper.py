@@ -21,7 +21,7 @@ def results(store: Any) -> Results:
     for name, effect in effects.items():
         for bits in (13.4, 18.8):
             for seed in (0, 1):
-                hexagonal = {"params": {"quantizer.config.levels": "[5, 5]"}} if name == "q2d2-hex" else {}
+                hexagonal = {"params": {"quantizer.options.levels": "[5, 5]"}} if name == "q2d2-hex" else {}
                 label = f"{name} {bits} bit"
                 more = effect + 0.2 * (bits - 13)
                 runs.append(store.Run(label, quantizer=name, bits=bits, seed=seed, effect=more, **hexagonal))
@@ -96,6 +96,6 @@ def test_the_document_compiles(kit: Path, tmp_path: Path) -> None:
 
 def test_figures_of_one_system_come_from_its_runs(results: Results) -> None:
     frame = results.finished[["label"]].head(0)
-    own = runs_behind("voronoi-training-q2d2-hex-18.8-bit", frame, results)
+    own = runs_behind("q2d2-hex 18.8 bit", frame, results)
     assert own == ["q2d2-hex 18.8 bit-0-18.8", "q2d2-hex 18.8 bit-1-18.8"]
-    assert len(runs_behind("unknown", frame.drop(columns="label"), results)) == 13
+    assert len(runs_behind("", frame.drop(columns="label"), results)) == 13
