@@ -96,9 +96,7 @@ def test_nothing_is_clipped_or_overlaps(name: str, pairs: int) -> None:
     latents = [np.random.default_rng(0).normal(size=(400, 2)) for _ in grids]
     reach = [view.reach for view in geometry.views_of_levels("q2d2-rhombic", (7, 7) * pairs)]
     with style(name) as scale:
-        drawn = voronoi_figure(
-            grids, counts, latents, "a title", reach=reach, displacement=True, scale=scale
-        )
+        drawn = voronoi_figure(grids, counts, latents, "a title", reach=reach, displacement=True, scale=scale)
         canvas = FigureCanvasAgg(drawn)
         canvas.draw()
         renderer = canvas.get_renderer()
