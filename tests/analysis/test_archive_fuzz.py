@@ -12,6 +12,7 @@ import shutil
 import time
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,9 +162,9 @@ def changes(draw: st.DrawFn, whole: Members) -> Changed:
         elif kind == "bytes":
             members[name] = draw(flipped(members[name]))
         elif kind == "move":
-            members[draw(st.one_of(st.text(max_size=20), st.just(f"{name}x"), st.just(f"../{name}")))] = (
-                members[name]
-            )
+            members[
+                draw(st.one_of(st.text(min_size=1, max_size=20), st.just(f"{name}x"), st.just(f"../{name}")))
+            ] = members[name]
         elif kind == "remove" and len(members) > 1:
             del members[name]
         elif kind == "swap":
@@ -180,14 +181,16 @@ def is_ours(error: Exception) -> bool:
     return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in packages
 
 
-def import_and_table(path: Path, uri: str) -> None:
+def import_and_table(path: Path, uri: str, stages: list[str]) -> None:
     import_archive(path, uri)
+    stages.append("imported")
     results = load("fuzzed", uri)
     table = comparison(results)
     for kind in ("csv", "markdown", "html", "latex", "console"):
         assert "\x1b" not in render(table, kind)
     assert len(results.histories) >= 0
     assert len(results.usage) >= 0
+    stages.append("shown")
 
 
 def told(action: Callable[[], None]) -> str:
@@ -218,6 +221,7 @@ def test_any_archive_is_imported_or_refused_in_words(
         outside = tmp_path / uuid.uuid4().hex
         inside = outside / "inside"
         inside.mkdir(parents=True)
+        stages.append("tried")
         monkeypatch.chdir(inside)
         try:
             with warnings.catch_warnings():
@@ -227,14 +231,17 @@ def test_any_archive_is_imported_or_refused_in_words(
                 path.write_bytes(data.draw(flipped(path.read_bytes())))
             shutil.copyfile(empty, inside / "mlflow.db")
             began = time.monotonic()
-            assert "\n" not in told(lambda: import_and_table(path, f"sqlite:///{inside}/mlflow.db"))
+            assert "\n" not in told(lambda: import_and_table(path, f"sqlite:///{inside}/mlflow.db", stages))
             assert time.monotonic() - began < LONGEST
             assert [each.name for each in outside.iterdir()] == ["inside"]
             assert {each.name for each in inside.iterdir()} <= {"some.zip", "mlflow.db", "mlruns"}
         finally:
             shutil.rmtree(outside)
 
+    stages: list[str] = []
     end = time.monotonic() + float(SECONDS or 0)
     one()
     while time.monotonic() < end:
         one()
+    assert stages.count("shown") > stages.count("tried") / 20, Counter(stages)
+    print(Counter(stages))
