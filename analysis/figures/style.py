@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures import fonts
 from analysis.results.labels import series
+from analysis.results.spreadsheet import plain_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +157,7 @@ def save(
         written.append(path)
     if data is not None:
         path = stem.with_name(f"{stem.name}.csv")
-        data.to_csv(path, index=False, lineterminator="\n")
+        plain_frame(data).to_csv(path, index=False, lineterminator="\n")
         written.append(path)
     return written
 

@@ -19,6 +19,7 @@ from analysis.figures.writing import Target, begun
 from analysis.reports.answer import answer
 from analysis.reports.output_folder import prepare_output
 from analysis.results.columns import logged, quality_column
+from analysis.results.spreadsheet import plain_frame
 from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
@@ -142,13 +143,18 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
         pairs = pd.concat([pairwise(results, metric, labels) for metric in metrics], ignore_index=True)
         if len(pairs):
             text = frame_latex(_shown_pairs(pairs), "differences", _ABOUT_PAIRS)
-            yield "differences", text, pairs.to_csv(index=False, lineterminator="\n"), mine
+            yield "differences", text, plain_frame(pairs).to_csv(index=False, lineterminator="\n"), mine
     gains = [bd_rates(results, metric) for metric in metrics]
     if any(len(gain) for gain in gains):
         frame = pd.concat([gain for gain in gains if len(gain)], ignore_index=True)
         text = frame_latex(_shown_gains(frame), "bd", _ABOUT_GAINS)
         named = {*frame["series"], *frame["anchor"]}
-        yield "bd", text, frame.to_csv(index=False, lineterminator="\n"), _hashes(results.finished, named)
+        yield (
+            "bd",
+            text,
+            plain_frame(frame).to_csv(index=False, lineterminator="\n"),
+            _hashes(results.finished, named),
+        )
 
 
 _ABOUT_PAIRS = (

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
+from analysis.results.spreadsheet import plain
 from analysis.tables.cells import cell_text, header_text, interval_text
 from analysis.tables.console import console_text
 from analysis.tables.latex import latex
@@ -54,7 +55,10 @@ def _md(text: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """CSV with a line a row at full precision, intervals in columns of their own, and no formatting."""
+    """CSV with a line a row at full precision, intervals in columns of their own, and no formatting.
+
+    No text begins a formula.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["quantizer", "section"]
@@ -65,11 +69,11 @@ def comma_separated(table: Table) -> str:
     writer.writerow([*head, "message"])
     for section in table.sections:
         for row in section.rows:
-            line: list[object] = [row.label, section.title]
+            line: list[object] = [plain(row.label), plain(section.title)]
             for cell, column in zip(row.cells, table.columns, strict=True):
                 ends: list[object] = [cell.low, cell.high, cell.mark] if column.interval else []
-                line += ["" if value is None else value for value in [cell.text or cell.value, *ends]]
-            writer.writerow([*line, row.message])
+                line += ["" if value is None else value for value in [plain(cell.text) or cell.value, *ends]]
+            writer.writerow([*line, plain(row.message)])
     return stream.getvalue()
 
 

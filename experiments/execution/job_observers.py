@@ -28,6 +28,9 @@ class JournalObserver(Observer):
     def saving(self, step: int) -> None:
         self._journal.write()
 
+    def should_stop(self) -> bool:
+        return self._journal.error is not None and self._journal.error.gone
+
 
 class RunnerObserver(Observer):
     """Tells the runner of progress and warnings, and stops where it or a lost lease asks for it."""

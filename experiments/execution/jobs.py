@@ -72,13 +72,15 @@ class Job:
 class Outcome(NamedTuple):
     """The outcome of a job: a status of `tracking`, or `stopped`, `lost`, `elsewhere`; and why, unless it
     finished. reused: another runner did it. blocked: its warm start ended so, and it was not started.
-    logged: whether the tracking store has it; if not, it is the runner's to log."""
+    logged: whether the tracking store has it; if not, it is the runner's to log. store_lost: the store is
+    away for good, so that no other job would come further."""
 
     status: str
     reason: str = ""
     reused: bool = False
     blocked: bool = False
     logged: bool = True
+    store_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

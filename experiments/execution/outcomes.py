@@ -48,7 +48,8 @@ def outcome_of(error: Exception, lease_lost: bool = False) -> Outcome:
     if _is_of_the_disk(error):
         return Outcome(STOPPED, f"{reason_of(error)}. Remedy: mend that, then start the same command again.")
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
-    return Outcome(status, reason_of(error))
+    lost = isinstance(error, TrackingError) and (error.away or error.gone)
+    return Outcome(status, reason_of(error), store_lost=lost)
 
 
 def reason_of(error: BaseException) -> str:

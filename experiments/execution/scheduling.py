@@ -77,6 +77,8 @@ class _Schedule:
             if outcome.status == LOST or not outcome.logged:  # nobody has said so yet
                 self.show(Update(key=job.key, stage=f"failed: {outcome.reason}"))
             self._end(job, outcome)
+            if outcome.store_lost and not self.stopping:
+                self._stop("stopping, since no other run could be logged")
 
     def _look(self) -> None:
         """Take up again what the others have let go."""
@@ -87,9 +89,9 @@ class _Schedule:
                 del self.elsewhere[job.key]
                 self._submit(job)
 
-    def _stop(self) -> None:
+    def _stop(self, why: str = "stopping") -> None:
         self.stopping = True
-        self.show(Update(key="", stage="stopping: saving the runs under way (Ctrl-C again: don't wait)"))
+        self.show(Update(key="", stage=f"{why}: saving the runs under way (Ctrl-C again: don't wait)"))
         self.pool.stop()
         for job in self.elsewhere.values():
             self._end(job, Outcome(ELSEWHERE))

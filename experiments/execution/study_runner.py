@@ -239,6 +239,8 @@ def run_study(
             store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
         )
         outcomes = execute(todo, settings, executor, references=references_todo, show=show)
+        if any(outcome.store_lost for outcome in outcomes.values()):
+            store.patience = 0.0  # a worker has waited already
         summary.outcomes |= {key: outcome.status for key, outcome in outcomes.items()}
         summary.reused |= {
             key for key, outcome in outcomes.items() if outcome.reused and outcome.status == FINISHED

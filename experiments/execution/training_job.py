@@ -77,6 +77,8 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
         )
         journal.finish()
     except Interrupted:
+        if journal.error is not None and journal.error.gone:
+            raise journal.error from None
         if pruning.reason and not context.stopping():
             journal.finish()
             raise Pruned(pruning.reason) from None

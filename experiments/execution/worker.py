@@ -49,7 +49,7 @@ def perform(
             return _outcome_before(context) or _carry_out(context)
     except TrackingError as error:  # the machine's trouble, not the run's
         link.tell(Update(key=job.key, stage=f"stopped: {error}"))
-        return Outcome(STOPPED, str(error))
+        return outcome_of(error)
 
 
 def _outcome_before(context: Context) -> Outcome | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.common.atomic_files import write_text
 from experiments.tracking.schema import Tag, short
-from experiments.tracking.store import BATCH, Store, TrackingError, explained
+from experiments.tracking.store import BATCH, Store, TrackingError
 
 WRITE_SECONDS = 10.0  # values are on disk, and on their way, after no more than this
 RETRY_SECONDS = 5.0
@@ -38,6 +38,7 @@ class MetricsJournal:
         self._sent: dict[str, int] = {}
         self._written = time.monotonic()
         self._complained = False
+        self.error: TrackingError | None = None  # of the last sending, if that failed
         self._lock = threading.Lock()  # of the lists
         self._sending = threading.Lock()  # one sends at a time
         self._wake, self._closed = threading.Event(), threading.Event()
@@ -99,13 +100,13 @@ class MetricsJournal:
             ]
             tags = {key: text for record in records for key, text in record.get("tags", {}).items()}
             try:
-                if tags:
-                    with explained(self.store.uri):
+                with self.store.explained():
+                    if tags:
                         self.store.client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
-                for start in range(0, len(metrics), BATCH):
-                    with explained(self.store.uri):
+                    for start in range(0, len(metrics), BATCH):
                         self.store.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
             except TrackingError as error:
+                self.error = error
                 if not self._complained:
                     _log.warning(
                         "metrics are kept in %s until the tracking store answers (%s)", self.path, error
@@ -116,7 +117,7 @@ class MetricsJournal:
                 self._sent[metric.key] = max(metric.step, self._sent.get(metric.key, -1))
             with self._lock:
                 del self._unsent[: len(records)]
-            self._complained = False
+            self._complained, self.error = False, None
             return True
 
     def finish(self, patience: float | None = None) -> None:
@@ -129,10 +130,13 @@ class MetricsJournal:
         patience = self.store.patience if patience is None else patience
         deadline = time.monotonic() + patience
         while not self.send():
+            if self.error is not None and not self.error.away:  # waiting does not help
+                raise self.error
             if time.monotonic() >= deadline or self.store.give_up():
                 raise TrackingError(
                     f"the tracking store {self.store.uri} has not answered for {patience:.0f} s; the metrics "
-                    f"are in {self.path}. Start the same command again when it is back."
+                    f"are in {self.path}. Start the same command again when it is back.",
+                    away=True,
                 )
             time.sleep(min(self.retry_seconds, max(0.0, deadline - time.monotonic())))
 

@@ -84,9 +84,10 @@ def _patient(
 class Store:
     """One experiment, that is one study, of an MLflow store.
 
-    A store that has answered once and goes away is waited for, `patience` seconds at a time, unless
-    `give_up` says not to; then TrackingError is raised. wait: the store is there already: it is not made, and
-    the first contact waits, too. A file that was deleted is not waited for.
+    A store that has answered once and goes away is waited for, `patience` seconds in all, unless `give_up`
+    says not to; then TrackingError is raised, at once from then on, until it answers again. wait: the store
+    is there already: it is not made, and the first contact waits, too. A file that was deleted is not waited
+    for.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Store:
         self.uri, self.study = uri, study
         self.give_up = give_up
         self.patience = patience() if wait else 0.0
+        self._waited_out = False
         self._path = sqlite_path(uri)
         self._identity: tuple[int, int] | None = None  # of the file
         self.client = self.patiently(lambda: connect(uri, make=not wait))
@@ -112,13 +114,19 @@ class Store:
 
     def patiently(self, action: Callable[[], Answer]) -> Answer:
         """The result of `action`, which is begun again while the store is away."""
-        deadline, pause, warned = time.monotonic() + self.patience, 0.5, False
+        patience = 0.0 if self._waited_out else self.patience
+        deadline, pause, warned = time.monotonic() + patience, 0.5, False
         while True:
             try:
                 with self.explained():
-                    return action()
+                    answer = action()
+                self._waited_out = False
+                return answer
             except TrackingError as error:
-                if not error.away or self.give_up() or time.monotonic() >= deadline:
+                if not error.away or self.give_up():
+                    raise
+                if time.monotonic() >= deadline:
+                    self._waited_out = True
                     raise
                 if not warned:
                     _log.warning("waiting up to %.0f s: %s", self.patience, error)

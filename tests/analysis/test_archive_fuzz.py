@@ -31,7 +31,7 @@ from tests.analysis.hostile import Members, members_of, write
 
 SECONDS = os.environ.get("CODECBENCH_FUZZ_SECONDS", "")
 EXAMPLES = 150  # about 20 seconds
-LONGEST = 30.0  # seconds of one example
+LONGEST = 15.0  # seconds of computing for one example
 
 # Values that have been troublesome somewhere.
 ODD: st.SearchStrategy[Any] = st.one_of(
@@ -230,9 +230,9 @@ def test_any_archive_is_imported_or_refused_in_words(
             if changed.zipped:
                 path.write_bytes(data.draw(flipped(path.read_bytes())))
             shutil.copyfile(empty, inside / "mlflow.db")
-            began = time.monotonic()
+            began = time.process_time()  # others may be busy on the machine
             assert "\n" not in told(lambda: import_and_table(path, f"sqlite:///{inside}/mlflow.db", stages))
-            assert time.monotonic() - began < LONGEST
+            assert time.process_time() - began < LONGEST
             assert [each.name for each in outside.iterdir()] == ["inside"]
             assert {each.name for each in inside.iterdir()} <= {"some.zip", "mlflow.db", "mlruns"}
         finally:
