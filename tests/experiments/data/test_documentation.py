@@ -1,4 +1,4 @@
-"""The Python of docs/data.md and docs/evaluating_audio.md runs as it stands, and their lists are the code's."""
+"""The Python of docs/data.md and docs/evaluating_audio.md runs, and their lists of formats are the code's."""
 
 import re
 from pathlib import Path
