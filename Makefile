@@ -26,9 +26,9 @@ quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks
 test: $(VENV)/.installed-test ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-smoke: $(VENV)/.installed ## a study of a minute, in a folder of its own
+smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns and a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
-	cd $(VENV)/smoke && $(BIN)/codecbench run quickstart \
+	cd $(VENV)/smoke && $(BIN)/python $(CURDIR)/.ci/in_terminal.py 80 $(BIN)/codecbench run quickstart \
 	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]'
 
 lint: $(VENV)/.installed-test ## ruff: rules and format

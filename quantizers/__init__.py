@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quantizers.contract import Config, Quantized, Quantizer
     from quantizers.option_checks import NonFiniteError, QuantizerError
     from quantizers.parts.straight_through import straight_through
-    from quantizers.registry import available, build, create, entry, options, register, validate
+    from quantizers.registry import available, build, create, entry, options, planar_views, register, validate
 
 _HOMES = {
     "Config": "contract",
@@ -27,6 +27,7 @@ _HOMES = {
     "create": "registry",
     "entry": "registry",
     "options": "registry",
+    "planar_views": "registry",
     "register": "registry",
     "straight_through": "parts.straight_through",
     "validate": "registry",
@@ -43,6 +44,7 @@ __all__ = [
     "create",
     "entry",
     "options",
+    "planar_views",
     "register",
     "straight_through",
     "validate",

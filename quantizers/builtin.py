@@ -13,6 +13,7 @@ from quantizers.methods.residual_fsq import ResidualFSQ
 from quantizers.methods.rvq import RVQ
 from quantizers.methods.simvq import SimVQ
 from quantizers.methods.soundstream_rvq import SoundStreamRVQ
+from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.methods.vq import VQ
 from quantizers.registry import register
 
@@ -38,3 +39,4 @@ register(Binary, name="bsq", preset={"stages": 1, "spherical": True}, paper="arX
 register(Binary, name="residual-lfq", preset={"spherical": False})
 register(LatticeQuantizer, name="lattice")
 register(SoundStreamRVQ, name="soundstream-rvq", preset={"codebook_size": 16, "codebook_dim": None})
+register(TrellisQuantizer, name="trellis")

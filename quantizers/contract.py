@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
+from quantizers.saturation import ChannelRanges
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
@@ -88,6 +90,20 @@ class Quantizer(nn.Module, ABC):
             f"{self.name or type(self).__name__} is not the bottleneck of a released codec; train it, or use "
             "the one that was released with the weights"
         )
+
+    @classmethod
+    def planar_views(cls, config: Any) -> tuple[PlanarView, ...]:
+        """The pairs of channels that a figure can show as planes of cells, under the options `config`.
+
+        Empty where the codes are no such product, or where eval mode gives no `coordinates`.
+        """
+        return ()
+
+    @property
+    def channel_ranges(self) -> ChannelRanges | None:
+        """Where the levels of the channels of the diagnostics `coordinates` lie, to tell whether values pile
+        up at the ends of their ranges; None where eval mode gives no `coordinates`."""
+        return None
 
     @property
     def streams(self) -> int:

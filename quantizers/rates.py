@@ -17,7 +17,7 @@ BITS_PER_CHANNEL = 3.2
 TOLERANCE = 0.005  # among configurations this near the target, the predicted error decides
 BITS_PER_CODEBOOK = 13  # one trainable codebook of vectors: 8192 codes
 BITS_PER_STAGE = 10.5  # one stage of a residual quantizer: 1448 codes
-SCALAR_KINDS = {"scalar": 3, "symmetric": 2}  # and the fewest levels of each
+SCALAR_KINDS = {"scalar": 3, "symmetric": 2, "even": 2}  # and the fewest levels of each
 
 
 def bits_per_second(bits_per_frame: float, frame_rate: float) -> float:
@@ -45,8 +45,8 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
     """Levels of each channel that come nearest `bits`, with the least predicted error among those within
     0.5 %.
 
-    kind: `scalar` (at least 3 levels, as FSQ needs), `symmetric` (at least 2), a kind of planar grid, or
-    `square` (rectangular, both levels of a pair equal).
+    kind: `scalar` (at least 3 levels, as FSQ needs), `symmetric` (at least 2), `even`, a kind of planar grid,
+    or `square` (rectangular, both levels of a pair equal).
     channels: their number, even for planar grids; None chooses it. Raises QuantizerError where no levels fit.
     """
     check_bits(bits)
@@ -94,7 +94,8 @@ def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], fl
     if kind in SCALAR_KINDS:
         middle, least = round(2**bits), SCALAR_KINDS[kind]
         for level in range(max(least, middle - 3), max(least, middle) + 4):
-            yield math.log2(level), (level,), level**-2.0
+            if kind != "even" or level % 2 == 0:
+                yield math.log2(level), (level,), level**-2.0
         return
     grid = "rect" if kind == "square" else kind
     density = {"rect": 1.0, "hex": 1 / ROW, "rhombic": 2.0}[grid]

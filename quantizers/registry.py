@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
 from quantizers.contract import Config, Quantizer
+from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError, check_kind, check_limits, check_memory
 from quantizers.suggestions import did_you_mean
 
@@ -132,6 +133,15 @@ def build(name: str, config: Config, *, dim: int) -> Quantizer:
         raise QuantizerError(f"{name}: {error}") from None
     quantizer.name = name
     return quantizer
+
+
+def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:
+    """The pairs of channels that a figure of the quantizer `name` with `options` can show as planes of cells.
+
+    By what the quantizer is, not by its name, and without building it: `options` are those that a run
+    logged. Empty for quantizers without such pairs. Raises QuantizerError for unknown names and options.
+    """
+    return entry(name).cls.planar_views(validate(name, options))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.cells.grids import TILINGS, grids_of, is_scalar, parameter, reach_of, slices_of
+from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
 from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
@@ -243,9 +243,14 @@ def _first_seeds(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _histograms(results: Results, run: Mapping[str, Any]) -> list[np.ndarray]:
     """Counts of the points of each grid of a run."""
-    if is_scalar(str(run["quantizer"])):
-        return results.pair_histograms(run["run_id"])
-    return results.histograms(run["run_id"])
+    alone, joint = results.histograms(run["run_id"]), results.pair_histograms(run["run_id"])
+    found = []
+    for view in views_of(run):
+        logged, place = (alone, view.factors[0]) if len(view.factors) == 1 else (joint, view.channels[0] // 2)
+        if place >= len(logged):
+            return []
+        found.append(logged[place])
+    return found
 
 
 def _speech(run: Mapping[str, Any]) -> str:

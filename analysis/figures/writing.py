@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -96,12 +96,10 @@ def begun(
         yield finish
         return
     others = processes - 1
-    context = child_processes.context(_PRELOADED)
     _ = results.utterances  # read once, for all processes
     with (
-        child_processes.environment(),
-        ProcessPoolExecutor(others, context, initializer=_begin, initargs=(results, target)) as pool,
         ThreadPoolExecutor(others) as threads,  # one waits for each process
+        child_processes.pool(others, _PRELOADED, _begin, (results, target)) as pool,
     ):
         elsewhere += [
             threads.submit(work, lambda kind: pool.submit(_draw_there, kind).result()) for _ in range(others)

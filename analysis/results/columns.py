@@ -15,7 +15,7 @@ class ColumnError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: the logged metric `source` times `scale`, shown with `digits` decimals.
+    """A column: the logged metric `source` times `scale`, shown with `digits` decimals.
 
     higher_is_better: None where a larger value is neither better nor worse, or where nobody says; such a
     column has no arrow, no marks and no tests.
@@ -32,12 +32,12 @@ class Column:
 
     @property
     def interval(self) -> bool:
-        """Whether runs log a confidence interval beside the value."""
+        """True if runs log a confidence interval beside the value."""
         return self.source.startswith("eval/")
 
     @property
     def needs_codes(self) -> bool:
-        """Whether it means nothing for an unquantized system."""
+        """True if it means nothing for an unquantized system."""
         return self.source.startswith(("rate/", "usage/")) and self.source != "rate/frame_rate"
 
     @property
@@ -145,7 +145,7 @@ def quality_column(metric: str) -> Column:
 
 
 def logged(keys: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Those of `keys` whose metrics some run has logged, by the `names` of all metrics."""
+    """Select, of `keys`, those whose metrics some run has logged, by the `names` of all metrics."""
     known = set(names)
     return [key for key in keys if key == SCORED.key or select([key])[0].source in known]
 

@@ -18,7 +18,7 @@ from analysis.results.study_results import RUN_COLUMNS, Results, ResultsError
 from analysis.results.uniform_use import with_uniform_use
 from experiments.tracking.addresses import store_uri
 from experiments.tracking.errors import shown
-from experiments.tracking.reader import DELETED, Reader, StoredRun, reader
+from experiments.tracking.reader import reader
 from experiments.tracking.schema import (
     FINISHED,
     KIND_RUN,
@@ -31,6 +31,7 @@ from experiments.tracking.schema import (
     parent_of,
     rows_of,
 )
+from experiments.tracking.stored import DELETED, Reader, StoredRun
 from quantizers.suggestions import did_you_mean
 
 _NEEDED = ("rate/bits_per_frame", "rate/bitrate", "rate/streams")  # not logged where nothing is coded

@@ -45,20 +45,14 @@ def asked_metrics(results: Results) -> list[str]:
 
 
 def logged_metrics(results: Results) -> list[str]:
-    """Those of `asked_metrics` that some run has."""
+    """Metrics of `asked_metrics` that some run has."""
     return [metric for metric in asked_metrics(results) if f"eval/{metric}" in results.runs]
 
 
 def quality_keys(results: Results) -> list[str]:
-    """Keys of the columns of quality: what the study asks for, then how many utterances were scored.
-
-    A study that asks for nothing beyond the standard metrics keeps a column for each of them, so that
-    tables of such studies have one layout; one that was not asked for is empty.
-    """
-    asked = asked_metrics(results)
-    if set(asked) <= set(metrics.STANDARD):
-        asked += [name for name in metrics.STANDARD if name not in asked]
-    return [*(name if name in COLUMNS else f"eval/{name}" for name in asked), SCORED.key]
+    """Keys of the columns of quality: what the study asks for, then how many utterances were scored."""
+    names = asked_metrics(results)
+    return [*(name if name in COLUMNS else f"eval/{name}" for name in names), SCORED.key]
 
 
 def default_keys(results: Results) -> Sequence[str]:

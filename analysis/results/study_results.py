@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from analysis.results.run_files import RunFiles
 from experiments.tracking import artifacts
-from experiments.tracking.reader import Reader
 from experiments.tracking.schema import FINISHED
+from experiments.tracking.stored import Reader
 
 RUN_COLUMNS = {
     "run_id": "MLflow run",

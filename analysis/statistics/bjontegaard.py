@@ -14,7 +14,7 @@ GROUPS = 40
 
 @dataclass(frozen=True)
 class Curve:
-    """One system at several rates: `bitrates [rates]`, `scores [rates, seeds, utterances]`."""
+    """A system at several rates: `bitrates [rates]`, `scores [rates, seeds, utterances]`."""
 
     bitrates: np.ndarray
     scores: np.ndarray
@@ -80,8 +80,8 @@ def _mean_difference(anchor: tuple[np.ndarray, np.ndarray], other: tuple[np.ndar
 def bd_rate_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:
     """BD-rate in percent, with an interval over seeds and utterances, which is symmetric in the logarithm of
     bitrates and so never falls below -100 %."""
-    found = _interval(_log_ratio, anchor, other, confidence)
-    return Interval(_percent(found.mean), _percent(found.low), _percent(found.high))
+    interval = _interval(_log_ratio, anchor, other, confidence)
+    return Interval(_percent(interval.mean), _percent(interval.low), _percent(interval.high))
 
 
 def bd_quality_interval(anchor: Curve, other: Curve, *, confidence: float = 0.95) -> Interval:

@@ -50,13 +50,13 @@ def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFra
         if not seeds or better is None:
             break
         try:
-            found = paired_difference(scores[first], scores[second], higher_is_better=better)
+            pair = paired_difference(scores[first], scores[second], higher_is_better=better)
         except ValueError:  # nothing that both have scored
             continue
         rows.append(
             (
-                *(first, second, metric, found.mean, found.low, found.high, found.p_value, 1.0),
-                *(found.improvement, found.seeds, found.utterances),
+                *(first, second, metric, pair.mean, pair.low, pair.high, pair.p_value, 1.0),
+                *(pair.improvement, pair.seeds, pair.utterances),
             )
         )
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "seeds", "utterances"])
@@ -106,9 +106,9 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
     rows = []
     for name, curve in curves.items():
         if anchor in curves and name != anchor:
-            found = bd_rate_interval(curves[anchor], curve, confidence=confidence)
+            saving = bd_rate_interval(curves[anchor], curve, confidence=confidence)
             gain = bd_quality_interval(curves[anchor], curve, confidence=confidence)
-            ends = (found.mean, found.low, found.high, gain.mean, gain.low, gain.high)
+            ends = (saving.mean, saving.low, saving.high, gain.mean, gain.low, gain.high)
             rows.append((name, anchor, metric, *ends))
     measures = ["bd_rate", "low", "high", "bd_quality", "quality_low", "quality_high"]
     return pd.DataFrame(rows, columns=["series", "anchor", "metric", *measures])
@@ -135,12 +135,14 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
         rates = runs.groupby("label", sort=False)["rate/bitrate"].mean()
         groups = rate_groups({str(label): float(rate) for label, rate in rates.items()})
         for number, group in enumerate(groups):
-            mine = runs[runs["label"].isin(group)]
-            cells[corpus, number] = mine.pivot_table(index="seed", columns="series", values=f"eval/{metric}")
+            members = runs[runs["label"].isin(group)]
+            cells[corpus, number] = members.pivot_table(
+                index="seed", columns="series", values=f"eval/{metric}"
+            )
     names = list(max(cells.values(), key=lambda cell: cell.shape[1]).columns) if cells else []
-    kept = {key: cell[names].dropna() for key, cell in cells.items() if set(names) <= set(cell.columns)}
-    kept = {key: cell for key, cell in kept.items() if len(cell)}
-    table = np.concatenate([cell.to_numpy() for cell in kept.values()]) if kept else np.empty((0, 0))
+    whole = {key: cell[names].dropna() for key, cell in cells.items() if set(names) <= set(cell.columns)}
+    whole = {key: cell for key, cell in whole.items() if len(cell)}
+    table = np.concatenate([cell.to_numpy() for cell in whole.values()]) if whole else np.empty((0, 0))
     if len(names) < 2 or len(table) < 2:
         return pd.DataFrame(columns=columns)
     ranks = average_ranks(table, higher_is_better=better)
@@ -151,9 +153,9 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
             "rank": ranks,
             "critical": critical_difference(len(names), len(table)),
             "blocks": len(table),
-            "corpora": len({corpus for corpus, _ in kept}),
-            "rates": max(sum(corpus == other for other, _ in kept) for corpus, _ in kept),
-            "seeds": max(len(cell) for cell in kept.values()),
+            "corpora": len({corpus for corpus, _ in whole}),
+            "rates": max(sum(corpus == other for other, _ in whole) for corpus, _ in whole),
+            "seeds": max(len(cell) for cell in whole.values()),
         }
     ).sort_values("rank", kind="stable", ignore_index=True)
 

@@ -39,7 +39,7 @@ def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
 def summary(
     results: Results, metrics: Sequence[str] | None = None, *, references: bool = False
 ) -> pd.DataFrame:
-    """One row a finished label and metric.
+    """Summarise each finished label by each metric, in a row.
 
     Columns: label, series, quantizer, reference, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low,
     high. With `references`, codecs from outside come last.

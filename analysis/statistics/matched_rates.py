@@ -20,7 +20,7 @@ def coded_labels(results: Results) -> list[str]:
 
 
 def mismatch_allowed(results: Results) -> bool:
-    """Whether the study compares quantizers of different bitrates on purpose."""
+    """True if the study compares quantizers of different bitrates on purpose."""
     return results.settings.get("allow_rate_mismatch") == "true"
 
 

@@ -1,4 +1,4 @@
-"""How many seeds and utterances would show a difference of a given size.
+"""Power: the number of seeds and utterances that would show a difference of a given size.
 
 Differences between two systems are `mean + seed effect + utterance effect + rest`, as in `significance`.
 Their components of variance decide the distribution of everything that the test computes, so that power comes
@@ -139,7 +139,7 @@ def power_frame(
     seeds: Sequence[int] = SEEDS,
     wanted: float = 0.8,
 ) -> pd.DataFrame:
-    """One row a pair of `labels`.
+    """Describe the power of a comparison of each pair of `labels`, in a row.
 
     Columns: first, second, sd_seed, sd_utterance, sd_rest (in the metric's unit), seeds, utterances (the
     study's own), detectable (the difference that these show), then `with_<n>_seeds`: the utterances
@@ -173,10 +173,10 @@ def power_frame(
         except ValueError:  # nothing that both have scored
             continue
         utterances = complete(scores[second] - scores[first]).shape[1]
-        found = detectable(parts, len(common), utterances, wanted=wanted, level=level)
+        least = detectable(parts, len(common), utterances, wanted=wanted, level=level)
         needed = [needed_utterances(parts, effect, count, wanted=wanted, level=level) for count in seeds]
         spread = (parts.by_seed, parts.by_utterance, parts.rest)
-        rows.append((first, second, *spread, len(common), utterances, found, *needed))
+        rows.append((first, second, *spread, len(common), utterances, least, *needed))
     names = ["first", "second", "sd_seed", "sd_utterance", "sd_rest", "seeds", "utterances", "detectable"]
     return pd.DataFrame(rows, columns=[*names, *(f"with_{count}_seeds" for count in seeds)])
 

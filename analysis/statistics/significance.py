@@ -75,7 +75,7 @@ class Spread:
         return np.where(distance == 0, 1.0, 10.0**high)
 
     def _p_value(self, distance: float) -> float:
-        """The same for a single mean at `distance` from zero, in plain numbers, which are ten times faster."""
+        """The same for a single mean at `distance` from zero, in plain numbers: ten times faster."""
         from scipy.special import stdtrit
 
         if distance == 0:
@@ -132,9 +132,9 @@ def mean_interval(scores: np.ndarray, confidence: float = 0.95) -> Interval:
     if kept.shape[1] < 2:
         mean = float(kept.mean()) if kept.size else float("nan")
         return Interval(mean, float("nan"), float("nan"))
-    found = spread(kept)
-    half = float(found.half_width(1 - confidence))
-    return Interval(float(found.mean), float(found.mean) - half, float(found.mean) + half)
+    variance = spread(kept)
+    half = float(variance.half_width(1 - confidence))
+    return Interval(float(variance.mean), float(variance.mean) - half, float(variance.mean) + half)
 
 
 def paired_difference(
@@ -154,15 +154,15 @@ def paired_difference(
     if keep.sum() < 2:
         raise ValueError("fewer than two utterances were scored for both systems")
     first, second = first[:, keep], second[:, keep]
-    found = spread(second - first)
-    half = float(found.half_width(1 - confidence))
-    mean = float(found.mean)
+    variance = spread(second - first)
+    half = float(variance.half_width(1 - confidence))
+    mean = float(variance.mean)
     gain = (second[:, None, :] - first[None, :, :]) * (1 if higher_is_better else -1)
     return Difference(
         mean=mean,
         low=mean - half,
         high=mean + half,
-        p_value=float(found.p_value()),
+        p_value=float(variance.p_value()),
         improvement=float((gain > 0).mean() + (gain == 0).mean() / 2),
         seeds=first.shape[0],
         utterances=first.shape[1],

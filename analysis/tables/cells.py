@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
-from analysis.tables.comparison import Cell
-
-if TYPE_CHECKING:
-    pass
-
+from analysis.tables.table import Cell
 
 MISSING = "—"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,12 +18,14 @@ from analysis.tables.notes import (
     PARAMETERS,
     caption,
     notes_on_backends,
+    notes_on_imported,
     notes_on_lost_seeds,
     notes_on_precisions,
     notes_on_use,
     outcome,
     rows_of,
 )
+from analysis.tables.table import Cell, Row, Section, Table
 from experiments.common.matched_rates import matched, rate_groups
 
 INTERVALS = ("plus-minus", "range")
@@ -31,55 +33,6 @@ INTERVALS = ("plus-minus", "range")
 
 class TableError(ValueError):
     """A table can't be made as asked; the message says what to ask for."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value with its 95 % interval, or a text in its place.
-
-    `mark` is `best`, `tied` (can't be told from the best at the 5 % level) or empty.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    text: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system. `message` stands in place of the cells when there is nothing to show."""
-
-    label: str
-    cells: tuple[Cell, ...]
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows that may be compared with each other, or a heading that says why they may not."""
-
-    title: str
-    rows: tuple[Row, ...]
-    comparable: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be rendered. `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by."""
-
-    title: str
-    columns: tuple[Column, ...]
-    sections: tuple[Section, ...]
-    caption: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    intervals: str = "plus-minus"
-    name: str = "comparison"
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        return tuple(row for section in self.sections for row in section.rows)
 
 
 def comparison(
@@ -141,12 +94,13 @@ def comparison(
     notes += notes_on_use(summaries, chosen)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
+    notes += notes_on_imported(results)
     return Table(
         title=f"{results.study}: quantizers compared",
         columns=chosen,
         sections=tuple(sections),
         caption=(
-            *caption(results, main, conditions, intervals, chosen),
+            *caption(results, main, conditions, intervals, chosen, _shown_of(sections)),
             *(_mismatch_caption(coded) if allow_rate_mismatch else ()),
         ),
         notes=tuple(dict.fromkeys(notes)),
@@ -158,8 +112,8 @@ def _references(
     results: Results, conditions: dict[str, str], columns: Sequence[Column], notes: list[str]
 ) -> list[Section]:
     """Codecs from outside, each at its own rate; those without a result last."""
-    found = results.references
-    if found.empty:
+    references = results.references
+    if references.empty:
         return []
     done = _shown(results.finished_references)
     same = (done[list(conditions)] == pd.Series(conditions)).all(axis=1)
@@ -172,9 +126,9 @@ def _references(
             groups = runs.groupby("label", sort=False)
             rows = [_row(str(label), group, columns, results, notes) for label, group in groups]
             sections.append(Section(title, tuple(rows)))
-    lost = [label for label in dict.fromkeys(found["label"]) if label not in set(done["label"])]
+    lost = [label for label in dict.fromkeys(references["label"]) if label not in set(done["label"])]
     if lost:
-        rows = [_message_row(found, label, columns) for label in lost]
+        rows = [_message_row(references, label, columns) for label in lost]
         sections.append(Section("references without a result", tuple(rows)))
     return sections
 
@@ -220,10 +174,10 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
 
     rows = list(section.rows)
     for place, column in enumerate(columns):
-        found = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
-        if found is None:
+        ahead = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
+        if ahead is None:
             continue
-        best, tied = found
+        best, tied = ahead
         for number, row in enumerate(rows):
             mark = "best" if row.label == best else "tied" if row.label in tied else ""
             cells = list(row.cells)
@@ -233,8 +187,14 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
 
 
 def _shown(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` without the hundreds of parameters that no table shows, which every choice of rows would copy."""
+    """`runs` without the hundreds of parameters that no table shows: each choice of rows would copy them."""
     return runs[[name for name in runs if not str(name).startswith("param/") or name in PARAMETERS]]
+
+
+def _shown_of(sections: Sequence[Section]) -> set[str]:
+    """Which of `interval`, `best` and `tied` the cells of a table show."""
+    cells = [cell for section in sections for row in section.rows for cell in row.cells]
+    return {cell.mark for cell in cells if cell.mark} | {"interval" for cell in cells if cell.low is not None}
 
 
 def _main_conditions(runs: pd.DataFrame) -> dict[str, str]:
@@ -277,11 +237,11 @@ def _scored_cell(
     for column in {column.source: column for column in (*shown, *asked_for)}.values():
         if f"{column.source}_asked" not in runs:
             continue
-        asked = int(runs[f"{column.source}_asked"].sum())
+        number = int(runs[f"{column.source}_asked"].sum())
         scored = int(runs[f"{column.source}_scored"].sum())
-        if worst is None or scored / max(asked, 1) < worst[0] / max(worst[1], 1):
-            worst = (scored, asked)
-        if scored < asked:
+        if worst is None or scored / max(number, 1) < worst[0] / max(worst[1], 1):
+            worst = (scored, number)
+        if scored < number:
             reasons = pd.concat([results.utterances, results.reference_utterances])
             failed = reasons[
                 reasons["run_id"].isin(runs["run_id"])
@@ -290,11 +250,11 @@ def _scored_cell(
             ]
             counted = failed["status"].value_counts(sort=True).items()
             why = "; ".join(f"{count} x {reason}" for reason, count in counted) or "reasons not logged"
-            notes.append(f"{label}: {column.header} failed on {asked - scored} of {asked} ({why})")
+            notes.append(f"{label}: {column.header} failed on {number - scored} of {number} ({why})")
     return Cell(text=f"{worst[0]}/{worst[1]}") if worst else Cell()
 
 
 def _message_row(runs: pd.DataFrame, label: str, columns: Sequence[Column]) -> Row:
-    mine = rows_of(runs, label)
-    parts = [outcome(row) for row in records(mine)]
+    own = rows_of(runs, label)
+    parts = [outcome(row) for row in records(own)]
     return Row(label, tuple(Cell() for _ in columns), message="; ".join(dict.fromkeys(parts)))

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
-from analysis.tables.comparison import Cell, Table
+from analysis.tables.table import Cell, Table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,7 +52,7 @@ def _panel_width(table: Table, places: list[int]) -> int:
 
 
 def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | RichTable]:
-    """One rich table a section, of equal column widths: rich has no cells that span columns."""
+    """Make a rich table for each section, of equal column widths: rich has no cells that span columns."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -106,7 +106,7 @@ def _console_cell(cell: Cell, column: Column, intervals: str) -> str:
 
 
 def console_text(table: Table, width: int) -> str:
-    """What `print_table` prints on a terminal of that width, without colours or trailing spaces."""
+    """Text that `print_table` prints on a terminal of that width, without colours or trailing spaces."""
     from rich.console import Console
 
     sink = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
 from analysis.tables.cells import cell_text, header_text, interval_text
-from analysis.tables.comparison import Cell, Row, Table
 from analysis.tables.console import console_text
 from analysis.tables.latex import latex
+from analysis.tables.table import Cell, Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def _md(text: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line a row at full precision, intervals in columns of their own, and no formatting."""
+    """CSV with a line a row at full precision, intervals in columns of their own, and no formatting."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["quantizer", "section"]

@@ -1,8 +1,8 @@
-"""What stands below a comparison table: how it was measured, and what a reader has to know about its rows."""
+"""Captions and notes of a comparison table: how it was measured, and what a reader must know of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,10 +27,12 @@ def caption(
     conditions: dict[str, str],
     intervals: str,
     columns: Sequence[Column],
+    shown: Collection[str],
 ) -> list[str]:
     """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
 
     conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `comparison.INTERVALS`.
+    shown: what there is to be explained, of `interval`, `best`, `tied`.
     """
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]
@@ -46,15 +48,15 @@ def caption(
     sign = "[ ]" if intervals == "range" else "±"
     half = "" if intervals == "range" else "half of the "
     if len(seeds) == 1:
+        over = f"{sign} {half}95 % interval over utterances; with" if "interval" in shown else "With"
         lines.append(
-            f"{sign} {half}95 % interval over utterances; with one seed, differences between trainings are "
-            "not covered and nothing is marked as best."
+            f"{over} one seed, differences between trainings are not covered and nothing is marked as best."
         )
     else:
-        lines.append(
-            f"Means of seeds, {sign} {half}95 % interval over seeds and utterances. Bold: best at its rate, "
-            "~ what can't be told from it (paired over seeds and utterances, Holm-corrected, 5 %)."
-        )
+        over = f", {sign} {half}95 % interval over seeds and utterances" if "interval" in shown else ""
+        tied = ", ~ what can't be told from it" if "tied" in shown else ""
+        best = f" Bold: best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
+        lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
     lines += _released_weights(runs)
@@ -63,8 +65,8 @@ def caption(
 
 
 def _utterances(runs: pd.DataFrame) -> str:
-    asked = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
-    counts = sorted({int(value) for name in asked for value in runs[name].dropna()})
+    names = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
+    counts = sorted({int(value) for name in names for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"
 
 
@@ -82,7 +84,7 @@ def _released_weights(runs: pd.DataFrame) -> list[str]:
 def _warm_start(runs: pd.DataFrame) -> list[str]:
     if _WARM_STEPS not in runs:
         return []
-    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None")})
+    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None", "null")})
     if not warm:
         return []
     own = sorted(set(runs[_STEPS].dropna())) if _STEPS in runs else []
@@ -94,15 +96,15 @@ def _warm_start(runs: pd.DataFrame) -> list[str]:
 
 
 def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
-    """Which seeds of a label that has a result have none."""
+    """Notes on seeds without a result, of labels that have one."""
     notes = []
     affected = set(runs[runs["status"] != "finished"]["label"]) & finished
     for label in dict.fromkeys(runs["label"]):
         if label in affected:
-            mine = rows_of(runs, label)
-            lost = mine[mine["status"] != "finished"]
+            own = rows_of(runs, label)
+            lost = own[own["status"] != "finished"]
             which = "; ".join(f"seed {row['seed']} {outcome(row)}" for row in records(lost))
-            notes.append(f"{label}: {len(mine) - len(lost)} of {len(mine)} seeds finished ({which})")
+            notes.append(f"{label}: {len(own) - len(lost)} of {len(own)} seeds finished ({which})")
     return notes
 
 
@@ -126,13 +128,23 @@ def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
     scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)
     notes = []
     for column in columns:
-        mine = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
-        if column.interval and mine["backend"].nunique() > 1:
-            whose = _labels_by(mine, "backend")
+        scored = scores[(scores["metric"] == column.source.removeprefix("eval/")) & (scores["backend"] != "")]
+        if column.interval and scored["backend"].nunique() > 1:
+            whose = _labels_by(scored, "backend")
             notes.append(
                 f"! {column.header} was scored by different backends, so do not compare across them ({whose})"
             )
     return notes
+
+
+def notes_on_imported(results: Results) -> list[str]:
+    """Runs that a study of one's own has out of an archive are as good as who made that."""
+    known = [frame for frame in (results.runs, results.references) if len(frame)]
+    whose = [frame[frame["run_id"].isin(results.from_archive)]["label"] for frame in known]
+    labels = list(dict.fromkeys(label for each in whose for label in each))
+    if not labels:
+        return []
+    return [f"! imported from an archive, and not trained or scored in this store: {', '.join(labels)}"]
 
 
 def notes_on_precisions(runs: pd.DataFrame) -> list[str]:

@@ -39,7 +39,7 @@ class Published:
     about: dict[str, str]
 
     def wide(self) -> pd.DataFrame:
-        """One row a system and rate, as texts; each value is followed by the mark of its confidence."""
+        """The table with a row for each system and rate, as texts; its confidence follows each value."""
         keys = ["system", *_RATES]
         texts = self.cells.assign(
             text=[f"{cell.value:g} {cell.confidence}" for cell in self.cells.itertuples()],
@@ -60,7 +60,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> Published:
-    """One published table. Raises PublishedError."""
+    """The published table `name`. Raises PublishedError."""
     if name not in available():
         hint = did_you_mean(name, available())
         raise PublishedError(f"no published table {name!r}; {hint}there are: {', '.join(available())}")

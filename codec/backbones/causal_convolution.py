@@ -44,17 +44,18 @@ class _BlockConvolution(nn.Module, ABC):
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple
         of steps_in. memory: of the stream that `signal` continues; None begins in silence."""
-        if memory is None and products_pay(signal):
+        if memory is not None:
+            past = self.taps - 1
+            signal = memory.extend(self, signal, past * self.block.inputs)
+            return self(signal)[:, past * self.block.outputs :]
+        if products_pay(signal):
             return BlockProducts.apply(signal, self.weight, self.bias, self.block)
         active = signal if self.block.slope == 1 else functional.leaky_relu(signal, self.block.slope)
-        before = (self.taps - 1) * self.block.inputs
-        if memory is None:
-            return self._convolve(functional.pad(active, (0, 0, before, 0)).mT).mT
-        return self._convolve(memory.extend(self, active, before).mT).mT
+        return self._convolve(functional.pad(active.mT, ((self.taps - 1) * self.block.inputs, 0))).mT
 
     @abstractmethod
     def _convolve(self, signal: Tensor) -> Tensor:
-        """`signal` [batch, inputs, steps] with the past in front, by torch's convolution."""
+        """`signal` [batch, inputs, steps], with silence in front, by torch's convolution."""
 
     @property
     @abstractmethod
@@ -169,26 +170,22 @@ class ResidualUnit(nn.Module):
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """[batch, steps, channels] to the same; memory: as in `CausalConvolution`."""
-        if memory is None and products_pay(signal):
+        past = (len(self.depthwise) - 1) * self.dilation
+        if memory is not None:
+            return self(memory.extend(self, signal, past))[:, past:]
+        if products_pay(signal):
             pointwise = (self.pointwise, self.pointwise_bias)
             grouped = (self.grouped, self.grouped_bias)
             return ResidualProducts.apply(
                 signal, self.depthwise, *pointwise, *grouped, self.dilation, self.slope
             )
-        active = functional.leaky_relu(signal, self.slope)
-        before = (len(self.depthwise) - 1) * self.dilation
-        padded = (
-            functional.pad(active, (0, 0, before, 0))
-            if memory is None
-            else memory.extend(self, active, before)
-        )
         kernels = self.kernels()
-        kernel = kernels["depthwise.weight"]
-        shifted = functional.conv1d(padded.mT, kernel, dilation=self.dilation, groups=self.channels)
+        active = functional.pad(functional.leaky_relu(signal, self.slope).mT, (past, 0))
+        depthwise, grouped_kernel = kernels["depthwise.weight"], kernels["grouped.weight"]
+        shifted = functional.conv1d(active, depthwise, dilation=self.dilation, groups=self.channels)
         hidden = functional.linear(shifted.mT, self.pointwise.mT, self.pointwise_bias)
-        hidden = functional.leaky_relu(hidden, self.slope)
-        kernel = kernels["grouped.weight"]
-        return signal + functional.conv1d(hidden.mT, kernel, self.grouped_bias, groups=self.groups).mT
+        hidden = functional.leaky_relu(hidden, self.slope).mT
+        return signal + functional.conv1d(hidden, grouped_kernel, self.grouped_bias, groups=self.groups).mT
 
     def kernels(self) -> dict[str, Tensor]:
         """Weights and biases [channels] of torch's convolutions `depthwise` [channels, 1, kernel_size],

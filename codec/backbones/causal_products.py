@@ -1,8 +1,9 @@
 """Causal convolutions as matrix products, for signals laid out [batch, steps, channels] on a CPU.
 
-torch's convolutions put every tensor in another order and back, and take most of a training step for the
-gradients of depthwise kernels. Here a depthwise convolution is a few shifted sums, a pointwise one a product,
-a strided or transposed one a product for each tap of its window (benchmarks/soundstream.py times both).
+torch's convolutions put every tensor in another order and back, and take a quarter of a training step for
+the depthwise kernels, a hundredth of its operations. Here a depthwise convolution is a few shifted sums, a
+pointwise one a product, a strided or transposed one a product for each tap of its window
+(benchmarks/soundstream.py times both).
 """
 
 from typing import Any, NamedTuple
@@ -55,8 +56,7 @@ class ResidualProducts(torch.autograd.Function):
         hidden = torch.addmm(pointwise_bias, rows, pointwise)
         _leaky_relu(hidden, slope, out=hidden)
         result = torch.add(signal, grouped_bias, out=torch.empty_like(active))
-        for to, of, matrix in zip(*_chunks(len(grouped), result.flatten(0, 1), hidden), grouped, strict=True):
-            torch.addmm(to, of, matrix, out=to)
+        _in_groups(result, grouped).baddbmm_(_in_groups(hidden, grouped), grouped)
         context.save_for_backward(active, rows, hidden, depthwise, pointwise, grouped)
         context.dilation, context.slope = dilation, slope
         return result
@@ -66,32 +66,37 @@ class ResidualProducts(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         active, rows, hidden, depthwise, pointwise, grouped = context.saved_tensors
         of_result = gradients[0].reshape(rows.shape)
-        of_hidden, of_grouped = torch.empty_like(rows), torch.empty_like(grouped)
-        chunks = _chunks(len(grouped), of_result, hidden, of_hidden)
-        for gradient, value, to, matrix, of_matrix in zip(*chunks, grouped, of_grouped, strict=True):
-            torch.mm(gradient, matrix.T, out=to)
-            torch.mm(value.T, gradient, out=of_matrix)
+        by_group, of_hidden = _in_groups(of_result, grouped), torch.empty_like(rows)
+        torch.bmm(by_group, grouped.mT, out=_in_groups(of_hidden, grouped))
         _leaky_relu_backward(of_hidden, hidden, context.slope, True, grad_input=of_hidden)
-        of_pointwise, of_pointwise_bias = torch.mm(rows.T, of_hidden), of_hidden.sum(0)
         of_shifted = torch.mm(of_hidden, pointwise.T).view_as(active)
-        spare = of_hidden.view_as(active)  # its values have been used
         delays = _delays(len(depthwise), context.dilation, active.shape[1])
-        of_depthwise = torch.zeros_like(depthwise)
-        of_depthwise[-1] = torch.mul(of_shifted, active, out=spare).sum((0, 1))
-        for delay, row in delays:
-            late, early = of_shifted[:, delay:], active[:, :-delay]
-            # Contiguous: a sum over a slice of `spare` would take six times as long.
-            product = spare.view(-1)[: late.numel()].view(late.shape)
-            of_depthwise[row] = torch.mul(late, early, out=product).sum((0, 1))
-        of_signal = torch.mul(of_shifted, depthwise[-1], out=spare)
+        of_weights: tuple[Tensor | None, ...] = (None,) * 5
+        if any(context.needs_input_grad[1:6]):  # none where they are frozen
+            of_pointwise = torch.mm(rows.T, of_hidden), of_hidden.sum(0)
+            of_grouped = torch.bmm(_in_groups(hidden, grouped).mT, by_group), of_result.sum(0)
+            # The values of of_hidden have been used, and its place is free from here on.
+            of_depthwise = _depthwise_gradient(of_shifted, active, depthwise, delays, of_hidden)
+            of_weights = (of_depthwise, *of_pointwise, *of_grouped)
+        of_signal = torch.mul(of_shifted, depthwise[-1], out=of_hidden.view_as(active))
         for delay, row in delays:
             of_signal[:, :-delay].addcmul_(of_shifted[:, delay:], depthwise[row])
         _leaky_relu_backward(of_signal, active, context.slope, True, grad_input=of_signal)
         of_signal.add_(of_result.view_as(active))
-        return (
-            *(of_signal, of_depthwise, of_pointwise, of_pointwise_bias),
-            *(of_grouped, of_result.sum(0), None, None),
-        )
+        return of_signal, *of_weights, None, None
+
+
+def _depthwise_gradient(
+    of_shifted: Tensor, active: Tensor, depthwise: Tensor, delays: list[tuple[int, int]], spare: Tensor
+) -> Tensor:
+    """The gradient of `depthwise` from that of the sums; `spare` is overwritten."""
+    gradient, spare = torch.zeros_like(depthwise), spare.flatten()
+    for delay, row in [(0, -1), *delays]:
+        late, early = of_shifted[:, delay:], active[:, : active.shape[1] - delay]
+        # Contiguous, since torch takes six times as long for the sum of a slice.
+        product = spare[: late.numel()].view(late.shape)
+        gradient[row] = torch.mul(late, early, out=product).sum((0, 1))
+    return gradient
 
 
 class Blocks(NamedTuple):
@@ -132,12 +137,11 @@ class BlockProducts(torch.autograd.Function):
             _leaky_relu(given, block.slope, out=inner)
         rows = rows.flatten(1, 2)
         product = rows.new_empty(groups, rows.shape[1], width)
-        biases = bias.view(groups, 1, -1).expand(-1, block.outputs, -1).reshape(groups, -1)
         last = rows.shape[1] - silence
-        for to, of, matrices, start in zip(product[:, :last], rows, weight, biases, strict=True):
-            torch.addmm(start, of[:last], matrices[0], out=to)
-            for tap in range(1, taps):
-                torch.addmm(to, of[tap : tap + last], matrices[tap], out=to)
+        summed = product[:, :last]
+        summed.unflatten(2, (block.outputs, -1)).copy_(bias.view(groups, 1, 1, -1))
+        for tap in range(taps):
+            summed.baddbmm_(rows[:, tap : tap + last], weight[:, tap])
         context.save_for_backward(rows, weight)
         context.block, context.shape = block, signal.shape
         kept = product.unflatten(1, (batch, -1))[:, :, :length]
@@ -157,22 +161,17 @@ class BlockProducts(torch.autograd.Function):
         _by_step(of_product[:, :, :length], block.outputs).copy_(given)
         of_product = of_product.flatten(1, 2)
         last = rows.shape[1] - silence
-        of_weight = torch.empty_like(weight)
-        of_rows = torch.empty_like(rows) if context.needs_input_grad[0] else None
-        for group in range(groups):
-            gradient, of = of_product[group], rows[group]
+        of_summed = of_product[:, :last]
+        of_weight = of_bias = None
+        if any(context.needs_input_grad[1:3]):  # neither where they are frozen
+            of_weight, of_bias = torch.empty_like(weight), of_result.sum((0, 1))
             for tap in range(taps):
-                torch.mm(of[tap : tap + last].T, gradient[:last], out=of_weight[group, tap])
-                if of_rows is None:
-                    continue
-                if not tap:  # of all rows: behind the last are zeros
-                    torch.mm(gradient, weight[group, 0].T, out=of_rows[group])
-                else:
-                    to = of_rows[group, tap : tap + last]
-                    torch.addmm(to, gradient[:last], weight[group, tap].T, out=to)
-        of_bias = of_result.sum((0, 1))
-        if of_rows is None:
+                torch.bmm(rows[:, tap : tap + last].mT, of_summed, out=of_weight[:, tap])
+        if not context.needs_input_grad[0]:
             return None, of_weight, of_bias, None
+        of_rows = torch.bmm(of_product, weight[:, 0].mT)  # of all rows: behind the last are zeros
+        for tap in range(1, taps):
+            of_rows[:, tap : tap + last].baddbmm_(of_summed, weight[:, tap].mT)
         of_given, given = (
             _by_step(value.unflatten(1, (batch, -1))[:, :, silence:], block.inputs)
             for value in (of_rows, rows)
@@ -191,9 +190,9 @@ def _delays(kernel: int, dilation: int, steps: int) -> list[tuple[int, int]]:
     return [(delay, row) for row in range(kernel - 1) if (delay := (kernel - 1 - row) * dilation) < steps]
 
 
-def _chunks(groups: int, *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """The channels of each of `values` [rows, channels] in `groups`."""
-    return [value.chunk(groups, 1) for value in values]
+def _in_groups(values: Tensor, grouped: Tensor) -> Tensor:
+    """A view [groups, rows, channels a group] of `values` [..., channels], for the matrices `grouped`."""
+    return values.view(-1, *grouped.shape[:2]).transpose(0, 1)
 
 
 def _by_step(blocks: Tensor, steps: int) -> Tensor:

@@ -122,8 +122,14 @@ def _fault(error: BaseException) -> str:
 
 
 def _is_killed_worker(error: BaseException) -> bool:
+    """Whether `error` says that a worker process, or the one that starts them, has gone."""
     module = sys.modules.get("concurrent.futures.process")
-    return module is not None and isinstance(error, module.BrokenProcessPool)
+    if module is not None and isinstance(error, module.BrokenProcessPool):
+        return True
+    if not isinstance(error, EOFError | ConnectionError):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("multiprocessing" in Path(frame.filename).parts for frame in frames)
 
 
 def _reader_is_gone() -> bool:

@@ -27,7 +27,7 @@ from experiments.tracking.schema import FINISHED
 from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
-    from experiments.search.trials import Found
+    from experiments.search.trials import SearchOutcome
 
 
 def search(
@@ -101,7 +101,7 @@ def search(
         raise typer.Exit(WRONG_INPUT)
 
 
-def _report(outcome: Found, folder: Path, console: Console) -> str:
+def _report(outcome: SearchOutcome, folder: Path, console: Console) -> str:
     """Log trials, table and figures with the search's parent run, write them to `folder`, and print the
     Pareto set. Returns a message where the folder could not be written."""
     from analysis.figures import search as search_figures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from pathlib import Path
 from threading import Event
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.commands import outputs, progress
+from experiments.commands import progress
 from experiments.commands.display.terminal import messages
 from experiments.commands.guard import FAILED, STOPPED
 from experiments.commands.options import (
@@ -53,7 +52,6 @@ def train(
     from experiments.training import distributed
 
     loaded = study.load(study_file, changes_of(changes, data))
-    outputs.check_folder(directory, "--runs")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
@@ -63,7 +61,6 @@ def train(
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # torchrun and schedulers send the second
         signal.signal(number, lambda *_: stop.set())
-    logging.getLogger("codecbench.train").setLevel(logging.ERROR)  # its warnings come as updates, too
     fabric = distributed.launched(device)
     console = messages()
     console.quiet = not fabric.is_global_zero

@@ -49,29 +49,26 @@ def voronoi(
     numbers = _levels(levels or [], more_levels or "")
 
     from analysis.figures import style as styles
-    from analysis.figures.cells import grids, lattices, voronoi
+    from analysis.figures.cells import grids, lattices
+    from analysis.figures.cells.voronoi import grids_figure
     from quantizers.geometry.lattices import DIMENSIONS
+    from quantizers.option_checks import QuantizerError
 
-    reach = "released" if quantizer.endswith("-released") else span
     with styles.style(style) as scale:
         if quantizer == "tilings":
-            three = grids.tilings(bits)
             title = f"The three tilings at {bits:g} bits a pair"
-            figure = voronoi.voronoi_figure(three, title=title, reach=grids.reach(three, reach), scale=scale)
+            figure = grids_figure(grids.tilings(bits, span), title, scale)
         elif quantizer in DIMENSIONS:
             figure = lattices.lattice_figure(quantizer, scale)
-        elif not (grids.is_planar(quantizer) or grids.is_scalar(quantizer)):
-            planar = ", ".join(grids.TILINGS)
-            raise typer.BadParameter(
-                f"{quantizer!r} has no cells in the plane; known: {planar}, each also with -released; fsq; "
-                f"tilings; and the lattices {', '.join(DIMENSIONS)}",
-                param_hint="QUANTIZER",
-            )
         else:
-            pairs = grids.grids_of_levels(quantizer, numbers)
-            figure = voronoi.voronoi_figure(
-                pairs, title=quantizer, reach=grids.reach(pairs, reach), scale=scale
-            )
+            try:
+                views = grids.views_of_levels(quantizer, numbers, span)
+            except (QuantizerError, grids.GeometryError) as error:
+                raise typer.BadParameter(
+                    f"{error}; also: tilings, and the lattices {', '.join(DIMENSIONS)}",
+                    param_hint="QUANTIZER",
+                ) from None
+            figure = grids_figure(views, quantizer, scale)
         problem = outputs.save(path, lambda place: styles.save(figure, place.with_suffix(""), [_kind(place)]))
     if problem:
         raise outputs.OutputError(problem)

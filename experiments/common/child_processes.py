@@ -1,7 +1,6 @@
 """Start worker processes: from a fork server, one thread each, ignoring Ctrl-C, ending with their parent."""
 
 import contextlib
-import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _ATTEMPTS = 3  # at starting a process
-_TOLD_ELSEWHERE = "codecbench.train"  # its warnings reach the parent as updates of the run
 
 _SERVER_KILLED = (
     "the process that starts the workers was killed, perhaps for lack of memory. Remedy: close other "
@@ -119,7 +117,6 @@ def become_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.getLogger(_TOLD_ELSEWHERE).setLevel(logging.ERROR)
     import torch
 
     torch.set_num_threads(1)  # so that a result does not depend on the number of cores

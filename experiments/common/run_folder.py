@@ -14,20 +14,22 @@ STATE = "state.safetensors"
 HISTORY = "metrics.jsonl"
 SNAPSHOTS = "snapshots.npz"
 
+REFERENCES = "references"  # beside the folders of trainings: what metrics compute from references alone
+
 
 class FolderError(ValueError):
     """The folder of all runs cannot be used; the message says why and what to do."""
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether `folder` has the files of a training that is over."""
+    """Look for the files of a training that is over."""
     return (folder / WEIGHTS).exists() and (folder / SUMMARY).exists()
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether `folder` has the files of a training that is over, as they were written. Reads the weights.
+    """Check that `folder` has the files of a training that is over, as they were written.
 
-    Raises OSError where they cannot be read at all.
+    Reads the weights. Raises OSError where they cannot be read at all.
     """
     try:
         summary(folder)

@@ -43,7 +43,7 @@ class Context:
         self.tell(f"warning: {text}")
 
     def stopping(self) -> bool:
-        """Whether the job is to be stopped: the runner says so, or another runner has taken it over."""
+        """Ask whether to stop the job: the runner says so, or another runner has taken it over."""
         return self.link.stopping() or self.lease.lost
 
     def checking(self, stage: str) -> Callable[[int, int], None]:

@@ -25,7 +25,7 @@ REASON_LENGTH = 500  # characters of an outcome's reason in the tracking store
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where and how runs are worked on; nothing here decides a result.
+    """Settings of the work on runs: where and how; nothing here decides a result.
 
     device: as torch names it, or auto. lease_seconds: see `leases`. stop_above: by run hash, the validation
     loss at each step above which a search gives the run up.
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def lease(self) -> str:
-        """What only one process at a time may work on: runs of one training share its folder."""
+        """Key of the lease: runs of one training share its folder, so one process at a time works on them."""
         return self.run.training_hash if isinstance(self.run, Run) else self.run.hash
 
     @property
@@ -83,7 +83,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What a worker tells: a stage's progress, or the outcome of a job."""
+    """An update from a worker: a stage's progress, or the outcome of a job."""
 
     key: str
     stage: str = ""
@@ -94,10 +94,10 @@ class Update:
 
 
 class Link(Protocol):
-    """What joins a worker to the runner that gave it a job."""
+    """The link from a worker to the runner that gave it a job."""
 
     def tell(self, update: Update) -> None:
         """Send an update."""
 
     def stopping(self) -> bool:
-        """Whether the work is to be saved and stopped."""
+        """Ask whether the work is to be saved and stopped."""

@@ -1,9 +1,7 @@
 """One run of a study, in this process and those that torchrun started beside it."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -13,12 +11,12 @@ from experiments.common.run_folder import check_folder
 from experiments.execution import study_runner as runner
 from experiments.execution import worker
 from experiments.execution.jobs import Job, Outcome, Settings, Update
+from experiments.execution.outcomes import outcome_of
 from experiments.studies import reference_runs
 from experiments.studies.runs import Corpora, Run, corpora, expand
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
+from experiments.training import distributed, trained_codec
 from experiments.training.observer import Observer
 from quantizers.suggestions import did_you_mean
 
@@ -40,36 +38,13 @@ class Here:
         return self.stop.is_set()
 
 
-@dataclass
-class Lines:
-    """Progress of a training as lines of text, at most one every `seconds`."""
-
-    say: Callable[[str], None]
-    seconds: float = 10.0
-    _stage: str = ""
-    _begun: tuple[float, int] = (0.0, 0)  # when the stage was first seen, and how far it was then
-    _last: float = 0.0
-
-    def show(self, update: Update) -> None:
-        now = time.monotonic()
-        if update.stage != self._stage:
-            self._stage, self._begun = update.stage, (now, update.done)
-            if update.stage and update.stage != "training":
-                self.say(update.stage)
-        elif update.stage == "training" and (now - self._last >= self.seconds or update.done == update.total):
-            self._last = now
-            rate = (update.done - self._begun[1]) / (now - self._begun[0])
-            left = timedelta(seconds=round((update.total - update.done) / rate)) if rate else "unknown"
-            self.say(f"step {update.done} of {update.total}, {update.text}, time left {left}")
-
-
 def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None) -> Run:
     """The run of a quantizer's label and a seed; each may be left out where there is only one.
 
     Raises StudyError.
     """
-    found = expand(study, prepared)
-    labels = list(dict.fromkeys(run.label for run in found))
+    runs = expand(study, prepared)
+    labels = list(dict.fromkeys(run.label for run in runs))
     if label is None:
         if len(labels) > 1:
             raise StudyError(f"--quantizer: the study has {', '.join(labels)}; name one of them")
@@ -77,14 +52,14 @@ def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None)
     if label not in labels:
         hint = did_you_mean(label, labels)
         raise StudyError(f"--quantizer {label}: not in the study; {hint}it has {', '.join(labels)}")
-    seeds = list(dict.fromkeys(run.seed for run in found))
+    seeds = list(dict.fromkeys(run.seed for run in runs))
     if seed is None:
         if len(seeds) > 1:
             raise StudyError(f"--seed: the study has {', '.join(map(str, seeds))}; name one of them")
         seed = seeds[0]
     if seed not in seeds:
         raise StudyError(f"--seed {seed}: not in the study, which has {', '.join(map(str, seeds))}")
-    return next(run for run in found if (run.label, run.seed) == (label, seed))
+    return next(run for run in runs if (run.label, run.seed) == (label, seed))
 
 
 def perform(
@@ -102,7 +77,8 @@ def perform(
     """Train, score and log a run, its warm start first; the same MLflow run as `codecbench run` makes.
 
     Each process calls this; only the first speaks to MLflow, scores, and calls `show` and `prepare`. Setting
-    `stop` in any of them saves the state and ends all.
+    `stop` in any of them saves the state and ends all. A process that ends by an error waits for no other:
+    its exit ends them, and torchrun what is left of them. Raises FolderError and StudyError.
     """
     check_folder(directory)
     prepared: Corpora = {}
@@ -117,39 +93,33 @@ def perform(
     if (warm := run.warm_start()) is not None:
         jobs.insert(0, Job(run=warm, warm_start=True))
     if not fabric.is_global_zero:
-        _take_part(jobs, directory, fabric, stop)
-        return Outcome(FINISHED)
+        return _take_part(jobs, directory, fabric, stop)
     others = reference_runs.expand(study, prepared)
     store, parent = runner.open_store(study, [*expand(study, prepared), *others], uri)
     runner.pending([run], store, retry=True)  # it was asked for
     settings = Settings(
         store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=str(fabric.device)
     )
-    outcome = Outcome(FINISHED)
-    try:
-        for number, job in enumerate(jobs):
-            begin = partial(processes.from_first, fabric, number)
-            outcome = worker.perform(job, settings, Here(show, stop), fabric=fabric, begin=begin)
-            if outcome.status != FINISHED:
-                break
-    finally:
-        processes.from_first(fabric, None)
-    return outcome
+    for number, job in enumerate(jobs):
+        begin = partial(distributed.from_first, fabric, number)
+        outcome = worker.perform(job, settings, Here(show, stop), fabric=fabric, begin=begin)
+        if outcome.status != FINISHED:
+            return outcome
+    distributed.from_first(fabric, None)
+    return Outcome(FINISHED)
 
 
-def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Event) -> None:
-    """In the trainings that the first process begins, until it says that there are no more."""
+def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Event) -> Outcome:
+    """Take part in the trainings that the first process begins, until it says that there are no more."""
     nothing: int | None = None
-    failure: Exception | None = None
-    while (number := processes.from_first(fabric, nothing)) is not None:
-        run = jobs[number].run
-        assert isinstance(run, Run)
-        try:
+    try:
+        while (number := distributed.from_first(fabric, nothing)) is not None:
+            run = jobs[number].run
+            assert isinstance(run, Run)
             trained_codec.obtain(run, directory, fabric=fabric, observers=[_Stoppable(stop)])
-        except Exception as error:  # the first process has it, too, and ends
-            failure = error
-    if failure is not None:
-        raise failure
+    except Exception as error:
+        return outcome_of(error)
+    return Outcome(FINISHED)
 
 
 class _Stoppable(Observer):

@@ -7,8 +7,10 @@ from pathlib import Path
 from experiments.execution.jobs import ELSEWHERE, STOPPED, Outcome
 from experiments.tracking.schema import DIVERGED, FAILED, PRUNED
 from experiments.tracking.store import TrackingError
+from experiments.training import distributed
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Diverged, Interrupted
+from quantizers import NonFiniteError
 
 
 class Pruned(Interrupted):
@@ -23,6 +25,7 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (TrackingError, STOPPED),
     (CheckpointError, STOPPED),
     (Diverged, DIVERGED),
+    (NonFiniteError, DIVERGED),
     (Exception, FAILED),
 )
 _OF_THE_DISK = {
@@ -40,6 +43,8 @@ def outcome_of(error: Exception, lease_lost: bool = False) -> Outcome:
     """The outcome of a job that ended by `error`. lease_lost: another runner works on it by now."""
     if lease_lost:
         return Outcome(ELSEWHERE, "taken over while this machine was cut off")
+    if distributed.is_lost_peer(error):
+        return Outcome(STOPPED, "another process of this training has ended; the same command goes on")
     if _is_of_the_disk(error):
         return Outcome(STOPPED, f"{reason_of(error)}. Remedy: mend that, then start the same command again.")
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))

@@ -17,13 +17,13 @@ def carry_out(run: ReferenceRun, context: Context, run_id: str) -> None:
     if shards.content_hash != run.corpus.content_hash:
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
     check = context.checking("reconstructing")
-    made, bits = reconstruct(codec, shards.split("test"), run.sample_rate, check)
+    reconstructions, bits = reconstruct(codec, shards.split("test"), run.sample_rate, check)
     scores, values = test_set.quality(
-        made, run.sample_rate, run.evaluate.metrics, context.checking("scoring")
+        reconstructions, run.sample_rate, run.evaluate.metrics, context.checking("scoring")
     )
-    values |= rates(codec, bits, made.audio_seconds)
-    values["cost/real_time_factor"] = made.compute_seconds / made.audio_seconds
+    values |= rates(codec, bits, reconstructions.audio_seconds)
+    values["cost/real_time_factor"] = reconstructions.compute_seconds / reconstructions.audio_seconds
     with artifacts.logged(context.store, run_id) as folder:
         artifacts.write_scores(folder, scores, run.resolved())
-        artifacts.write_audio(folder, made.audio, run.evaluate.audio_examples, run.sample_rate)
+        artifacts.write_audio(folder, reconstructions.audio, run.evaluate.audio_examples, run.sample_rate)
     context.store.log_values(run_id, values)

@@ -1,4 +1,4 @@
-"""Running a study: what is finished is skipped, the rest is shared out to workers and to other runners."""
+"""The run of a study: finished runs are skipped, the rest is shared out to workers and other runners."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from codec import weights
-from experiments.common.run_folder import check_folder, is_intact
+from experiments.common.atomic_files import remove_stale
+from experiments.common.run_folder import REFERENCES, check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
 from experiments.execution.executors.contract import Executor
@@ -37,11 +38,12 @@ from experiments.tracking.store import Store
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
 BROKEN = (FAILED, DIVERGED)
+DAY = 86_400.0  # seconds
 
 
 @dataclass
 class Summary:
-    """What came of a study: outcome by run hash, where a run was needed; `reused` were finished before, or
+    """The outcome of a study: that of each run that was to do, by hash; `reused` were finished before, or
     by another runner meanwhile."""
 
     runs: list[Run]
@@ -64,10 +66,11 @@ class Summary:
         return bool({STOPPED, LOST, ELSEWHERE} & set(self.outcomes.values()))
 
     def counts(self) -> dict[str, int]:
-        """Number of runs by what came of them, the references left out; the sum is that of all runs."""
-        mine = [run.hash for run in self.runs]
-        came = ["reused" if key in self.reused else self.outcomes.get(key, STOPPED) for key in mine]
-        return {name: came.count(name) for name in dict.fromkeys(sorted(came, key=_ORDER.index))}
+        """Number of runs by outcome, the references left out; the sum is that of all runs."""
+        outcomes = [
+            "reused" if run.hash in self.reused else self.outcomes.get(run.hash, STOPPED) for run in self.runs
+        ]
+        return {name: outcomes.count(name) for name in dict.fromkeys(sorted(outcomes, key=_ORDER.index))}
 
 
 _ORDER = [FINISHED, "reused", FAILED, DIVERGED, STOPPED, LOST, ELSEWHERE]
@@ -136,6 +139,7 @@ def execute(
     Raises FolderError where the folder of all runs cannot be written to.
     """
     check_folder(settings.directory)
+    remove_stale(settings.directory / REFERENCES, older_than=DAY)
     store = Store(settings.store_uri, settings.study)
     warm = {start.training_hash: start for start in (run.warm_start() for run in runs) if start}
     trained = store.statuses(list(warm), KIND_WARM_START)
@@ -166,13 +170,13 @@ def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Pat
     starts = [start for start in (run.warm_start() for run in runs) if start]
     jobs = [*(Job(run=run) for run in runs), *(Job(run=start, warm_start=True) for start in starts)]
     for kind in (KIND_RUN, KIND_WARM_START):
-        mine = {job.key: job for job in jobs if job.kind == kind}
-        for key, run in store.current(list(mine), kind).items():
-            if (lease := known.acquire(mine[key].lease)) is None:
+        of_kind = {job.key: job for job in jobs if job.kind == kind}
+        for key, run in store.current(list(of_kind), kind).items():
+            if (lease := known.acquire(of_kind[key].lease)) is None:
                 continue
             with lease:
                 store.set_tags(str(run.info.run_id), {Tag.SUPERSEDED: "true"})
-                shutil.rmtree(directory / mine[key].lease, ignore_errors=True)
+                shutil.rmtree(directory / of_kind[key].lease, ignore_errors=True)
 
 
 def identify(

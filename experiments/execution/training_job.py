@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.common.atomic_files import remove_stale
-from experiments.common.run_folder import HISTORY
+from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.evaluation import robustness, test_set
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
@@ -19,8 +19,7 @@ from experiments.tracking.journal import MetricsJournal
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
 from experiments.tracking.system_metrics import SystemMetrics
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
+from experiments.training import distributed, trained_codec
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Interrupted, Trained
 
@@ -70,7 +69,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
         RunnerObserver(context),
         pruning,
     ]
-    fabric = context.fabric or processes.single(torch.device(settings.device))
+    fabric = context.fabric or distributed.single(torch.device(settings.device))
     try:
         context.begin()
         obtained = trained_codec.obtain(
@@ -98,35 +97,41 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
 def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Obtained) -> None:
     """Score the trained codec on the test split, and log values and files."""
     codec, trained, shards = obtained
-    test, asked = shards.split("test"), run.evaluate
+    test_split, evaluate = shards.split("test"), run.evaluate
     started = time.monotonic()
-    made = test_set.reconstruct(codec, test, context.checking("reconstructing"))
+    reconstructions = test_set.reconstruct(codec, test_split, context.checking("reconstructing"))
     scores, values = test_set.quality(
-        made,
+        reconstructions,
         run.sample_rate,
-        asked.metrics,
+        evaluate.metrics,
         context.checking("scoring"),
-        context.settings.directory / "references",
+        context.settings.directory / REFERENCES,
     )
     values |= {
-        **test_set.rates(codec, made.usage),
-        **test_set.use(made.usage),
-        **test_set.cost(codec, made),
+        **test_set.rates(codec, reconstructions.usage),
+        **test_set.use(reconstructions.usage),
+        **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,
         "cost/audio_seconds_trained": trained.audio_seconds,
         "train/skipped_batches": float(trained.skipped),
     }
     if codec.quantizer.streams:
-        values["eval/round_trip_exact"] = made.exact / len(made.audio)
-    if asked.bit_exact == "bf16":
-        values |= test_set.in_bf16(codec, test, context.checking("coding in bf16"))
-    if asked.robustness is not None:
+        values["eval/round_trip_exact"] = reconstructions.exact / len(reconstructions.audio)
+    if evaluate.bit_exact == "bf16":
+        values |= test_set.in_bf16(codec, test_split, context.checking("coding in bf16"))
+    if evaluate.robustness is not None:
         check = context.checking("disturbing")
-        values |= robustness.measure(codec, test, asked.robustness, asked.metrics, check)
+        values |= robustness.measure(codec, test_split, evaluate.robustness, evaluate.metrics, check)
     values["cost/evaluate_seconds"] = time.monotonic() - started
     context.tell("logging")
     with artifacts.logged(context.store, run_id) as folder:
         artifacts.write_scores(folder, scores, run.resolved())
-        artifacts.write_codes(folder, made.usage, made.histograms, made.latents, made.slices)
-        artifacts.write_audio(folder, made.audio, asked.audio_examples, run.sample_rate)
+        artifacts.write_codes(
+            folder,
+            reconstructions.usage,
+            reconstructions.histograms,
+            reconstructions.latents,
+            reconstructions.slices,
+        )
+        artifacts.write_audio(folder, reconstructions.audio, evaluate.audio_examples, run.sample_rate)
     context.store.log_values(run_id, values, trained.steps, model_id)

@@ -16,7 +16,7 @@ class PlannedCorpus:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One run: `warm_start` is the hash of the training it starts from; `config` what its cost depends on."""
+    """A run: `warm_start` is the hash of the training it starts from; `config` what its cost depends on."""
 
     label: str
     seed: int | None
@@ -41,7 +41,7 @@ class PlannedRate:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is known of a study without a tracking store."""
+    """Runs, corpora and rates of a study, as known without a tracking store."""
 
     study: str
     question: str

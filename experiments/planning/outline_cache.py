@@ -31,14 +31,14 @@ def outline(name: str, overrides: Sequence[str]) -> Outline:
     needed = _kept("corpora", [values, source], lambda: _live().needed_corpora(values, source))
     corpora = [_corpus(spec, rate) for spec, rate in needed]
     what = [values, source, [asdict(corpus) for corpus in corpora]]
-    found = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora)))
+    fields = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora)))
     return Outline(
         **{
-            **found,
-            "corpora": tuple(PlannedCorpus(**corpus) for corpus in found["corpora"]),
-            "runs": tuple(PlannedRun(**run) for run in found["runs"]),
-            "references": tuple(PlannedRun(**run) for run in found["references"]),
-            "rates": {label: PlannedRate(**rate) for label, rate in found["rates"].items()},
+            **fields,
+            "corpora": tuple(PlannedCorpus(**corpus) for corpus in fields["corpora"]),
+            "runs": tuple(PlannedRun(**run) for run in fields["runs"]),
+            "references": tuple(PlannedRun(**run) for run in fields["references"]),
+            "rates": {label: PlannedRate(**rate) for label, rate in fields["rates"].items()},
         }
     )
 
@@ -87,7 +87,7 @@ def _kept(kind: str, what: Any, work: Callable[[], Any]) -> Any:
 
 
 def _code() -> list[Any] | None:
-    """What changes whenever our code does; None where quantizers of other packages decide, too."""
+    """Values that change whenever our code does; None where quantizers of other packages decide, too."""
     if entry_points(group="codecbench.quantizers"):
         return None
     root = Path(__file__).resolve().parents[2]

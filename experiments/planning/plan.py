@@ -47,7 +47,7 @@ class Plan:
         return _state(self.states, run)
 
     def left(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """Those that the next `codecbench run` does: failed and diverged ones wait for --retry."""
+        """Runs that the next `codecbench run` does: failed and diverged ones wait for --retry."""
         return _left(self.states, runs)
 
 
@@ -55,11 +55,11 @@ def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) 
     """The plan of a study. Raises StudyError, DataError, TrackingError."""
     outlined = outline(name, overrides)
     known = run_index.read(store)
-    mine = {run.hash for run in (*outlined.runs, *outlined.references)}
+    hashes = {run.hash for run in (*outlined.runs, *outlined.references)}
     states: dict[str, tuple[str, str]] = {}
     for run in known:
         put_aside = run.tags.get("superseded") == "true"  # by run --force
-        if run.hash in mine and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
+        if run.hash in hashes and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
             states[run.hash] = (run.status, run.tags.get("reason", ""))
     estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory)
     return Plan(outline=outlined, store=store, states=states, estimate=estimate)

@@ -1,4 +1,4 @@
-"""What a search chooses from: bottlenecks that spend the budget, within 2 %, and no others."""
+"""Space of a search: bottlenecks that spend the budget, within 2 %, and no others."""
 
 import math
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ class SearchError(ValueError):
 
 
 class Chooser(Protocol):
-    """What chooses: a trial of Optuna, whose every choice has a name."""
+    """Source of choices: a trial of Optuna, whose every choice has a name."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number between `low` and `high`."""
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        """One of `choices`."""
+        """Choose one of `choices`."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ class Tiling:
         """Bits and levels of every pair that there may be, fewest bits first."""
         odd_x, odd_y = self.grid == "rhombic", self.grid in ("rhombic", "hex")
         share = sum(self.window) / 2 / self.pairs
-        found = []
+        shapes = []
         for x in range(self.least, self.most + 1):
             for y in range(self.least if self.grid == "hex" else x, self.most + 1):
                 if (odd_x and x % 2 == 0) or (odd_y and y % 2 == 0) or abs(math.log2(x / y)) > self.uneven:
                     continue
                 bits = math.log2(PlanarGrid(self.grid, (x, y)).size)
                 if abs(bits - share) <= self.uneven:
-                    found.append((bits, (x, y)))
-        return sorted(found)
+                    shapes.append((bits, (x, y)))
+        return sorted(shapes)
 
     @cached_property
     def _sums(self) -> list[np.ndarray]:
@@ -104,18 +104,18 @@ class Tiling:
             return [shape for shape in self.shapes if low <= spent + shape[0] <= high]
         slack = left * _STEP / 2  # of rounding, on the safe side
         reach = np.concatenate([[0], np.cumsum(self._sums[left])])
-        found = []
+        allowed = []
         for bits, levels in self.shapes:
             first = math.ceil((low - spent - bits + slack) / _STEP)
             last = math.floor((high - spent - bits - slack) / _STEP)
             first, last = max(first, 0), min(last, len(reach) - 2)
             if last >= first and reach[last + 1] > reach[first]:
-                found.append((bits, levels))
-        return found
+                allowed.append((bits, levels))
+        return allowed
 
     @property
     def feasible(self) -> bool:
-        """Whether any levels meet the budget."""
+        """True if any levels meet the budget."""
         return bool(self._allowed(0.0, self.pairs - 1))
 
     @property
@@ -152,8 +152,8 @@ class Blocks:
 
     @cached_property
     def config(self) -> "LatticeConfig":
-        found: Any = validate("lattice", {"lattice": self.lattice, "blocks": self.blocks}, self.budget)
-        return found
+        config: Any = validate("lattice", {"lattice": self.lattice, "blocks": self.blocks}, self.budget)
+        return config
 
     @cached_property
     def bits(self) -> float:
@@ -176,8 +176,8 @@ Family = Tiling | Blocks
 class Space:
     """The feasible part of a study's search space at `bits` a frame. Raises SearchError where it is empty."""
 
-    def __init__(self, asked: SearchSpace, bits: float) -> None:
-        self.asked, self.bits = asked, bits
+    def __init__(self, section: SearchSpace, bits: float) -> None:
+        self.section, self.bits = section, bits
         window = (bits * (1 - RATE_TOLERANCE), bits * (1 + RATE_TOLERANCE))
         every = self._families(window)
         self.families = {family.name: family for family in every if family.feasible}
@@ -190,31 +190,31 @@ class Space:
             )
 
     def _families(self, window: tuple[float, float]) -> list[Family]:
-        least, most = self.asked.levels
-        found: list[Family] = []
-        for channels in self.asked.channels:
+        least, most = self.section.levels
+        families: list[Family] = []
+        for channels in self.section.channels:
             if channels % 2 == 0:
-                found += [
-                    Tiling(grid, channels // 2, least, most, self.asked.uneven, window)
-                    for grid in self.asked.tilings
+                families += [
+                    Tiling(grid, channels // 2, least, most, self.section.uneven, window)
+                    for grid in self.section.tilings
                 ]
-            for lattice in self.asked.lattices:
+            for lattice in self.section.lattices:
                 if lattice not in DIMENSIONS:
                     raise SearchError(
                         f"search.space.lattices: no lattice {lattice!r}; known: {', '.join(DIMENSIONS)}"
                     )
                 blocks, rest = divmod(channels, DIMENSIONS[lattice])
                 if not rest:
-                    found.append(Blocks(lattice, blocks, channels, window, self.bits))
-        return found
+                    families.append(Blocks(lattice, blocks, channels, window, self.bits))
+        return families
 
     def _why(self, family: Family) -> str:
         low, high = family.span
         if low > high:
-            least, most = self.asked.levels
+            least, most = self.section.levels
             return (
                 f"{family.name} has no levels from {least} to {most} that make a pair of "
-                f"{self.bits * 2 / family.channels:.2f} ± {self.asked.uneven:g} bits"
+                f"{self.bits * 2 / family.channels:.2f} ± {self.section.uneven:g} bits"
             )
         spent = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}, in steps that miss it"
         if not low <= self.bits <= high and low != high:
@@ -222,7 +222,7 @@ class Space:
         return f"{family.name} spends {spent} bits"
 
     def choose(self, chooser: Chooser) -> Candidate:
-        """One candidate, by the choices of `chooser`."""
+        """Make a candidate by the choices of `chooser`."""
         family = self.families[chooser.suggest_categorical("family", list(self.families))]
         spread = self._spread(chooser)
         wide = "" if spread == 1 else f" spread {spread:g}"
@@ -231,15 +231,15 @@ class Space:
             options = {"lattice": family.lattice, "counts": counts, "spread": spread}
             return Candidate("lattice", options, f"{family.name}{wide}", family.channels, family.bits)
         levels, bits = family.choose(chooser)
-        reach = _one_of(chooser, "range", self.asked.range)
-        gradient = _one_of(chooser, "gradient", self.asked.gradient)
+        reach = _one_of(chooser, "range", self.section.range)
+        gradient = _one_of(chooser, "gradient", self.section.gradient)
         options = {"levels": list(levels), "range": reach, "gradient": gradient, "spread": spread}
         shape = " ".join(f"{x}x{y}" for x, y in zip(levels[::2], levels[1::2], strict=True))
         label = f"{family.grid} {shape} {reach} {gradient}{wide}"
         return Candidate(f"q2d2-{family.grid}", options, label, len(levels), bits)
 
     def _spread(self, chooser: Chooser) -> float:
-        low, high = self.asked.spread
+        low, high = self.section.spread
         if low == high:
             return low
         return float(f"{chooser.suggest_float('spread', low, high, log=True):.3g}")

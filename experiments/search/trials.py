@@ -5,7 +5,6 @@ whatever study, are not trained again. Every choice depends on the sampler's see
 the outcome of earlier batches alone, so that a search that is stopped goes on to the very same trials.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from codec import backbones
@@ -21,6 +19,7 @@ from experiments.common.identity import identity
 from experiments.execution import study_runner as runner
 from experiments.execution.executors.contract import Executor
 from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, VALIDATION_LOSS, Outcome, Settings, Update
+from experiments.search.arms import SAMPLERS, Arm, describe, given_up_at
 from experiments.search.space import Candidate, SearchError, Space
 from experiments.studies.runs import CorpusIdentity, Run, expand
 from experiments.studies.sections import QuantizerChoice, Search
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 Execute = Callable[..., dict[str, Outcome]]
-SAMPLERS = ("tpe", "random")
-STARTUP = 8  # trials of TPE that are random, the very ones that the random sampler of its seed begins with
 COLUMNS = (
     "sampler",
     "seed",
@@ -62,76 +59,8 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One sampler with one seed, and what it has tried."""
-
-    sampler: str
-    seed: int
-    asked: Search
-    steps: int  # of a full training
-    study: "optuna.Study"
-
-    @property
-    def ended(self) -> "list[optuna.trial.FrozenTrial]":
-        return [trial for trial in self.study.trials if trial.state.is_finished()]
-
-    def next_batch(self, space: Space) -> "tuple[list[tuple[optuna.Trial, Candidate]], dict[int, float]]":
-        """The trials of the batch under way, or of a new one, and the thresholds for them.
-
-        No trials when the steps are used up.
-        """
-        import optuna
-
-        # Those that an earlier sitting asked for and did not end come back with the same choices.
-        open_ = [trial for trial in self.study.trials if trial.state == optuna.trial.TrialState.RUNNING]
-        first = int(open_[0].user_attrs.get("first", open_[0].number)) if open_ else len(self.study.trials)
-        before = [trial for trial in self.ended if trial.number < first]
-        found = [
-            (trial, self._choose(trial, space))
-            for trial in (optuna.trial.Trial(self.study, frozen._trial_id) for frozen in open_)
-        ]
-        if len(before) == len(self.ended):  # nothing of this batch has been told yet: it may be incomplete
-            spent = sum(int(trial.user_attrs["steps"]) for trial in before)
-            wanted = min(self.asked.batch, math.ceil((self.asked.trials * self.steps - spent) / self.steps))
-            for number in range(first + len(found), first + wanted):
-                self.study.sampler = self._sampler(number)
-                trial = self.study.ask()
-                trial.set_user_attr("first", first)
-                found.append((trial, self._choose(trial, space)))
-        return found, self._thresholds(before)
-
-    def _choose(self, trial: "optuna.Trial", space: Space) -> Candidate:
-        self.study.sampler = self._sampler(trial.number)
-        return space.choose(trial)
-
-    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
-        import optuna
-
-        seed = 100_003 * self.seed + number
-        if self.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
-
-    def _thresholds(self, before: "list[optuna.trial.FrozenTrial]") -> dict[int, float]:
-        """The validation loss at each step above which a new trial is given up (median stopping: Golovin et
-        al. 2017, Google Vizier, section 3.2.2). The random sampler gives nothing up."""
-        pruner = self.asked.pruner
-        if pruner is None or self.sampler == "random":
-            return {}
-        losses: dict[int, list[float]] = {}
-        for trial in before:
-            for step, loss in trial.user_attrs["validation"].items():
-                losses.setdefault(int(step), []).append(loss)
-        return {
-            step: float(np.percentile(values, pruner.percentile))
-            for step, values in losses.items()
-            if len(values) >= pruner.after_trials and pruner.from_step <= step < self.steps
-        }
-
-
 @dataclass
-class Found:
+class SearchOutcome:
     """A search as far as it came: one row a trial, see `COLUMNS`, then one column an objective."""
 
     trials: pd.DataFrame
@@ -152,15 +81,15 @@ def search(
     announce: Callable[[Sequence[Run], int], None],
     show: Callable[[Update], None],
     execute: Execute = runner.execute,
-) -> Found:
+) -> SearchOutcome:
     """Search as the study's `search` section says, and as far as Ctrl-C lets it.
 
     announce: called before each round with the runs to do and the number of those that are there already.
     execute: does the runs of a round. Raises SearchError.
     """
-    asked = study.search or Search()
-    space = Space(asked.space, budget(study))
-    under_way = _Search(study, asked, space, corpus, uri, directory)
+    section = study.search or Search()
+    space = Space(section.space, budget(study))
+    under_way = _Search(study, section, space, corpus, uri, directory)
     with Leases(under_way.store, leases.seconds()).waiting(f"search-{under_way.identity}"):
         under_way.open()
         return under_way.go_on(executor, device, announce, show, execute)
@@ -179,9 +108,9 @@ def budget(study: Study) -> float:
 
 class _Search:
     def __init__(
-        self, study: Study, asked: Search, space: Space, corpus: CorpusIdentity, uri: str, directory: Path
+        self, study: Study, section: Search, space: Space, corpus: CorpusIdentity, uri: str, directory: Path
     ) -> None:
-        self.study, self.asked, self.space, self.corpus = study, asked, space, corpus
+        self.study, self.section, self.space, self.corpus = study, section, space, corpus
         self.uri, self.directory = uri, directory
         self.store = Store(uri, study.name, study.question)
         self.parent_id = ""
@@ -193,16 +122,16 @@ class _Search:
             {Tag.STATUS: RUNNING, **provenance()},
             match={"kind": KIND_STUDY, "study_hash": self.identity},
         )
-        fixed = self.asked.model_dump(mode="json", exclude={"trials", "seeds"})
+        fixed = self.section.model_dump(mode="json", exclude={"trials", "seeds"})
         self.store.log_params(self.parent_id, {"search": fixed, "bits": self.space.bits})
 
     @cached_property
     def identity(self) -> str:
-        """What decides the choices, but for the number of trials, which may grow."""
+        """Identity of all that decides the choices, but for the number of trials, which may grow."""
         (example,) = self._runs([Candidate("none", {}, "", 0, 0.0)])
         decides = {
             "training": example.training_identity,
-            "search": self.asked.model_dump(mode="json", exclude={"trials", "seeds"}),
+            "search": self.section.model_dump(mode="json", exclude={"trials", "seeds"}),
             "bits": self.space.bits,
         }
         return identity(decides)
@@ -222,16 +151,16 @@ class _Search:
             Arm(
                 sampler,
                 seed,
-                self.asked,
+                self.section,
                 steps,
                 optuna.create_study(
                     storage=storage,
                     study_name=f"{self.study.name}/{sampler}/{seed}",
-                    directions=["minimize"] * len(self.asked.objectives),
+                    directions=["minimize"] * len(self.section.objectives),
                     load_if_exists=True,
                 ),
             )
-            for seed in self.asked.seeds
+            for seed in self.section.seeds
             for sampler in SAMPLERS
         ]
 
@@ -242,7 +171,7 @@ class _Search:
         announce: Callable[[Sequence[Run], int], None],
         show: Callable[[Update], None],
         execute: Execute,
-    ) -> Found:
+    ) -> SearchOutcome:
         stopped = False
         while not stopped:
             batches = [(arm, *arm.next_batch(self.space)) for arm in self.arms]
@@ -254,7 +183,7 @@ class _Search:
             self.store.pause(self.parent_id)
         else:
             self.store.set_status(self.parent_id, FINISHED)
-        return Found(frame, self.asked.objectives, self.store, self.parent_id, stopped)
+        return SearchOutcome(frame, self.section.objectives, self.store, self.parent_id, stopped)
 
     def _do_round(
         self,
@@ -309,7 +238,7 @@ class _Search:
         """The run of each candidate: the study with this one quantizer, and its first seed."""
         nothing: dict[str, Any] = {"bits": None, "bitrate": None, "references": (), "axes": ()}
         alone = {key: value for key, value in nothing.items() if key in Study.model_fields}
-        found = []
+        runs = []
         for candidate in candidates:
             choice = QuantizerChoice(
                 name=candidate.quantizer, label=candidate.label, options=candidate.options
@@ -317,11 +246,11 @@ class _Search:
             one = self.study.model_copy(
                 update={**alone, "quantizers": (choice,), "seeds": self.study.seeds[:1]}
             )
-            found += expand(one, self.corpus)
-        return found
+            runs += expand(one, self.corpus)
+        return runs
 
     def _settled(self, run: "MlflowRun | None", thresholds: Mapping[int, float]) -> bool:
-        """Whether a trial of the run needs no training: it ended, or came far enough to be given up."""
+        """True if a trial of the run needs no training: it ended, or came far enough to be given up."""
         if run is None:
             return False
         if _status(run) in (FINISHED, FAILED, DIVERGED):
@@ -351,13 +280,13 @@ class _Search:
             arm.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             trial.set_user_attr("status", FINISHED)
-            arm.study.tell(trial, [self._objective(run, name) for name in self.asked.objectives])
+            arm.study.tell(trial, [self._objective(run, name) for name in self.section.objectives])
 
     def _objective(self, run: "MlflowRun", name: str) -> float:
         if name not in run.data.metrics:
-            there = sorted(k for k in run.data.metrics if k.startswith(("validation/", "rate/", "cost/")))
+            known = sorted(k for k in run.data.metrics if k.startswith(("validation/", "rate/", "cost/")))
             raise SearchError(
-                f"search.objectives: a run does not log {name!r}; these may be minimised: {', '.join(there)}"
+                f"search.objectives: a run does not log {name!r}; these may be minimised: {', '.join(known)}"
             )
         return float(run.data.metrics[name])
 
@@ -365,24 +294,11 @@ class _Search:
         rows = []
         for arm in self.arms:
             for trial in arm.ended:
-                values = trial.values or [math.nan] * len(self.asked.objectives)
+                values = trial.values or [math.nan] * len(self.section.objectives)
                 row = {"sampler": arm.sampler, "seed": arm.seed, "trial": trial.number}
                 row |= {name: trial.user_attrs[name] for name in COLUMNS if name in trial.user_attrs}
-                rows.append(row | dict(zip(self.asked.objectives, values, strict=True)))
-        return pd.DataFrame(rows, columns=[*COLUMNS, *self.asked.objectives])
-
-
-def given_up_at(history: Mapping[int, float], thresholds: Mapping[int, float]) -> int | None:
-    """The first step at which a validation loss is above its threshold, None where none is."""
-    above = [step for step, loss in history.items() if step in thresholds and not loss <= thresholds[step]]
-    return min(above, default=None)
-
-
-def describe(trial: "optuna.Trial", candidate: Candidate, run: Run) -> None:
-    """Keep with a trial what it stands for."""
-    values = dataclasses.asdict(candidate) | {"run_hash": run.hash}
-    for name in ("label", "quantizer", "channels", "bits", "run_hash"):
-        trial.set_user_attr(name, values[name])
+                rows.append(row | dict(zip(self.section.objectives, values, strict=True)))
+        return pd.DataFrame(rows, columns=[*COLUMNS, *self.section.objectives])
 
 
 def _status(run: "MlflowRun") -> str:

@@ -56,7 +56,7 @@ def in_options(options: Any, config: type, key: str = "") -> Iterator[tuple[str,
 
 
 def is_axis(value: Any, annotation: Any) -> bool:
-    """Whether a value of a key of that type is a list of values for it."""
+    """True for a list of values where a key of that type takes one value."""
     if not isinstance(value, list) or annotation is Any:
         return False
     if takes_list(annotation):
@@ -65,7 +65,7 @@ def is_axis(value: Any, annotation: Any) -> bool:
 
 
 def takes_list(annotation: Any) -> bool:
-    """Whether a key of this type takes a list by nature."""
+    """True for the type of a key that takes a list by nature."""
     origin = get_origin(annotation) or annotation
     if origin in (Union, UnionType, Annotated):
         return any(takes_list(inner) for inner in get_args(annotation))
@@ -128,7 +128,7 @@ def _groups(groups: Any) -> list[tuple[str, ...]]:
 
 
 def number_of_places(axes: Sequence[Axis]) -> int:
-    """How many places the grid has."""
+    """Number of places of the grid."""
     return math.prod(len(axis.steps) for axis in axes)
 
 
@@ -142,7 +142,7 @@ def check_rows(number: int) -> None:
 
 
 def places(axes: Sequence[Axis]) -> Iterator[Values]:
-    """Every place of the grid, the first axis slowest: the value of each key there."""
+    """Yield the value of each key at every place of the grid, the first axis slowest."""
     for combination in itertools.product(*(axis.steps for axis in axes)):
         yield {
             key: value

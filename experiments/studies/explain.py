@@ -27,7 +27,7 @@ _WORDS = {
 def explain(
     errors: Iterable[ErrorDetails], source: str, origins: Sequence[int], root: type[BaseModel]
 ) -> str:
-    """One line for each problem that `root` found in the file `source`.
+    """Explain each problem that `root` has with the file `source` in a line of its own.
 
     origins: of each row of `quantizers`, the number of the entry in the file.
     """

@@ -138,7 +138,7 @@ class _Document:
         return _refuse(event, path, f"the key {event.value} is read as {_told(key)}; put it in quotes")
 
     def _merged(self, event: Any, path: tuple[str, ...]) -> list[tuple[str, Any]]:
-        """What `<<` takes from one mapping or several, the first of which goes before the others."""
+        """Keys and values that `<<` takes from one mapping or several; the first goes before the others."""
         value = self._node(event, (*path, "<<"))
         mappings = value if isinstance(value, list) else [value]
         if not all(isinstance(mapping, dict) for mapping in mappings):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
-from experiments.studies.study import Study, configuration
+from experiments.studies.study import Study, StudyError, configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,46 +18,52 @@ class Rate:
     bits_per_frame: float
     bitrate: float
     token_rate: float
-    asked: float | None = None
+    target: float | None = None
 
 
 def row_rates(study: Study) -> list[Rate]:
-    """The rate of each row, from live modules. `none` spends no bits and is left out."""
+    """The rate of each row, from live modules. `none` spends no bits and is left out.
+
+    Raises StudyError where a quantizer cannot be for the features of its backbone.
+    """
     rates = []
     for cell in study.cells():
         backbone = backbones.get(cell.backbone.name, cell.backbone.options)
         for choice in cell.quantizers:
-            quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
+            try:
+                quantizer = quantizers.build(choice.name, configuration(cell, choice), dim=backbone.dim)
+            except quantizers.QuantizerError as error:
+                raise StudyError(f"{study.name}: {choice.row}: {error}") from None
             if not quantizer.streams:
                 continue
             bits = quantizer.bits_per_frame
-            asked = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
+            target = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
             rates.append(
                 Rate(
                     label=choice.row,
                     bits_per_frame=bits,
                     bitrate=bits * backbone.frame_rate,
                     token_rate=backbone.frame_rate * quantizer.streams,
-                    asked=asked or None,
+                    target=target or None,
                 )
             )
     return rates
 
 
 def unmatched(rates: Sequence[Rate]) -> dict[str, float]:
-    """By label, the rows that tables set apart from those they were to stand beside: how far each is off
-    their rate, as a fraction.
+    """Distances of the rows that tables set apart from the rate of those they were to stand beside, as
+    fractions, by label.
 
     The groups are those of tables (`common.matched_rates`). A row is unmatched where it is alone in its
     group, or where most of the rows that ask for the same rate are in another group.
     """
     by_rate = matched({rate.label: rate.bitrate for rate in rates})
     bitrate = {rate.label: rate.bitrate for rate in rates}
-    asked: dict[float | None, set[str]] = {}
+    same_target: dict[float | None, set[str]] = {}
     for rate in rates:
-        asked.setdefault(rate.asked, set()).add(rate.label)
+        same_target.setdefault(rate.target, set()).add(rate.label)
     off = dict(by_rate.alone)
-    for peers in asked.values():
+    for peers in same_target.values():
         home = max(by_rate.groups, key=lambda group: len(peers.intersection(group)))
         if len(peers) < 2 or not peers.intersection(home):
             continue

@@ -20,7 +20,7 @@ REVISION = 1  # raise when a change of the code changes results, so that old run
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRun:
-    """One evaluation of a reference codec. Plain data, so that it can be sent to another process."""
+    """An evaluation of a reference codec. Plain data, so that it can be sent to another process."""
 
     reference: ClassVar[bool] = True
     seed: ClassVar[None] = None
@@ -36,7 +36,7 @@ class ReferenceRun:
 
     @property
     def quantizer(self) -> str:
-        """What the tracking store has in place of a quantizer's name."""
+        """Name in the tracking store, in place of a quantizer's."""
         return f"reference:{self.name}"
 
     @cached_property
@@ -73,16 +73,16 @@ class ReferenceRun:
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]:
-    """Every reference run of `study`: each codec once for each corpus and sample rate.
+    """Reference runs of `study`: each codec once for each corpus and sample rate.
 
     corpus: the one corpus of the study, or all of `runs.corpora`.
     """
-    found = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
-    several_corpora = len({spec for spec, _ in found}) > 1
-    several_rates = len({rate for _, rate in found}) > 1
+    corpora = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
+    several_corpora = len({spec for spec, _ in corpora}) > 1
+    several_rates = len({rate for _, rate in corpora}) > 1
     where = {
         (spec, rate): (f" data={spec}" if several_corpora else "") + (f" {rate} Hz" if several_rates else "")
-        for spec, rate in found
+        for spec, rate in corpora
     }
     return [
         ReferenceRun(
@@ -95,6 +95,6 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]
             corpus=identity,
             evaluate=study.evaluate,
         )
-        for (spec, rate), identity in found.items()
+        for (spec, rate), identity in corpora.items()
         for choice in study.references
     ]

@@ -23,7 +23,7 @@ REVISION = 2  # raise when a change of the code changes results, so that old run
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusIdentity:
-    """What a run needs to know of its corpus: where `data.prepare` finds it, and what it is."""
+    """Place and identity of a corpus: the name that `data.prepare` takes, and the hash of its content."""
 
     spec: str
     name: str
@@ -33,7 +33,7 @@ class CorpusIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
+    """A training and evaluation, fully resolved. Plain data, so that it can be sent to another process."""
 
     reference: ClassVar[bool] = False
 
@@ -146,7 +146,7 @@ class Run:
 
 
 class Hashed(Protocol):
-    """Whatever has an identity: a run, or a run of a reference codec."""
+    """Anything with an identity: a run, or a run of a reference codec."""
 
     @property
     def hash(self) -> str:
@@ -169,7 +169,7 @@ def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
-    """Every run of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
+    """Runs of `study`: quantizers by cells by seeds, seeds outermost so that full rows come early.
 
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """

@@ -10,7 +10,7 @@ _MOST_SAMPLER_SEED = 40_000  # beyond it, the seeds of single trials leave the 3
 
 
 class SearchSpace(Section):
-    """What `codecbench search` chooses from, at its budget of bits; the defaults of the rest stand."""
+    """Choices of `codecbench search` at its budget of bits; the defaults of the rest stand."""
 
     tilings: Annotated[tuple[Literal["hex", "rect", "rhombic"], ...], Once] = Field(
         default=("hex", "rect", "rhombic"), description="planar grids"

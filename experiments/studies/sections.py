@@ -139,7 +139,7 @@ class Data(Section):
 
 
 def _expansions(pattern: str) -> int:
-    """How many texts the braces of `pattern` stand for, one after the other: `{a,b}` and `{000..999}`.
+    """Number of texts that the braces of `pattern` stand for: `{a,b}` and `{000..999}`.
 
     Braces in braces are counted as if they stood side by side, which is never too few.
     """
@@ -183,7 +183,7 @@ class Robustness(Section):
 
 
 class Evaluate(Section):
-    """What is measured on the test split."""
+    """Measurements on the test split."""
 
     metrics: Annotated[Metrics, Field(min_length=1)] = Field(
         default=metrics.STANDARD,

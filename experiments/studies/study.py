@@ -58,7 +58,7 @@ MOST_RUNS = 100_000  # rows times seeds
 
 
 class Study(Section):
-    """One question: some quantizers at one rate, everything else held fixed.
+    """A question: some quantizers at one rate, everything else held fixed.
 
     The rate is `bits` a frame or `bitrate` in bit/s; without either, every quantizer's options stand.
     `axes` holds what the file gives as lists; a key of an axis has its first value here, and `cells` has all.

@@ -96,7 +96,7 @@ def _file_hash(path: Path, modified: int) -> str:
 
 
 class ObjectiveChoice(Section):
-    """What a codec is trained for: a set of weights of `codec.objectives`, in one word, and those that the
+    """Objective of a training: a set of weights of `codec.objectives`, in one word, and those that the
     study changes. Afterwards `options` holds every weight."""
 
     name: str = Field(default="spectral", description="`spectral`, `vocos` or `wavtokenizer`")
@@ -121,7 +121,7 @@ class ObjectiveChoice(Section):
 
 
 class Train(Section):
-    """How every bottleneck is trained."""
+    """Training of every bottleneck."""
 
     steps: Steps = Field(default=300, description="updates of the codec; 0 evaluates it as it starts")
     objective: ObjectiveChoice = Field(

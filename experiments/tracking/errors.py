@@ -18,7 +18,7 @@ _OF_STORES = frozenset(
 )
 _SAFE = "nothing that was trained is lost"
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
-_STATUS = re.compile(r"failed with error code (\d{3})")
+_STATUS = re.compile(r"failed with error code (\d{3})|too many (\d{3}) error responses")
 
 
 class TrackingError(ValueError):
@@ -118,7 +118,11 @@ def _of_server(text: str, error: Exception) -> tuple[str, str, bool] | None:
     """Troubles of http addresses: a wrong one, no right to use it, no server, or another one than MLflow."""
     code = _code(error)
     match = _STATUS.search(text)
-    status = int(match[1]) if match else getattr(getattr(error, "response", None), "status_code", None) or 0
+    status = (
+        int(match[1] or match[2])
+        if match
+        else getattr(getattr(error, "response", None), "status_code", None) or 0
+    )
     if status == 401 or code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
         return (
             "wants to know who asks (401)",

@@ -21,6 +21,7 @@ runners of a store should use the same `LEASE_SECONDS`.
 
 import contextlib
 import json
+import math
 import os
 import platform
 import random
@@ -49,8 +50,18 @@ _PREFIX = Tag.LEASE
 
 
 def seconds() -> float:
-    """How long a claim lives unless it is renewed: $CODECBENCH_LEASE_SECONDS, else `LEASE_SECONDS`."""
-    return float(os.environ.get(SECONDS_VARIABLE) or LEASE_SECONDS)
+    """How long a claim lives unless it is renewed: $CODECBENCH_LEASE_SECONDS, else `LEASE_SECONDS`.
+
+    Raises TrackingError where the variable is no such number.
+    """
+    given = os.environ.get(SECONDS_VARIABLE) or LEASE_SECONDS
+    try:
+        wanted = float(given)
+    except ValueError:
+        wanted = math.nan
+    if not 1 <= wanted < math.inf:
+        raise TrackingError(f"{SECONDS_VARIABLE} is {given!r}; give it 1 second or more, such as 60")
+    return wanted
 
 
 @dataclass(frozen=True)

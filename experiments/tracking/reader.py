@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from experiments.tracking.addresses import check, sqlite_path
 from experiments.tracking.client import PAGE, connect, pages
 from experiments.tracking.errors import TrackingError, explained
 from experiments.tracking.schema import TAG
 from experiments.tracking.sqlite_file import opened, tables
-
-DELETED = "deleted"
-ANY = "%"
-Value = tuple[str, str, int, float]  # of a metric: run, name, step, value
+from experiments.tracking.stored import ANY, Reader, RunData, RunInfo, StoredExperiment, StoredRun, Value
 
 # Columns that are read, by table.
 _COLUMNS = {
@@ -44,83 +41,6 @@ _COLUMNS = {
 _GO = "Remedy: go to the folder of the study, or give its store by --tracking-uri or MLFLOW_TRACKING_URI"
 _AT_ONCE = 500  # values in a statement; old SQLite takes 999
 _FEW = 20  # values of a tag that a server is asked for one by one
-
-
-@dataclass(frozen=True)
-class StoredExperiment:
-    """One study."""
-
-    experiment_id: str
-    name: str
-    lifecycle_stage: str
-    artifact_location: str = ""
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What MLflow itself keeps of a run. Times are milliseconds since 1970."""
-
-    run_id: str
-    experiment_id: str
-    run_name: str
-    status: str
-    start_time: int
-    end_time: int | None
-    artifact_uri: str
-
-
-@dataclass(frozen=True)
-class RunData:
-    """What was logged: metrics with their last values."""
-
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """One run, with the attributes of MLflow's own class."""
-
-    info: RunInfo
-    data: RunData
-
-
-class Point(Protocol):
-    """One value of a metric."""
-
-    step: int
-    value: float
-
-
-class Reader(Protocol):
-    """What reading a study needs of a store. All of it raises TrackingError."""
-
-    @property
-    def uri(self) -> str:
-        """Address of the store."""
-
-    def experiments(self) -> list[StoredExperiment]:
-        """Every study that is not deleted."""
-
-    def experiment(self, name: str) -> StoredExperiment | None:
-        """The study of that name, deleted or not."""
-
-    def runs(
-        self,
-        experiment_ids: Sequence[str],
-        tags: Mapping[str, Collection[str]] | None = None,
-        *,
-        metrics: Sequence[str] = (ANY,),
-    ) -> list[StoredRun]:
-        """Runs that are not deleted, the first started first.
-
-        tags: for some tags, without `codecbench.`, the values of which a run must have one. metrics: patterns
-        of SQL's LIKE for the names of those that are wanted; others may be left out.
-        """
-
-    def histories(self, run_ids: Sequence[str], names: Collection[str]) -> Iterator[Value]:
-        """Run, metric, step and value of all that was logged under `names`, by run, name and step."""
 
 
 def reader(uri: str) -> Reader:
@@ -191,7 +111,7 @@ class FileReader:
                     ):
                         getattr(found[run].data, table)[key] = value
                 last = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({marks})"
-                like = " OR ".join("key LIKE ?" for _ in metrics)
+                like = " OR ".join("key LIKE ?" for _ in metrics) or "0"
                 for run, key, value, is_nan in connection.execute(f"{last} AND ({like})", [*keys, *metrics]):
                     found[run].data.metrics[key] = math.nan if is_nan else float(value)
         return list(found.values())
@@ -301,7 +221,7 @@ class ClientReader:
         for run in run_ids:
             for name in sorted(names):
                 with explained(self.uri):
-                    points: list[Point] = self._client.get_metric_history(run, name)
+                    points = self._client.get_metric_history(run, name)
                 for point in sorted(points, key=lambda point: point.step):
                     yield run, name, int(point.step), float(point.value)
 

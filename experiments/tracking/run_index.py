@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from experiments.tracking.addresses import check, sqlite_path
-from experiments.tracking.reader import Reader, reader
+from experiments.tracking.reader import reader
 from experiments.tracking.schema import KIND_RUN, TAG
+from experiments.tracking.stored import Reader
 
 _METRICS = ("cost/%", "eval/%_asked")
 

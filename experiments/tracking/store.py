@@ -59,11 +59,14 @@ def patience() -> float:
     """Seconds for which a store that went away is waited for: $CODECBENCH_TRACKING_PATIENCE, else 300."""
     given = os.environ.get("CODECBENCH_TRACKING_PATIENCE", "")
     try:
-        return float(given) if given else PATIENCE
+        seconds = float(given) if given else PATIENCE
     except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
         raise TrackingError(
             f"CODECBENCH_TRACKING_PATIENCE is {given!r}; give it a number of seconds, such as 300"
-        ) from None
+        )
+    return seconds
 
 
 def _patient(

@@ -1,7 +1,7 @@
 """Checkpoints: the state of a training in a file, from which it goes on bit for bit.
 
-Two generations are kept. A file that is not as it was written is told by its digest and removed: the training
-goes on from the one before, or begins again.
+Two generations are kept. A file whose digest does not fit its content is removed, and the training goes on
+from the one before, or begins again.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import Tensor
 from experiments.common import tensor_files
 from experiments.common.flat_keys import flatten
 from experiments.common.tensor_files import DamagedFile
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training.state import TrainingState, below, read_json, set_random_state
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ class Checkpoint:
         Returns warnings of damaged files, which are removed. Raises CheckpointError for a file of another
         training, and for one that cannot be read at all or not in all processes.
         """
-        found = [path.exists() for path in self.generations]
-        if any(others != found for others in processes.gather(fabric, found)):
+        present = [path.exists() for path in self.generations]
+        if any(others != present for others in distributed.gather(fabric, present)):
             raise CheckpointError(
                 f"{self.path} is not there in all processes; give a folder for --runs that all machines share"
             )
         damage: list[str] = []
-        for path in [path for path, exists in zip(self.generations, found, strict=True) if exists]:
+        for path in [path for path, exists in zip(self.generations, present, strict=True) if exists]:
             tensors, metadata, reason = self._read(path, state)
-            reasons = [each for each in processes.gather(fabric, reason) if each]
+            reasons = [each for each in distributed.gather(fabric, reason) if each]
             if not reasons:
                 self._load(state, tensors, metadata, fabric)
                 then = f"goes on from the state before, of step {state.step}"

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+# The others wait for what the first process does alone: preparing a corpus, scoring. When one ends, its
+# connections close, and torchrun ends the rest.
+PATIENCE = timedelta(days=7)
 
 
 class ProcessError(ValueError):
@@ -38,24 +43,33 @@ def launched(device_type: str) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    if device_type == "cuda" and here > torch.cuda.device_count():
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device_type == "cuda" and local > torch.cuda.device_count():
         raise ProcessError(
-            f"{here} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
+            f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
             f"GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
         )
     # The codebooks keep themselves equal; nothing else is a buffer that training changes. The option's name
     # is another one from torch 2.14 on.
     known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    strategy = DDPStrategy(gradient_as_bucket_view=True, **{name: False})
-    fabric = Fabric(accelerator=device_type, devices=here, num_nodes=world // here, strategy=strategy)
+    strategy = DDPStrategy(gradient_as_bucket_view=True, timeout=PATIENCE, **{name: False})
+    fabric = Fabric(accelerator=device_type, devices=local, num_nodes=world // local, strategy=strategy)
     fabric.launch()
     return fabric
 
 
+def is_lost_peer(error: BaseException) -> bool:
+    """Tell an error that says that another process of the training has ended."""
+    if isinstance(error, dist.DistNetworkError):
+        return True
+    text = str(error)
+    lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    return isinstance(error, RuntimeError) and any(words in text for words in lost)
+
+
 def any_of(fabric: "Fabric", flag: bool) -> bool:
-    """Whether `flag` holds in any process."""
+    """Agree on a flag: true where it is true in any process."""
     if fabric.world_size == 1:
         return flag
     value = torch.tensor(float(flag), device=fabric.device)
@@ -78,9 +92,9 @@ def gather(fabric: "Fabric", value: Any) -> list[Any]:
     """`value` of every process, by rank."""
     if fabric.world_size == 1:
         return [value]
-    found: list[Any] = [None] * fabric.world_size
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * fabric.world_size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def from_first(fabric: "Fabric", value: Any) -> Any:

@@ -61,7 +61,7 @@ class LatentSnapshots(Observer):
             np.savez_compressed(file, steps=np.array(steps), **pairs)  # type: ignore[arg-type]
 
     def _read(self) -> dict[int, np.ndarray]:
-        """What the file holds, by step. Raises what numpy raises for a damaged one."""
+        """Read the snapshots in the file, by step. Raises one of `_DAMAGE`."""
         with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             pairs = [archive[f"pair_{i}"] for i in range(len(archive.files) - 1)]
             joined = np.concatenate(pairs, axis=-1)
@@ -88,15 +88,18 @@ class LatentSnapshots(Observer):
         frames = frames[:, : frames.shape[1] // 2 * 2]
         if not frames.shape[1]:
             return None
-        kept = torch.linspace(0, len(frames) - 1, min(len(frames), POINTS)).long().to(frames.device)
-        return np.asarray(frames[kept].cpu().numpy())
+        places = torch.linspace(0, len(frames) - 1, min(len(frames), POINTS)).long().to(frames.device)
+        return np.asarray(frames[places].cpu().numpy())
 
 
 def latent_snapshots(codec: Codec, run: Run, validation: Split, directory: Path) -> list[LatentSnapshots]:
-    """The observer that takes the snapshots that `run` asks for, and keeps them in `directory`; none where
-    it asks for none or its quantizer has no codes."""
+    """The observer that takes the snapshots that `run` asks for, and keeps them in `directory`.
+
+    None where it asks for none, or where the code is not fixed: such a quantizer has no coordinates, and is
+    not run on validation audio just to learn that.
+    """
     steps = spaced(run.evaluate.snapshots, run.train.steps)
-    if not steps or not codec.quantizer.streams:
+    if not steps or not codec.quantizer.streams or codec.quantizer.learned:
         return []
     samples = round(run.train.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     return [LatentSnapshots(codec, batch(validation, samples), steps, directory / SNAPSHOTS)]

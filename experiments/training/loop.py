@@ -11,8 +11,7 @@ from codec.model import Codec
 from experiments.data.dataset import Crops, Split
 from experiments.data.streaming import StreamedCrops, TarSplit, joined
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
-from experiments.training import validation
+from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.freezing import freeze
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
@@ -55,18 +54,18 @@ def train(
     state = initial_state(codec, config, seed=seed, device=fabric.device)
     replicas = Replicas(fabric, state, config)
     torch.manual_seed(seed + fabric.global_rank)
-    told = observers if fabric.is_global_zero else ()  # of what one process does for all
+    first = observers if fabric.is_global_zero else ()  # hear of what one process does for all
 
     with compiled(codec, state.losses, config.compile):
         warnings = _restore(state, crops, checkpoint, fabric)
         for observer in observers:
             observer.restored(state.step)
         for name, text in warnings:
-            _warn(told, state.step, name, text)
+            _warn(first, state.step, name, text)
         clock = _Clock(state, config)
         while state.step < config.steps:
             clock.read()
-            if processes.any_of(fabric, any(observer.should_stop() for observer in observers)):
+            if distributed.any_of(fabric, any(observer.should_stop() for observer in observers)):
                 _save(state, crops, checkpoint, fabric, observers)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
             freeze(codec, config, state.step)
@@ -77,18 +76,20 @@ def train(
                 if state.average is not None:
                     state.average.update(codec, state.step + 1)
             else:
-                _skip(state, update, crops, config, told)
+                _skip(state, update, crops, config, first)
             state.step += 1
             last = state.step == config.steps
             steps_per_second, audio_per_second = clock.speed()
             if state.step % config.log_every == 0 or last:
-                means = processes.mean(fabric, update.values)
+                means = distributed.mean(fabric, update.values)
                 logged = {f"train/{name}": value for name, value in means.items()}
                 logged["train/steps_per_second"] = steps_per_second
                 logged["train/audio_seconds_per_second"] = audio_per_second
                 _log_metrics(observers, state.step, logged)
-            if (state.step % config.validate_every == 0 or last) and fabric.is_global_zero:
-                _validate(state, replicas, validation_audio, told)
+            if state.step % config.validate_every == 0 or last:
+                validation.check_finite(state.evaluated_codec, state.step)
+                if fabric.is_global_zero:
+                    _validate(state, replicas, validation_audio, first)
             clock.read()
             if state.step % config.checkpoint_every == 0 and not last:
                 _save(state, crops, checkpoint, fabric, observers)
@@ -100,6 +101,7 @@ def train(
     if state.average is not None:
         codec.load_state_dict(state.average.model.state_dict())
     codec.eval()
+    validation.check_finite(codec, state.step)
     return Trained(
         steps=state.step,
         seconds=state.seconds,
@@ -115,7 +117,7 @@ def _share_of_batches(
     """This process's share of every batch of crops of `samples` samples."""
     parts = config.accumulate * fabric.world_size
     if config.batch_size % parts:
-        raise processes.ProcessError(
+        raise distributed.ProcessError(
             f"train.batch_size {config.batch_size} cannot be shared by {fabric.world_size} processes in "
             f"{config.accumulate} parts each; make it a multiple of {parts}"
         )
@@ -155,8 +157,8 @@ def _save(
     observers: Sequence[Observer],
 ) -> None:
     """Save the state of all processes; the first one writes it."""
-    randoms = processes.gather(fabric, random_state(fabric.device))
-    state.data = joined(processes.gather(fabric, crops.cursor()))
+    randoms = distributed.gather(fabric, random_state(fabric.device))
+    state.data = joined(distributed.gather(fabric, crops.cursor()))
     if fabric.is_global_zero:
         if skipped := state.data.get("skipped"):
             _log_metrics(observers, state.step, {"train/skipped_clips": float(skipped)})
@@ -170,15 +172,15 @@ def _skip(
     update: Update,
     crops: Crops | StreamedCrops,
     config: Train,
-    told: Sequence[Observer],
+    first: Sequence[Observer],
 ) -> None:
     """Count and name the batch of this step, which changed nothing. Raises Diverged for too many in a row."""
     state.skipped += 1
     state.skipped_in_a_row += 1
     loss, norm = update.values["loss"].item(), update.values["gradient_norm"].item()
     shown = f"loss {loss:g}, gradient norm {norm:g}"
-    _log_metrics(told, state.step, {"train/skipped_batches": float(state.skipped)})
-    _warn(told, state.step, "skipped_batch", f"{shown}; skipped the batch {crops.describe(state.step)}")
+    _log_metrics(first, state.step, {"train/skipped_batches": float(state.skipped)})
+    _warn(first, state.step, "skipped_batch", f"{shown}; skipped the batch {crops.describe(state.step)}")
     falling = state.scaler is not None and state.scaler.get_scale() > 1  # fp16 may still find its scale
     if state.skipped_in_a_row >= config.non_finite_limit and not falling:
         raise Diverged(
@@ -187,21 +189,21 @@ def _skip(
         )
 
 
-def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, told: Sequence[Observer]) -> None:
+def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Sequence[Observer]) -> None:
     """Log losses and codebook use on the validation crops, and warn of codebooks that collapse."""
     with replicas.autocast():
         values, shares = validation.measure(
             state.evaluated_codec, state.losses, audio.to(replicas.fabric.device)
         )
     state.codec.train()
-    _log_metrics(told, state.step, values)
+    _log_metrics(first, state.step, values)
     collapsed = [share for share in shares if share < validation.COLLAPSE]
     if collapsed and not state.collapsed:
         text = (
             f"{len(collapsed)} of {len(shares)} codebooks have collapsed: perplexity below "
             f"{validation.COLLAPSE:.0%} of a uniform source's, {min(collapsed):.1%} in one of them"
         )
-        _warn(told, state.step, "codebook_collapse", text)
+        _warn(first, state.step, "codebook_collapse", text)
     state.collapsed = bool(collapsed)
 
 

@@ -34,7 +34,7 @@ class Observer:
         """Step `step` of `steps` is done; `text` has its losses and the speed."""
 
     def should_stop(self) -> bool:
-        """Whether to save the state and raise `Interrupted`."""
+        """Ask the training to save its state and raise `Interrupted`."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""What the blocks of a network compute in, and how."""
+"""Precision of the network's blocks, and their compilation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,13 +28,13 @@ def compiled(codec: Codec, losses: Losses, wanted: bool) -> Iterator[None]:
 
 
 def resolved(precision: str, device: torch.device) -> str:
-    """What `precision` means on `device`: `auto` is bf16 where the device computes in it, else fp32."""
+    """The precision of blocks on `device`: `auto` is bf16 where the device computes in it, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cpu":
         supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     else:
-        supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        supported = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if supported else "fp32"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training.precision import autocast_dtype
 from experiments.training.state import TrainingState
 
@@ -71,7 +71,7 @@ class Replicas:
         limit = math.inf if self._config.gradient_clip is None else self._config.gradient_clip
         norm = nn.utils.clip_grad_norm_(module.parameters(), limit)
         broken = not (also and bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)))
-        broken = processes.any_of(self.fabric, broken)
+        broken = distributed.any_of(self.fabric, broken)
         if not broken:
             for optimizer in optimizers:
                 optimizer.step()

@@ -21,7 +21,7 @@ from quantizers.parts.codebook import EMACodebooks
 
 FIRST_SCALE = 2.0**10  # of the loss in fp16: it doubles by itself, and each halving costs a batch
 
-# What a checkpoint holds beside tensors, by the names in the file, with the types there.
+# Counters that a checkpoint holds beside tensors, by their names in the file, with their types.
 _COUNTERS: dict[str, tuple[type, ...]] = {
     "step": (int,),
     "skipped": (int,),
@@ -193,13 +193,13 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _of_optimizer(tensors: Mapping[str, Tensor], number: int) -> dict[tuple[int, str], Tensor]:
     """State of an optimizer by index of the parameter and name. Raises DamagedFile."""
-    found = {}
+    state = {}
     for key, value in below(tensors, f"optimizer/{number}/").items():
         index, _, name = key.partition("/")
         if not index.isdecimal():
             raise DamagedFile(f"it has no parameter {index!r}")
-        found[int(index), name] = value
-    return found
+        state[int(index), name] = value
+    return state
 
 
 def read_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from experiments.common.atomic_files import write_text
 from experiments.common.tensor_files import DamagedFile
 from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
 from experiments.training.starting_weights import load_backbone, start_from_data
 from experiments.training.state import check_fit
+from experiments.training.validation import check_finite
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,7 +45,7 @@ def obtain(
     folder = directory / run.training_hash
     checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
-    trained = processes.from_first(fabric, trained)
+    trained = distributed.from_first(fabric, trained)
     if trained is not None:
         if fabric.is_global_zero:
             checkpoint.remove()
@@ -78,7 +79,7 @@ def obtain(
 def _read(folder: Path, codec: Codec) -> Trained | None:
     """Load the trained weights in `folder` into `codec`; how they were trained, None where there are none.
 
-    Damaged ones are removed, with a warning.
+    Damaged ones are removed, with a warning. Raises Diverged for some that are not finite.
     """
     if not run_folder.is_trained(folder):
         return None
@@ -91,4 +92,5 @@ def _read(folder: Path, codec: Codec) -> Trained | None:
         run_folder.discard_trained(folder)
         return None
     codec.load_state_dict(tensors)
+    check_finite(codec, trained.steps)
     return trained

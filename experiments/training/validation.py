@@ -1,4 +1,4 @@
-"""What a training looks at now and then: losses and use of the codebooks on crops that stay the same."""
+"""Validation: losses and use of the codebooks on crops that stay the same."""
 
 import numpy as np
 import torch
@@ -7,7 +7,9 @@ from torch import Tensor
 from codec.losses.objectives import Losses
 from codec.model import Codec
 from experiments.data.dataset import Crops, Split
+from experiments.training.observer import Diverged
 from quantizers import Quantizer
+from quantizers.contract import CODEBOOK_BUFFERS
 from quantizers.usage import UsageCounter
 
 CROPS = 32
@@ -18,6 +20,22 @@ def batch(split: Split, samples: int) -> Tensor:
     """The fixed crops [crops, samples] that every validation looks at."""
     crops = Crops(split, samples=samples, batch_size=CROPS, seed=0)
     return torch.from_numpy(np.ascontiguousarray(crops.batch(0)))
+
+
+def check_finite(codec: Codec, step: int) -> None:
+    """See that all that was learned up to `step` is finite: weights, and codebooks that are moving averages.
+
+    Raises Diverged: batches alone may be skipped, but from such weights no batch leads back.
+    """
+    learned = [*codec.named_parameters(), *codec.named_buffers()]
+    buffers = {name for name, _ in codec.named_buffers() if not name.endswith(CODEBOOK_BUFFERS)}
+    broken = [name for name, value in learned if name not in buffers and not torch.isfinite(value).all()]
+    if broken:
+        more = f" and {len(broken) - 1} others" if len(broken) > 1 else ""
+        raise Diverged(
+            f"the weights are not finite at step {step} ({broken[0]}{more}); a lower train.learning_rate may "
+            "help"
+        )
 
 
 @torch.no_grad()

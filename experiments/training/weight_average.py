@@ -23,9 +23,9 @@ class WeightAverage(nn.Module):
     def update(self, model: nn.Module, steps: int) -> None:
         """Move towards `model`, which has made `steps` steps."""
         decay = min(self.decay, (1 + steps) / (AVERAGE_WARMUP + steps))
-        theirs = model.state_dict()
-        for name, mine in self.model.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name], 1 - decay)
+        newest = model.state_dict()
+        for name, average in self.model.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(newest[name], 1 - decay)
             else:
-                mine.copy_(theirs[name])
+                average.copy_(newest[name])

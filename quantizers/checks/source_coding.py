@@ -16,16 +16,23 @@ not known; that of a Gaussian source with the same covariance is the worst that 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quantizers import registry
 from quantizers.contract import Quantizer
+from quantizers.geometry.figures_of_merit import EXACT, TRELLIS
+from quantizers.geometry.lattices import DIMENSIONS
+from quantizers.methods.fsq import FSQ
+from quantizers.methods.lattice import LatticeConfig, LatticeQuantizer
+from quantizers.methods.q2d2 import Q2D2
+from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.option_checks import QuantizerError
 
 RECORDED = "recorded"
@@ -69,6 +76,8 @@ class Point:
     # A cubic lattice's prediction, at fixed rate without entropy coding of a uniform source; NaN if recorded.
     high_rate: float
     gap: float  # shannon - snr
+    # As high_rate, for the second moment of the quantizer's own cells; NaN where they have none of their own.
+    own_high_rate: float = math.nan
 
 
 def sample(source: str, blocks: int, dim: int, generator: torch.Generator | None = None) -> Tensor:
@@ -121,6 +130,22 @@ def high_rate_snr(source: str, bits: float, dim: int, second_moment: float = 1 /
     return -10 * math.log10(second_moment * 4 ** (entropy - bits))
 
 
+def cell_moment(quantizer: Quantizer) -> float:
+    """Normalised second moment of the cells of a fixed quantizer, for `high_rate_snr`; NaN for other methods.
+
+    A trellis: of its long paths. A path over few channels gains less.
+    """
+    config: Any = quantizer.config
+    if isinstance(quantizer, LatticeQuantizer):
+        return math.nan if config.bound == "shell" else EXACT[config.lattice]
+    if isinstance(quantizer, TrellisQuantizer):
+        return TRELLIS[config.states]
+    if isinstance(quantizer, Q2D2):
+        cells = {"rect": "Z", "hex": "A2" if config.spacing == "ideal" else "released-hex"}
+        return EXACT[cells.get(config.grid, config.grid)]
+    return EXACT["Z"] if isinstance(quantizer, FSQ) else math.nan
+
+
 def measure(
     quantizer: Quantizer,
     source: Source,
@@ -145,6 +170,10 @@ def measure(
     power = blocks.var(0).mean().item() if recorded else 1.0
     bits = quantizer.bits_per_frame / dim
     bound = shannon_snr(source, bits, dim)
+    cubic = own = math.nan
+    if not isinstance(source, Recorded):
+        cubic = high_rate_snr(source, bits, dim)
+        own = high_rate_snr(source, bits, dim, cell_moment(quantizer))
     snr = 10 * math.log10(power / mean)
     return Point(
         quantizer.name,
@@ -153,8 +182,9 @@ def measure(
         snr,
         10 / math.log(10) * error / mean,
         bound,
-        math.nan if isinstance(source, Recorded) else high_rate_snr(source, bits, dim),
+        cubic,
         bound - snr,
+        own,
     )
 
 
@@ -218,26 +248,39 @@ def _start(quantizer: Quantizer, blocks: Tensor) -> None:
 
 
 def run(
-    name: str, source: Source, bits: Sequence[float], *, dim: int = 8, steps: int = 200, seed: int = 0
+    name: str,
+    source: Source,
+    bits: Sequence[float],
+    *,
+    dim: int = 8,
+    steps: int = 200,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[list[Point], str]:
-    """One quantizer on one source at each number of `bits` a value; and why, if it refused some of them.
+    """One quantizer, with these `options`, on one source at each number of `bits` a value; and why, if it
+    refused some of them.
 
-    Scalar and planar methods get one channel a value, so that no value is lost on the way in; on recorded
-    frames as many as they choose at that rate, as in a codec. Runs on one thread: the tensors are small.
+    Scalar, planar and lattice methods get one channel a value, so that no value is lost on the way in; on
+    recorded frames as many as they choose at that rate, as in a codec. Runs on one thread: the tensors are
+    small.
     """
     from loguru import logger
 
     logger.disable("vector_quantize_pytorch")  # it warns of first batches smaller than the codebook
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    channels = {"channels": dim} if "channels" in registry.entry(name).cls.fit_options else {}
+    fit_options, given = registry.entry(name).cls.fit_options, dict(options or {})
+    channels = {"channels": dim} if "channels" in fit_options else {}
+    if "blocks" in fit_options:
+        block = DIMENSIONS[given.get("lattice", LatticeConfig.lattice)]
+        channels = {"blocks": max(1, round(dim / block))}
     if isinstance(source, Recorded):
         source, dim, channels = source.standard, source.train.shape[1], {}
     points, refusal = [], ""
     for each in bits:
         torch.manual_seed(seed)
         try:
-            quantizer = registry.create(name, dim=dim, bits=each * dim, **channels)
+            quantizer = registry.create(name, dim=dim, bits=each * dim, **{**channels, **given})
         except QuantizerError as error:
             refusal = str(error)
             continue

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor
 
 from quantizers.checks.assertions import DIM, Build, refused, same, within
+from quantizers.checks.start_table import gauss_markov, signal_to_noise
 from quantizers.contract import Quantizer
 
 
@@ -18,8 +18,9 @@ def start(build: Build) -> None:
     torch.manual_seed(0)
     quantizer = build()
     other = copy.deepcopy(quantizer)
+    fresh = _correlated(2000, seed=2)
     parameters = list(map(id, quantizer.parameters()))
-    before = _ratio(copy.deepcopy(quantizer))
+    before = signal_to_noise(quantizer, fresh)
     generator = torch.get_rng_state()
     quantizer.start(_correlated(2000, seed=1))
     assert torch.equal(generator, torch.get_rng_state()), "start draws from the global generator"
@@ -29,7 +30,7 @@ def start(build: Build) -> None:
     torch.rand(3)
     other.start(_correlated(2000, seed=1))
     same(quantizer.state_dict(), other.state_dict(), "a second start from the same features gives another")
-    after = _ratio(quantizer)
+    after = signal_to_noise(quantizer, fresh)
     assert after >= before - 1e-6, f"{after:.2f} dB after the start, {before:.2f} dB before"
     _usable(quantizer, _correlated(100, seed=2), "correlated frames")
 
@@ -69,20 +70,8 @@ def start_refuses(build: Build) -> None:
 
 
 def _correlated(frames: int, seed: int) -> Tensor:
-    """Frames [frames, DIM] of a first-order Gauss-Markov source of unit variance, neighbours at 0.9."""
-    normal = torch.randn(frames, DIM, generator=torch.Generator().manual_seed(seed))
-    lags = torch.arange(DIM)
-    return normal @ torch.linalg.cholesky(0.9 ** (lags[:, None] - lags).abs().double()).float().mT
-
-
-def _ratio(quantizer: Quantizer) -> float:
-    """Signal-to-noise ratio in dB of `forward` in eval mode on correlated frames."""
-    features = _correlated(2000, seed=2).unsqueeze(0)
-    training = quantizer.training
-    with torch.no_grad():
-        error = (quantizer.eval()(features).features - features).square().mean()
-    quantizer.train(training)
-    return -10 * math.log10(max(float(error / features.square().mean()), 1e-30))
+    """Frames [frames, DIM] of a Gaussian source, neighbouring values correlated at 0.9."""
+    return gauss_markov(frames, DIM, 0.9, seed)
 
 
 def _usable(quantizer: Quantizer, frames: Tensor, what: str) -> None:

@@ -1,4 +1,4 @@
-"""How good a lattice or a planar grid is: measured by Monte Carlo, beside what theory says.
+"""How good a lattice, a trellis or a planar grid is: measured by Monte Carlo, beside what theory says.
 
 Normalised second moment G = E|e|^2 / (n V^(2/n)) of a point uniform in a cell (Conway and Sloane, SPLAG,
 chapter 21): the mean squared error of a dimension at one point a unit volume. Packing density: balls of
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from quantizers.geometry.grids import PairedGrids, PlanarGrid
 from quantizers.geometry.lattices import lattice
+from quantizers.geometry.trellises import SUBSETS, Trellis
 from quantizers.rates import choose_levels
 
 EXACT = {  # normalised second moments; SPLAG table 2.3, and for Leech Conway and Sloane 1982
@@ -27,6 +28,18 @@ EXACT = {  # normalised second moments; SPLAG table 2.3, and for Leech Conway an
     "Leech": 0.065771,
     "released-hex": 31 / 384,
     "rhombic": 1 / 12,
+}
+# Second moments of trellises by number of states, measured by `measure_trellis` with 4 * 10^6 values,
+# standard error 2e-5 and less. Granular gains: 0.998 dB at 4 states, 1.085 at 8, 1.335 at 256; published
+# (Marcellin and Fischer 1990): 0.99, 1.09, 1.33.
+TRELLIS = {
+    4: 0.066218,
+    8: 0.064911,
+    16: 0.063996,
+    32: 0.063059,
+    64: 0.062388,
+    128: 0.061739,
+    256: 0.061283,
 }
 GRIDS = (("rect", "ideal"), ("hex", "ideal"), ("hex", "released"), ("rhombic", "ideal"))
 SOURCES = ("uniform", "tanh-gaussian")
@@ -47,6 +60,16 @@ class LatticeFigures:
     thickness: float
     packing_density: float
     kissing_number: int
+
+
+@dataclass(frozen=True)
+class TrellisFigures:
+    """Figures of one trellis; `gain` in dB over Z is measured with the standard error `error`."""
+
+    states: int
+    second_moment: float
+    gain: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,26 @@ def measure_lattice(name: str, samples: int = 100_000, seed: int = 0) -> Lattice
         ball * (math.sqrt(norm) / 2) ** n / shape.volume,
         kissing,
     )
+
+
+def measure_trellis(states: int, values: int = 200_000, seed: int = 0) -> TrellisFigures:
+    """Figures of the trellis of `states` states on long paths, from `values` values uniform in a period.
+
+    A level every step, four subsets in turn, so one level every two steps for each bit of the path: the
+    second moment is the squared error over the square of those.
+    """
+    steps, ends = 800, 100  # the ends of a path, where it has less choice, are not counted
+    rows = max(2, values // (steps - 2 * ends))
+    generator = torch.Generator().manual_seed(seed)
+    points = SUBSETS * torch.rand(steps, 1, rows, generator=generator)
+    away = points - torch.arange(SUBSETS).view(1, -1, 1)
+    costs = (away - SUBSETS * torch.round(away / SUBSETS)).square()
+    trellis = Trellis(states)
+    labels = trellis.subsets(trellis.search(costs).mT).mT.unsqueeze(1)
+    errors = costs.gather(1, labels)[ends:-ends, 0].double().mean(0) / 4  # of each path
+    mean, deviation = errors.mean().item(), errors.std().item() / math.sqrt(rows)
+    gain = 10 * math.log10((1 / 12) / mean)
+    return TrellisFigures(states, mean, gain, 10 / math.log(10) * deviation / mean)
 
 
 def measure_grid(

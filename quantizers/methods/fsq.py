@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from quantizers.contract import Quantized
+from quantizers.geometry.views import LevelGrid, PlanarView
 from quantizers.integers import whole
 from quantizers.option_checks import check_choice
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the outer levels are reached
 
@@ -31,6 +33,11 @@ class FSQConfig(LevelsConfig):
         super().__post_init__()
         self.check_levels(3 if self.range == "edge" else 2)
         check_choice("range", self.range, ("edge", "cell"))
+
+
+def half_range(level: int, reach: str) -> float:
+    """What tanh is multiplied by, in units of levels."""
+    return (level - 1) / 2 * STRETCH if reach == "edge" else level / 2
 
 
 class FSQ(ChannelQuantizer):
@@ -56,12 +63,13 @@ class FSQ(ChannelQuantizer):
         super().__init__(dim, config)
         levels = torch.tensor(config.levels, dtype=torch.float64)
         offset = (levels % 2 == 0).double() / 2
+        half = torch.tensor([half_range(level, config.range) for level in config.levels], dtype=torch.float64)
         if config.range == "edge":
-            half, shift = (levels - 1) / 2 * STRETCH, torch.atanh(offset / ((levels - 1) / 2 * STRETCH))
+            shift = torch.atanh(offset / half)
             scale = levels.div(2, rounding_mode="floor")
             scaled_offset = offset
         else:  # equal cells: level k covers [k, k + 1] - levels / 2
-            half, shift = levels / 2, torch.zeros_like(levels)
+            shift = torch.zeros_like(levels)
             scale, scaled_offset = half, offset
         lowest = -levels.div(2, rounding_mode="floor")
         constants = {"amplitude": half, "offset": scaled_offset, "shift": shift, "scale": scale}
@@ -69,6 +77,21 @@ class FSQ(ChannelQuantizer):
         for name, value in constants.items():
             self.register_buffer(name, value.float(), persistent=False)
         self.lay_out(len(config.levels), config.levels)
+
+    @classmethod
+    def planar_views(cls, config: FSQConfig) -> tuple[PlanarView, ...]:
+        """Channels 1 and 2, 3 and 4, and so on; an odd last one is left out."""
+        views = []
+        for x in range(0, len(config.levels) - 1, 2):
+            levels = config.levels[x], config.levels[x + 1]
+            reach = half_range(levels[0], config.range), half_range(levels[1], config.range)
+            views.append(PlanarView((x, x + 1), LevelGrid(levels, "fsq"), (x, x + 1), reach))
+        return tuple(views)
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        levels = self.config.levels
+        return ranges(levels, [1.0] * len(levels), self.amplitude.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = self._bounded(self.project_in(features))

@@ -37,6 +37,7 @@ from quantizers.option_checks import (
 from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, check_bits
+from quantizers.saturation import ChannelRanges, ranges
 
 BOUNDS = ("cube", "voronoi", "shell")
 _PULLS = 12  # most steps towards the origin of a point outside the enlarged Voronoi cell
@@ -155,6 +156,14 @@ class LatticeQuantizer(ChannelQuantizer):
     @property
     def _blocks(self) -> list[Any]:
         return list(self.blocks)
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        """`voronoi`: of a cube of the enlarged cell's volume, which has as many steps along each axis."""
+        levels = [step for block in self.steps for step in block]
+        halves = (self.scale / self.config.spread).tolist()
+        steps = [2 * half / level for half, level in zip(halves, levels, strict=True)]
+        return ranges(levels, steps, self.scale.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = self._bounded(self.project_in(features))

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from quantizers.contract import Quantized
 from quantizers.geometry.grids import KINDS, SPACINGS, PairedGrids, PlanarGrid
+from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError, check_choice, check_spread
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 GRADIENTS = ("unit", "released", "rotation", "noise")
 RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
@@ -63,6 +65,21 @@ class Q2D2Config(LevelsConfig):
         pairs = zip(self.levels[::2], self.levels[1::2], strict=True)
         return tuple(PlanarGrid(self.grid, pair, self.spacing) for pair in pairs)
 
+    @property
+    def half_ranges(self) -> tuple[float, ...]:
+        """What tanh of each channel is multiplied by, in grid units."""
+        pitches = [pitch for grid in self.grids for pitch in grid.pitch]
+        return tuple(
+            _half_range(level, self.range) * pitch * self.spread
+            for level, pitch in zip(self.levels, pitches, strict=True)
+        )
+
+
+def _half_range(level: int, reach: str) -> float:
+    if reach == "cell":
+        return level / 2
+    return (level - 1) / 2 * (RELEASED_STRETCH if reach == "released" else 1.0)
+
 
 class Q2D2(ChannelQuantizer):
     """Linear to len(levels) channels, tanh, scale, nearest grid point of each pair, linear back."""
@@ -78,9 +95,7 @@ class Q2D2(ChannelQuantizer):
     def __init__(self, dim: int, config: Q2D2Config) -> None:
         super().__init__(dim, config)
         levels = torch.tensor(config.levels, dtype=torch.float64)
-        pitch = torch.tensor([pitch for grid in config.grids for pitch in grid.pitch], dtype=torch.float64)
-        half = {"cell": levels / 2, "edge": (levels - 1) / 2, "released": (levels - 1) / 2 * RELEASED_STRETCH}
-        scale = half[config.range] * pitch * config.spread
+        scale = torch.tensor(config.half_ranges, dtype=torch.float64)
         normalise = levels.div(2, rounding_mode="floor") if config.gradient == "released" else scale
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("normalise", normalise.float(), persistent=False)
@@ -94,6 +109,19 @@ class Q2D2(ChannelQuantizer):
         check_choice("grid", grid, KINDS)
         released_hex = grid == "hex" and options.get("spacing") == "released"
         return "square" if released_hex else grid
+
+    @classmethod
+    def planar_views(cls, config: Q2D2Config) -> tuple[PlanarView, ...]:
+        reach = config.half_ranges
+        return tuple(
+            PlanarView((2 * i, 2 * i + 1), grid, (i,), (reach[2 * i], reach[2 * i + 1]))
+            for i, grid in enumerate(config.grids)
+        )
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        pitches = [pitch for grid in self.grids for pitch in grid.pitch]
+        return ranges(self.config.levels, pitches, self.config.half_ranges)
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = torch.tanh(self.project_in(features))

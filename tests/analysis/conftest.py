@@ -101,6 +101,8 @@ def write_run(client: MlflowClient, experiment: str, parent: str, run: FakeRun, 
         local = folder / run_id
         local.mkdir()
         scores(run).assign(backend=run.backend).to_parquet(local / "utterances.parquet")
+        (local / "config.yaml").write_text(f"quantizer: {run.quantizer or run.label}\n")
+        (local / "usage.json").write_text('{"tokens": 9000}')
         if run.histograms:
             counts = {f"factor_{i}": h for i, h in enumerate(run.histograms)}
             counts |= {f"pair_{i}": h for i, h in enumerate(run.pair_histograms)}
@@ -277,7 +279,7 @@ def full_study() -> list[FakeRun]:
                         seed=seed,
                         effect=effect + 0.3 * (bits - 13) + 0.07 * trainings.normal(),
                         audio=0.02 / level,
-                        params={"quantizer.config.levels": str([level] * 6)} if name != "vq" else {},
+                        params={"quantizer.options.levels": str([level] * 6)} if name != "vq" else {},
                         metrics={
                             "cost/real_time_factor": 0.01 + 0.002 * abs(effect),
                             "usage/used_fraction": 1.0 if planar else 0.9 - level / 20,

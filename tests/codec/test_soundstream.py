@@ -233,6 +233,20 @@ def test_both_ways_have_the_same_gradients(draw, monkeypatch) -> None:
         assert (one - other).norm() < 1e-3 * other.norm()
 
 
+def test_frozen_weights_pass_the_gradient_on(way, draw) -> None:
+    codec = model.build(SMALL, lambda dim: quantizers.create("none", dim=dim), seed=0)
+    features = draw("features", 2, 9, 6)
+    gradients = []
+    for frozen in (False, True):
+        codec.decoder.requires_grad_(not frozen)
+        codec.zero_grad()
+        given = features.clone().requires_grad_()
+        codec.decoder(given).square().sum().backward()
+        gradients.append(given.grad)
+        assert all((parameter.grad is None) == frozen for parameter in codec.decoder.parameters())
+    assert torch.equal(*gradients)
+
+
 def test_only_float32_on_a_cpu_is_left_to_products(draw) -> None:
     signal = draw("signal", 1, 4, 2)
     assert causal_convolution.products_pay(signal)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 import quantizers
 
+LEARNED = [name for name in quantizers.available() if quantizers.entry(name).cls.learned]
+
 
 def features(dim: int = 32, scale: float = 1.0) -> Tensor:
     return scale * torch.randn(4, 60, dim, generator=torch.Generator().manual_seed(0))
@@ -134,6 +136,51 @@ def test_fsp_codes_are_int64_and_its_loss_is_off_in_eval() -> None:
     assert torch.equal(ours.factors(out.codes), levels)
     assert (codes.long() != out.codes[..., 0]).any()  # the library's are rounded to float32
     torch.testing.assert_close(out.features, theirs(features(8))[0])
+
+
+@pytest.mark.parametrize("norm", ["none", "var", "kurt", "var_tanh", "var_sigmoid", "var_laplace"])
+def test_fsp_moments_are_the_librarys_where_those_are_finite(norm: str) -> None:
+    theirs = library.FSP([9] * 4, vector_norm=norm).vector_norm
+    ours = quantizers.create("fsp", dim=4, levels=(9,) * 4, norm=norm).inner.vector_norm
+    x = features(4).flatten(0, 1).requires_grad_()
+    losses = [part(x)[0] for part in (ours, theirs)]
+    assert torch.equal(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss + 0 * x.sum(), x)[0] for loss in losses))
+    equal = torch.full((50, 4), 0.3, requires_grad=True)
+    (theirs(equal)[0] + equal.sum()).backward()
+    assert torch.isnan(equal.grad).all()
+    for rows in (equal.detach(), equal.detach()[:1]):
+        rows.requires_grad_()
+        (ours(rows)[0] + rows.sum()).backward()
+        assert torch.isfinite(rows.grad).all()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in quantizers.available() if quantizers.entry(name).cls.learned]
+)
+def test_no_codebook_starts_in_eval_mode(name: str) -> None:
+    theirs = library.GroupedResidualVQ(dim=32, groups=2, num_quantizers=2, codebook_size=16, kmeans_init=True)
+    theirs.eval()(features())
+    assert theirs.rvqs[0].layers[0]._codebook.initted
+    ours = quantizers.create(name, dim=32, bits=9.0).eval()
+    before = {key: value.clone() for key, value in ours.state_dict().items()}
+    ours.encode(features())
+    ours(features())
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_grouped_rvq_starts_as_the_library_does_in_training() -> None:
+    torch.manual_seed(1)
+    options = {"codebook_size": 16, "kmeans_init": True, "decay": 0.99, "commitment_weight": 0.25}
+    options |= {"threshold_ema_dead_code": 0.1, "rotation_trick": False}
+    theirs = library.GroupedResidualVQ(dim=32, groups=2, num_quantizers=2, **options)
+    ours = quantizers.create("grouped-rvq", dim=32, groups=2, stages=2, codebook_size=16)
+    for module in (theirs, ours):
+        torch.manual_seed(2)
+        module(features())
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(value, ours.inner.state_dict()[key]), key
 
 
 def test_fsp_perturbs_in_training_within_the_cell() -> None:

@@ -1,14 +1,12 @@
 """Minimal vectors of lattices as spherical codes, against brute force over all of them."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 
 import quantizers
 from quantizers import QuantizerError
-from quantizers.checks import conformance
 from quantizers.geometry.lattices import lattice
 from quantizers.geometry.shells import NAMES, SIZES, Shell
 
@@ -90,16 +88,3 @@ def test_blocks_follow_from_bits() -> None:
 def test_refusals(options: dict[str, object], words: str) -> None:
     with pytest.raises(QuantizerError, match=words):
         quantizers.create("lattice", dim=16, bound="shell", **options)
-
-
-def build(name: str) -> Callable[[], quantizers.Quantizer]:
-    return lambda: quantizers.create("lattice", dim=conformance.DIM, bits=18.0, lattice=name, bound="shell")
-
-
-@pytest.mark.parametrize("check", conformance.CHECKS)
-@pytest.mark.parametrize("name", NAMES)
-def test_conformance(name: str, check: str) -> None:
-    try:
-        conformance.CHECKS[check](build(name))
-    except conformance.Skip as skip:
-        pytest.skip(str(skip))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import quantizers
 from quantizers.checks.source_coding import shannon_snr
+from quantizers.checks.start_table import gauss_markov, main, signal_to_noise
 from quantizers.methods.latent import lloyd_max
 from quantizers.parts import components as pca
 from quantizers.parts.scales import BEST, EVEN, best_scales
@@ -17,19 +18,9 @@ from quantizers.parts.signs import best_deviation, iterative_quantization, stage
 DIM = 64
 
 
-def source(frames: int, seed: int, correlation: float = 0.98, dim: int = DIM) -> Tensor:
-    """A first-order Gauss-Markov source [frames, dim] of unit variance."""
-    lags = torch.arange(dim, dtype=torch.float64)
-    root = torch.linalg.cholesky(correlation ** (lags[:, None] - lags).abs())
-    normal = torch.randn(frames, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (normal @ root.mT).float()
-
-
-def ratio(quantizer: quantizers.Quantizer, features: Tensor) -> float:
-    """Signal-to-noise ratio in dB on `features` [frames, dim]."""
-    with torch.no_grad():
-        error = (quantizer.eval()(features.unsqueeze(0)).features[0] - features).square().mean()
-    return -10 * math.log10(float(error / features.square().mean()))
+def source(frames: int, seed: int, dim: int = DIM) -> Tensor:
+    """Frames [frames, dim] of a Gaussian source, neighbouring values correlated at 0.98."""
+    return gauss_markov(frames, dim, 0.98, seed)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +51,12 @@ def test_before_any_training_a_start_comes_near_the_bound(name: str, bits: float
     torch.manual_seed(0)
     quantizer = quantizers.create(name, dim=DIM, bits=bits)
     fresh = source(4000, seed=2)
-    assert ratio(quantizer, fresh) < 1.5  # random weights
+    assert signal_to_noise(quantizer, fresh) < 1.5  # random weights
     quantizer.start(source(10_000, seed=1))
     lags = torch.arange(DIM, dtype=torch.float64)
     covariance = 0.98 ** (lags[:, None] - lags).abs()
     bound = shannon_bound(covariance, quantizer.bits_per_frame)
-    assert least < ratio(quantizer, fresh) < bound
+    assert least < signal_to_noise(quantizer, fresh) < bound
 
 
 def shannon_bound(covariance: Tensor, bits: float) -> float:
@@ -146,7 +137,7 @@ def test_the_scale_that_is_found_beats_the_even_one(name: str) -> None:
     quantizer = quantizers.create(name, dim=DIM, bits=40.0)
     features, fresh = source(10_000, seed=1), source(4000, seed=2)
     quantizer.start(features)
-    found = ratio(quantizer, fresh)
+    found = signal_to_noise(quantizer, fresh)
     components = pca.principal_components(features)
     with torch.no_grad():
         channels = len(quantizer.project_in.bias)
@@ -154,7 +145,7 @@ def test_the_scale_that_is_found_beats_the_even_one(name: str) -> None:
         middle = quantizer.middle
         pca.set_linear(quantizer.project_in, rows, middle - (rows @ components.mean).float())
         pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer._values(features), features))
-    assert found - ratio(quantizer, fresh) > 0.5
+    assert found - signal_to_noise(quantizer, fresh) > 0.5
 
 
 def test_large_components_go_where_the_most_steps_are() -> None:
@@ -190,7 +181,7 @@ def test_channels_beyond_the_rank_are_put_to_use(name: str, gain: float) -> None
     )
     for quantizer in (few, many):
         quantizer.start(features)
-    assert ratio(many, features) - ratio(few, features) > gain
+    assert signal_to_noise(many, features) - signal_to_noise(few, features) > gain
 
 
 def test_start_does_not_look_at_the_weights_before() -> None:
@@ -270,12 +261,12 @@ def test_turned_components_leave_less_error_than_random_directions() -> None:
     features, fresh = source(6000, seed=1), source(4000, seed=2)
     quantizer = quantizers.create("lfq", dim=DIM, bits=24.0)
     quantizer.start(features)
-    started = ratio(quantizer, fresh)
+    started = signal_to_noise(quantizer, fresh)
     with torch.no_grad():  # locality-sensitive hashing with the same read-out
         torch.nn.init.normal_(quantizer.project_in.weight, generator=torch.Generator().manual_seed(0))
         torch.nn.init.zeros_(quantizer.project_in.bias)
         pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer._totals(features), features))
-    assert started - ratio(quantizer, fresh) > 0.3
+    assert started - signal_to_noise(quantizer, fresh) > 0.3
 
 
 def test_least_squares() -> None:
@@ -320,3 +311,13 @@ def test_refusals_say_what_to_do() -> None:
 def test_sums_that_overflow_are_not_mistaken_for_features_that_are_not_finite() -> None:
     quantizer = quantizers.create("fsq", dim=8, levels=(5, 5)).eval()
     assert quantizer(torch.full((1, 4, 8), 3e38)).codes.shape == (1, 4, 1)
+
+
+def test_the_table_of_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fsq", "none", "simvq", "--bits", "20", "--frames", "500"])
+    lines = capsys.readouterr().out.splitlines()
+    name, bits, before, after, _ = lines[1].split()
+    assert (name, bits) == ("fsq", "19.93")
+    assert float(before) < 1 < 8 < float(after)
+    assert "too many" in lines[2]
+    assert len(lines) == 3

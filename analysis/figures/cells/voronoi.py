@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from quantizers.geometry.views import PlanarView
+
 _COLUMNS = 3
 _WIDE, _SIDE = 2.25, 0.75  # inches of a panel, and of the colour bar
 _LETTERS = 15  # of a title in an inch
@@ -33,7 +35,7 @@ _AXES = {
 
 
 class PlanarGrid(Protocol):
-    """What a plot needs of a grid; `quantizers.grids` and `geometry` have them. `points` is `[n, 2]`.
+    """A grid as a plot needs it, such as those of `quantizers.geometry`. `points` is `[n, 2]`.
 
     One with `offsets`, `[n]`, is drawn as a power diagram; one with a `note` is described by it.
     """
@@ -158,6 +160,12 @@ def voronoi_figure(
     if title:
         figure.suptitle(title)
     return figure
+
+
+def grids_figure(views: Sequence[PlanarView], title: str, scale: float = 1.0) -> Figure:
+    """The cells of pairs of channels alone, a panel each, without use or latents."""
+    grids = [view.grid for view in views]
+    return voronoi_figure(grids, title=title, reach=[view.reach for view in views], scale=scale)
 
 
 def use_frame(grids: Sequence[PlanarGrid], histograms: Sequence[np.ndarray] = ()) -> pd.DataFrame:

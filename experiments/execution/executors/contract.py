@@ -19,7 +19,7 @@ class Pool(Protocol):
         """Add a job."""
 
     def wait(self, show: "Callable[[Update], None]") -> "list[tuple[Job, Outcome]]":
-        """What ended since the last call, after at most a fraction of a second; updates go to `show`."""
+        """Jobs that ended since the last call, after at most a fraction of a second; updates go to `show`."""
 
     def stop(self) -> None:
         """Ask the jobs under way to save their state and end. Those that were not begun end as stopped.

@@ -78,11 +78,11 @@ class LocalPool:
         self._queue.append(job)
 
     def wait(self, show: Callable[[Update], None]) -> list[tuple[Job, Outcome]]:
-        """What ended since the last call; updates go to `show`."""
+        """Jobs that ended since the last call, with their outcomes; updates go to `show`."""
         self._feed()
-        there = {one.pipe: place for place, one in enumerate(self._processes) if one}
-        for pipe in wait_for(list(there), TICK):
-            self._listen(there[pipe], show)  # type: ignore[index]
+        places = {one.pipe: place for place, one in enumerate(self._processes) if one}
+        for pipe in wait_for(list(places), TICK):
+            self._listen(places[pipe], show)  # type: ignore[index]
         self._feed()
         ended, self._ended = self._ended, []
         return ended
@@ -123,13 +123,12 @@ class LocalPool:
                     one.pipe.send(one.job)
 
     def _start(self, place: int) -> _Process:
-        ours, theirs = self._context.Pipe()
+        near, far = self._context.Pipe()
         gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
-        process = self._context.Process(target=_serve, args=(theirs, self._stop, self.settings, gpu))
-        with child_processes.environment():
-            process.start()
-        theirs.close()
-        return _Process(process, ours)
+        process = self._context.Process(target=_serve, args=(far, self._stop, self.settings, gpu))
+        child_processes.start_process(process)
+        far.close()
+        return _Process(process, near)
 
     def _listen(self, place: int, show: Callable[[Update], None]) -> None:
         one = self._processes[place]

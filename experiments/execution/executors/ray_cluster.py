@@ -69,7 +69,7 @@ class RayPool:
         self._under_way[task] = job
 
     def wait(self, show: Callable[[Update], None]) -> list[tuple[Job, Outcome]]:
-        """What ended since the last call; updates go to `show`."""
+        """Jobs that ended since the last call, with their outcomes; updates go to `show`."""
         if not self._under_way:
             time.sleep(TICK)
             return []
@@ -116,7 +116,7 @@ class _Board:
         return self._stopping
 
     def take(self, stopping: bool) -> list[Update]:
-        """What was left since the last call. `stopping`: what tasks are told from now on."""
+        """Updates since the last call. stopping: what tasks are told from now on."""
         self._stopping = stopping
         taken, self._updates = self._updates, []
         return taken

@@ -1,4 +1,4 @@
-"""The Python of docs/data.md and docs/evaluating_audio.md runs, and their lists of formats are the code's."""
+"""The Python of docs/data.md and docs/evaluating_audio.md runs, and their lists are those of the code."""
 
 import re
 from pathlib import Path

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments.data import prepare
 from experiments.execution.jobs import Settings, Update
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.tracking.store import Store
+
+# Of MLflow's own tags and ours, what is not the same in two stores.
+VOLATILE = ("mlflow.", "codecbench.git_")
 
 
 class Recorder:
@@ -73,3 +78,60 @@ def tiny(speech: Path, identify: Callable[[str], CorpusIdentity]) -> Run:
 @pytest.fixture
 def settings(store: Store, tmp_path: Path) -> Settings:
     return Settings(store_uri=store.uri, study=store.study, parent_id="parent", directory=tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def logged() -> Callable[[Path], dict[tuple[str, str], Any]]:
+    """All that is in the store of a folder."""
+    return _logged
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[..., Iterator[Any]]:
+    """Where two nested dictionaries differ."""
+    return _differences
+
+
+def _logged(folder: Path) -> dict[tuple[str, str], Any]:
+    """All that is in the store, but for times, places and ids."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    found: dict[tuple[str, str], Any] = {}
+    for experiment in client.search_experiments():
+        assert not [tag for tag in experiment.tags if "lease" in tag]
+        for run in client.search_runs([experiment.experiment_id]):
+            tags = {key: value for key, value in run.data.tags.items() if not key.startswith(VOLATILE)}
+            identity = tags["codecbench.kind"], tags.get("codecbench.run_hash", "")
+            assert identity not in found, f"{identity} is there twice"
+            found[identity] = {
+                "status": run.info.status,
+                "tags": tags,
+                "params": run.data.params,
+                "metrics": {
+                    key: [
+                        (point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)
+                    ]
+                    for key in run.data.metrics
+                    if not key.startswith(("cost/", "system/")) and "per_second" not in key
+                },
+                "artifacts": sorted(_artifacts(client, run.info.run_id, "")),
+                "inputs": [one.dataset.digest for one in run.inputs.dataset_inputs],
+            }
+    return found
+
+
+def _differences(mine: dict[Any, Any], theirs: dict[Any, Any], at: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """Where two nested dictionaries differ, and how."""
+    for key in mine.keys() | theirs.keys():
+        one, other = mine.get(key), theirs.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, (*at, key))
+        elif one != other:
+            yield (*at, key), one, other
+
+
+def _artifacts(client: MlflowClient, run_id: str, folder: str) -> Iterator[str]:
+    for entry in client.list_artifacts(run_id, folder):
+        if entry.is_dir:
+            yield from _artifacts(client, run_id, entry.path)
+        else:
+            yield entry.path

@@ -21,8 +21,7 @@ from experiments.studies.runs import Run
 from experiments.tracking import logged_model
 from experiments.tracking.schema import FINISHED, KIND_WARM_START, status_of
 from experiments.tracking.store import Store
-from experiments.training import distributed as processes
-from experiments.training import trained_codec
+from experiments.training import distributed, trained_codec
 
 
 class InThisProcess:
@@ -98,7 +97,7 @@ def test_a_warm_start_that_was_killed_before_its_end_comes_to_it(
     start = start_of(run)
     job = Job(run=start, warm_start=True)
     open_run(store, job, "parent")
-    fabric = processes.single(torch.device("cpu"))
+    fabric = distributed.single(torch.device("cpu"))
     trained_codec.obtain(start, settings.directory, fabric=fabric)
     assert execute([run], settings, link) == [FINISHED]
     (logged,) = store.search(kind=KIND_WARM_START, run_hash=job.key)
@@ -145,7 +144,7 @@ def test_a_damaged_warm_start_comes_from_the_store_or_is_trained_again(
 
 def test_damaged_weights_of_a_run_are_trained_again(tiny: Run, settings: Settings, link: Any) -> None:
     run = dataclasses.replace(seeded(tiny, 40), train=tiny.train.model_copy(update={"warm_start": None}))
-    fabric, folder = processes.single(torch.device("cpu")), settings.directory / run.training_hash
+    fabric, folder = distributed.single(torch.device("cpu")), settings.directory / run.training_hash
     whole, trained, _ = trained_codec.obtain(run, settings.directory, fabric=fabric)
     flip(folder / WEIGHTS)
     again, trained_again, _ = trained_codec.obtain(run, settings.directory, fabric=fabric)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from experiments.tracking.schema import DIVERGED, FAILED, FINISHED, PRUNED, stat
 from experiments.tracking.store import Store, TrackingError
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.observer import Diverged, Interrupted
+from quantizers import NonFiniteError
 
 
 def changed(run: Run, **train: Any) -> Run:
@@ -146,6 +148,7 @@ def test_a_folder_that_takes_nothing_is_told_before_any_work(tmp_path: Path) -> 
         (Interrupted("step 3"), STOPPED),
         (Pruned("too high"), PRUNED),
         (Diverged("nan"), DIVERGED),
+        (NonFiniteError("features are NaN"), DIVERGED),
         (TrackingError("away"), STOPPED),
         (CheckpointError("damaged"), STOPPED),
         (OSError(errno.ENOSPC, "No space left on device", "f"), STOPPED),
@@ -213,6 +216,7 @@ def test_a_worker_that_is_killed_is_told_from_one_that_failed(
         crashed = end_of(pool, signal.SIGSEGV)
         assert crashed.status == LOST
         assert "SIGSEGV" in crashed.reason
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
         pool.submit(_Unreadable())  # type: ignore[arg-type]
         failed = end_of(pool)
         assert failed.status == FAILED

@@ -23,8 +23,6 @@ COMMAND = [sys.executable, "-m", "experiments.cli", "run", "--no-figures"]
 RUNS, WARM_STARTS = 18, 3
 KILLS = 5
 SEED = random.SystemRandom().randrange(10**6)
-# Of MLflow's own tags and ours, what is not the same in two stores.
-VOLATILE = ("mlflow.", "codecbench.git_")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, study: dict[str, Any])
 
 
 def test_killed_five_times_and_shared_by_two_runners_it_ends_as_an_undisturbed_one(
-    undisturbed: Path, study: dict[str, Any], tmp_path: Path
+    undisturbed: Path, study: dict[str, Any], tmp_path: Path, logged: Any, differences: Any
 ) -> None:
     draw = random.Random(SEED)
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(study))
@@ -135,51 +133,6 @@ def trainings(folder: Path) -> set[str]:
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(ids, "tags.`codecbench.kind` = 'run'")
     return {repr(run.data.metrics["cost/train_seconds"]) for run in runs}
-
-
-def logged(folder: Path) -> dict[tuple[str, str], Any]:
-    """All that is in the store, but for times, places and ids."""
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    found: dict[tuple[str, str], Any] = {}
-    for experiment in client.search_experiments():
-        assert not [tag for tag in experiment.tags if "lease" in tag]
-        for run in client.search_runs([experiment.experiment_id]):
-            tags = {key: value for key, value in run.data.tags.items() if not key.startswith(VOLATILE)}
-            identity = tags["codecbench.kind"], tags.get("codecbench.run_hash", "")
-            assert identity not in found, f"{identity} is there twice"
-            found[identity] = {
-                "status": run.info.status,
-                "tags": tags,
-                "params": run.data.params,
-                "metrics": {
-                    key: [
-                        (point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)
-                    ]
-                    for key in run.data.metrics
-                    if not key.startswith(("cost/", "system/")) and "per_second" not in key
-                },
-                "artifacts": sorted(artifacts(client, run.info.run_id, "")),
-                "inputs": [one.dataset.digest for one in run.inputs.dataset_inputs],
-            }
-    return found
-
-
-def differences(mine: dict[Any, Any], theirs: dict[Any, Any], at: tuple[Any, ...] = ()) -> Iterator[Any]:
-    """Where two nested dictionaries differ, and how."""
-    for key in mine.keys() | theirs.keys():
-        one, other = mine.get(key), theirs.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from differences(one, other, (*at, key))
-        elif one != other:
-            yield (*at, key), one, other
-
-
-def artifacts(client: MlflowClient, run_id: str, folder: str) -> Iterator[str]:
-    for entry in client.list_artifacts(run_id, folder):
-        if entry.is_dir:
-            yield from artifacts(client, run_id, entry.path)
-        else:
-            yield entry.path
 
 
 class Runner:

@@ -17,7 +17,9 @@ from analysis.figures.search import best_frame, progress_frame
 from analysis.statistics.pareto import front
 from experiments.execution import executors, worker
 from experiments.execution import study_runner as runner
+from experiments.search import arms
 from experiments.search import trials as searching
+from experiments.search.arms import given_up_at
 from experiments.search.space import SearchError, Space, Tiling
 from experiments.studies import runs, study
 from experiments.studies.runs import Run
@@ -141,9 +143,9 @@ def test_the_front_is_what_no_other_row_beats() -> None:
 
 
 def test_thresholds_give_up_at_the_first_step_above() -> None:
-    assert searching.given_up_at({2: 1.0, 4: 3.0, 6: 9.0}, {4: 2.0, 6: 2.0}) == 4
-    assert searching.given_up_at({2: 1.0, 4: 2.0}, {4: 2.0, 6: 2.0}) is None
-    assert searching.given_up_at({2: math.nan}, {2: 2.0}) == 2
+    assert given_up_at({2: 1.0, 4: 3.0, 6: 9.0}, {4: 2.0, 6: 2.0}) == 4
+    assert given_up_at({2: 1.0, 4: 2.0}, {4: 2.0, 6: 2.0}) is None
+    assert given_up_at({2: math.nan}, {2: 2.0}) == 2
 
 
 class Killed(BaseException):
@@ -188,11 +190,11 @@ def nothing(*_: Any) -> None:
 def test_a_search_that_is_killed_and_stopped_goes_on_to_the_same_trials(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "STARTUP", 3)
+    monkeypatch.setattr(arms, "STARTUP", 3)
     asked = study.check({**TINY, "data": f"manifest:{speech}"}, "tiny")
     corpus = runner.identify(asked.data.corpus, runs.sample_rate(asked), nothing)
 
-    def sitting(folder: Path, execute: Any) -> searching.Found:
+    def sitting(folder: Path, execute: Any) -> searching.SearchOutcome:
         return searching.search(
             asked,
             corpus,
@@ -226,7 +228,7 @@ def test_a_search_that_is_killed_and_stopped_goes_on_to_the_same_trials(
     check_trials(undisturbed, f"sqlite:///{whole}/mlflow.db")
 
 
-def check_trials(found: searching.Found, uri: str) -> None:
+def check_trials(found: searching.SearchOutcome, uri: str) -> None:
     trials = found.trials
     assert set(trials["status"]) == {FINISHED, PRUNED}
     assert set(trials[trials["status"] == PRUNED]["sampler"]) == {"tpe"}

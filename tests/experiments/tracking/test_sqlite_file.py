@@ -100,8 +100,8 @@ def put_run(path: Path) -> None:
         )
         for run, these in (("p", parent), ("r", tags)):
             connection.execute(
-                "INSERT INTO runs (run_uuid, name, experiment_id, lifecycle_stage, status, start_time, user_id, "
-                "artifact_uri) VALUES (?, 'x', 7, 'active', 'FINISHED', 1, 'me', '/nowhere')",
+                "INSERT INTO runs (run_uuid, name, experiment_id, lifecycle_stage, status, start_time, "
+                "user_id, artifact_uri) VALUES (?, 'x', 7, 'active', 'FINISHED', 1, 'me', '/nowhere')",
                 (run,),
             )
             for key, value in these.items():
@@ -194,7 +194,7 @@ def test_an_empty_file_is_no_store_yet(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.touch()
     age(path)
-    with pytest.raises(TrackingError, match="no tracking store at .*, which is empty"):
+    with pytest.raises(TrackingError, match=r"no tracking store at .*, which is empty"):
         load("study", f"sqlite:///{path}")
     assert Store(f"sqlite:///{path}", "study").experiment_id == "1"
 

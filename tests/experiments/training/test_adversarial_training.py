@@ -14,8 +14,7 @@ from experiments import data
 from experiments.common import tensor_files
 from experiments.data.dataset import Crops
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
-from experiments.training import validation
+from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.loop import train
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
@@ -81,7 +80,7 @@ def go(codec: Codec, shards: data.Shards, folder: Path, watcher: Observer, **cha
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=0,
-        fabric=processes.single(torch.device("cpu")),
+        fabric=distributed.single(torch.device("cpu")),
         checkpoint=Checkpoint(folder / "state.safetensors", config.model_dump(mode="json")),
         observers=[watcher],
     )

@@ -18,7 +18,7 @@ from experiments import data
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
@@ -57,7 +57,7 @@ def state_of(run: Run, **counters: Any) -> TrainingState:
 def restored(checkpoint: Checkpoint, run: Run) -> tuple[int, list[str]]:
     """Step and warnings of what a checkpoint gives."""
     state = state_of(run)
-    warnings = checkpoint.restore(state, processes.single(CPU))
+    warnings = checkpoint.restore(state, distributed.single(CPU))
     return state.step, warnings
 
 
@@ -168,7 +168,7 @@ def test_what_is_refused_has_changed_nothing(run: Run, tmp_path: Path) -> None:
     checkpoint.save(other, [])
     DAMAGE["an optimizer's of another shape"](checkpoint.path)  # found last
     state, before = state_of(run), state_of(run).tensors()
-    checkpoint.restore(state, processes.single(CPU))
+    checkpoint.restore(state, distributed.single(CPU))
     assert all(torch.equal(value, before[name]) for name, value in state.tensors().items())
 
 
@@ -232,7 +232,7 @@ def sitting(
             train_split=shards.training(),
             validation_split=shards.split("validation"),
             seed=run.seed,
-            fabric=processes.single(CPU),
+            fabric=distributed.single(CPU),
             checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
             observers=[watcher, *snapshots],
         )

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import quantizers
 from experiments import data
 from experiments.common.run_folder import SNAPSHOTS
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
-from experiments.training import distributed as processes
+from experiments.training import distributed
 from experiments.training import latent_snapshots as snapshots
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.latent_snapshots import latent_snapshots, spaced
@@ -26,7 +27,7 @@ def make_run(shards: data.Shards, quantizer: str, number: int = 4) -> Run:
     small = study.load(
         "quickstart",
         [
-            f"quantizers=[{quantizer}]",
+            *(f"quantizers=[{quantizer}]", "bits=12"),
             "backbone.options={width: 32, blocks: 1}",
             "train={steps: 9, batch_size: 4, warmup_steps: 2, checkpoint_every: 3}",
             f"evaluate.snapshots={number}",
@@ -62,7 +63,7 @@ def go(
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        fabric=processes.single(torch.device("cpu")),
+        fabric=distributed.single(torch.device("cpu")),
         checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
         observers=observers,
     )
@@ -102,6 +103,20 @@ def test_snapshots_change_nothing_and_survive_an_interruption(shards: data.Shard
 def test_without_coordinates_there_is_no_file(quantizer: str, shards: data.Shards, tmp_path: Path) -> None:
     go(make_run(shards, quantizer), shards, tmp_path)
     assert not (tmp_path / SNAPSHOTS).exists()
+
+
+@pytest.mark.parametrize(
+    "quantizer", [name for name in quantizers.available() if quantizers.entry(name).cls.learned]
+)
+def test_learned_codebooks_are_not_run_on_validation_audio(
+    quantizer: str, shards: data.Shards, tmp_path: Path
+) -> None:
+    run = make_run(shards, quantizer)
+    codec = run.codec()
+    codec.quantizer.register_forward_hook(lambda *_: pytest.fail("it was run"))
+    for observer in latent_snapshots(codec, run, shards.split("validation"), tmp_path):
+        observer.restored(0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_how_many_is_no_part_of_a_result(shards: data.Shards) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from experiments import data
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
+from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.loop import train
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
@@ -71,7 +72,7 @@ def go(run: Run, shards: data.Shards, folder: Path, watcher: Watcher) -> tuple[C
         train_split=shards.split("train"),
         validation_split=shards.split("validation"),
         seed=run.seed,
-        fabric=processes.single(torch.device("cpu")),
+        fabric=distributed.single(torch.device("cpu")),
         checkpoint=Checkpoint(folder / "state.safetensors", run.training_identity),
         observers=[watcher],
     )
@@ -134,7 +135,7 @@ def test_all_bottlenecks_hear_the_same_crops(shards: data.Shards, tmp_path: Path
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            fabric=processes.single(torch.device("cpu")),
+            fabric=distributed.single(torch.device("cpu")),
             checkpoint=Checkpoint(tmp_path / quantizer),
         )
         heard[quantizer] = seen
@@ -155,11 +156,34 @@ def test_a_loss_that_is_not_finite_ends_as_diverged(shards: data.Shards, tmp_pat
             train_split=shards.split("train"),
             validation_split=shards.split("validation"),
             seed=0,
-            fabric=processes.single(torch.device("cpu")),
+            fabric=distributed.single(torch.device("cpu")),
             checkpoint=Checkpoint(tmp_path / "state"),
             observers=[watcher],
         )
     assert watcher.logged[2]["train/skipped_batches"] == 3.0
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("quantizer", ["none", "vq", "q2d2-hex"])
+def test_weights_that_are_not_finite_at_the_end_are_diverged(
+    quantizer: str, average: float, shards: data.Shards, tmp_path: Path
+) -> None:
+    """The last update broke them: no later batch is there to tell."""
+    run = make_run(shards, quantizer)
+    limits = {"steps": 3, "validate_every": 3, "learning_rate": float("inf"), "ema_decay": average}
+    run = dataclasses.replace(run, train=run.train.model_copy(update=limits))
+    watcher = Watcher()
+    with pytest.raises(Diverged, match=r"the weights are not finite at step 3 \(.*and \d+ others\); a lower"):
+        go(run, shards, tmp_path, watcher)
+    assert "validation/loss" not in watcher.logged.get(3, {})
+
+
+def test_trained_weights_that_are_not_finite_are_not_used(shards: data.Shards) -> None:
+    codec = make_run(shards, "vq").codec()
+    validation.check_finite(codec, 8)
+    codec.quantizer.get_buffer("codebooks.codes")[0, 0, 0] = float("nan")
+    with pytest.raises(Diverged, match=r"at step 8 \(quantizer.codebooks.codes\)"):
+        validation.check_finite(codec, 8)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+import quantizers
+
 pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).with_name("training_worker.py")
@@ -74,3 +76,18 @@ def test_two_processes_learn_what_one_does_from_the_doubled_batch(trained: Path)
     assert "train/discriminator/dac" in alone["logged"][3]
     for name, weight in alone["codec"].items():
         torch.testing.assert_close(both["codec"][name], weight, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_every_quantizer_trains_in_two_processes_with_snapshots(speech: Path, tmp_path: Path) -> None:
+    """The first process alone validates and takes snapshots: none of that may wait for the other one."""
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    told = start(*torchrun, str(WORKER), "snapshots", str(speech), str(tmp_path))
+    digests: dict[str, set[str]] = {}
+    for line in told.splitlines():
+        _, _, name, steps, digest = line.split()
+        digests.setdefault(name, set()).add(digest)
+        assert int(steps) == (2 if name == "none" else 4)
+    assert digests.keys() == set(quantizers.available())
+    assert all(len(found) == 1 for found in digests.values()), "the processes hold other weights"
+    kept = {path.parent for path in tmp_path.glob("*/snapshots.npz")}
+    assert 0 < len(kept) < len(digests)  # fixed codes have coordinates, learned ones none

@@ -2,6 +2,7 @@
 
 training_worker.py kills MANIFEST FOLDER      one training killed at random moments, one left alone
 training_worker.py ddp MANIFEST FOLDER NAMES  under torchrun: each rank writes what it trained
+training_worker.py snapshots MANIFEST FOLDER  under torchrun: every quantizer with snapshots, as a run has it
 """
 
 import json
@@ -19,8 +20,11 @@ import quantizers
 from codec import backbones, model
 from codec.model import Codec
 from experiments import data
+from experiments.common import tensor_files
+from experiments.studies import runs, study
+from experiments.studies.runs import CorpusIdentity
 from experiments.studies.sections import Train
-from experiments.training import distributed as processes
+from experiments.training import distributed, trained_codec
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
@@ -80,7 +84,7 @@ def kills(manifest: str, folder: Path) -> None:
     def sitting(place: Path) -> None:
         backbone = backbones.get("mdct-tiny", {"width": 32, "blocks": 1})
         codec = model.build(backbone, lambda dim: quantizers.create("vq", dim=dim, bits=10.0), seed=0)
-        fabric = processes.single(torch.device("cpu"))
+        fabric = distributed.single(torch.device("cpu"))
         run(codec, config, manifest, place, Told(place / "told.txt"), fabric)
         torch.save(codec.state_dict(), place / "weights.pt")
 
@@ -113,14 +117,14 @@ def kills(manifest: str, folder: Path) -> None:
 
 def ddp(manifest: str, folder: Path, names: str) -> None:
     """Trains the small WavTokenizer with each of the quantizers."""
-    fabric = processes.launched("cpu")
+    fabric = distributed.launched("cpu")
     if fabric.world_size > 1:
         codec = model.build(
             backbones.get("mdct-tiny"), lambda dim: quantizers.create("none", dim=dim), seed=0
         )
         try:
             run(codec, Train(batch_size=3), manifest, folder, Losses(), fabric)
-        except processes.ProcessError as error:
+        except distributed.ProcessError as error:
             print(error, flush=True)
     for name in names.split(","):
         # Dropout draws other masks for other shapes, and revival other vectors.
@@ -144,6 +148,45 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
         )
 
 
+def snapshots(manifest: str, folder: Path) -> None:
+    """Trains with every quantizer that has codes, after a warm start; each rank prints a digest of its
+    weights."""
+    fabric = distributed.launched("cpu")
+    spec = f"manifest:{manifest}"
+    shards = data.prepare(spec, sample_rate=16_000)
+    corpus = CorpusIdentity(spec=spec, name="", content_hash=shards.content_hash, synthetic=True)
+    names = [name for name in quantizers.available() if name != "none"]
+    asked = study.check(
+        {
+            "name": "snapshots",
+            "quantizers": names,
+            "bits": 12,
+            "allow_rate_mismatch": True,
+            "backbone": {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}},
+            "train": {
+                "steps": 4,
+                "batch_size": 4,
+                "crop_seconds": 0.25,
+                "warmup_steps": 1,
+                "validate_every": 2,
+                "checkpoint_every": 2,
+                "warm_start": {"steps": 2},
+            },
+            "evaluate": {"snapshots": 4},
+        },
+        "snapshots",
+    )
+    all_runs = runs.expand(asked, corpus)
+    start = all_runs[0].warm_start()
+    for each in [start, *all_runs]:
+        codec, trained, _ = trained_codec.obtain(each, folder, fabric=fabric)
+        name = "none" if each is start else each.quantizer
+        sum_ = tensor_files.digest(codec.state_dict(), {})
+        print(f"rank {fabric.global_rank} {name} {trained.steps} {sum_}", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"kills": kills, "ddp": ddp}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5])
+    {"kills": kills, "ddp": ddp, "snapshots": snapshots}[sys.argv[1]](
+        sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5]
+    )

@@ -11,6 +11,8 @@ from analysis.figures.cells.panel import centroids
 from analysis.figures.cells.power_diagram import power_cells
 from analysis.figures.cells.voronoi import VoronoiError, box_around, relative_use, use_frame, voronoi_figure
 from analysis.figures.style import StyleError, save, style
+from quantizers import registry
+from quantizers.methods.q2d2 import Q2D2
 
 NAMES = ["q2d2-hex", "q2d2-rect", "q2d2-rhombic", "q2d2-hex-released"]
 
@@ -65,7 +67,7 @@ def test_use_and_centroids() -> None:
 
 def figure(dead: bool = True) -> Figure:
     grids = geometry.planar_grids("q2d2-hex", (5, 5, 7, 7))
-    reach = geometry.reach(grids)
+    reach = [view.reach for view in geometry.views_of_levels("q2d2-hex", (5, 5, 7, 7))]
     generator = np.random.default_rng(1)
     latents = [np.tanh(generator.normal(size=(3000, 2)) * (0.2 if dead else 1.0)) * half for half in reach]
     counts = [
@@ -92,10 +94,9 @@ def test_nothing_is_clipped_or_overlaps(name: str, pairs: int) -> None:
     grids = geometry.planar_grids("q2d2-rhombic", (7, 7) * pairs)
     counts = [np.arange(grid.size) for grid in grids]
     latents = [np.random.default_rng(0).normal(size=(400, 2)) for _ in grids]
+    reach = [view.reach for view in geometry.views_of_levels("q2d2-rhombic", (7, 7) * pairs)]
     with style(name) as scale:
-        drawn = voronoi_figure(
-            grids, counts, latents, "a title", reach=geometry.reach(grids), displacement=True, scale=scale
-        )
+        drawn = voronoi_figure(grids, counts, latents, "a title", reach=reach, displacement=True, scale=scale)
         canvas = FigureCanvasAgg(drawn)
         canvas.draw()
         renderer = canvas.get_renderer()
@@ -133,7 +134,7 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(VoronoiError, match="2 latents for 1 grids"):
         voronoi_figure(grids, [np.ones(9)], [np.ones((1, 2))] * 2)
     with pytest.raises(geometry.GeometryError, match="q2d2-rhombic"):
-        geometry.planar_grids("fsq", (3, 3))
+        geometry.planar_grids("vq", (3, 3))
     with pytest.raises(geometry.GeometryError, match="pairs"):
         geometry.planar_grids("q2d2-rect", (3, 3, 3))
     with pytest.raises(StyleError, match="paper, talk, web"), style("poster"):
@@ -141,10 +142,27 @@ def test_mistakes_are_told() -> None:
 
 
 def test_grids_of_a_run() -> None:
-    run = {"quantizer": "q2d2-rect", "param/quantizer.config.levels": "(9, 9, 7, 7)"}
+    run = {"quantizer": "q2d2-rect", "param/quantizer.options.levels": "[9, 9, 7, 7]"}
     assert [grid.size for grid in geometry.grids_of(run)] == [81, 49]
     assert geometry.reach_of(run) == [(4.5, 4.5), (3.5, 3.5)]
     released = {"quantizer": "q2d2-hex-released", "param/quantizer.options.levels": "[7, 7]"}
     assert geometry.grids_of(released)[0].size == 49
     assert geometry.reach_of(released) == [(3.0, 3.0)]
     assert geometry.grids_of({"quantizer": "fsq"}) == ()
+
+
+def test_a_planar_quantizer_is_known_by_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in's subclass of Q2D2 has cells under any name."""
+
+    class Snowflake(Q2D2):
+        pass
+
+    registry.available()
+    entry = registry.Entry("snowflake", Snowflake, {"grid": "hex"})
+    monkeypatch.setitem(registry._entries, "snowflake", entry)
+    run = {"quantizer": "snowflake", "param/quantizer.options.levels": "[7, 7, 5, 5]"}
+    assert [grid.size for grid in geometry.grids_of(run)] == [
+        grid.size for grid in geometry.planar_grids("q2d2-hex", (7, 7, 5, 5))
+    ]
+    assert geometry.reach_of(run)[0] == pytest.approx((3.5, 3.5 * np.sqrt(3) / 2))
+    assert geometry.grids_of({**run, "quantizer": "not-installed-here"}) == ()

@@ -21,7 +21,7 @@ def results(store: Any) -> Results:
     for name, effect in effects.items():
         for bits in (13.4, 18.8):
             for seed in (0, 1):
-                hexagonal = {"params": {"quantizer.config.levels": "[5, 5]"}} if name == "q2d2-hex" else {}
+                hexagonal = {"params": {"quantizer.options.levels": "[5, 5]"}} if name == "q2d2-hex" else {}
                 label = f"{name} {bits} bit"
                 more = effect + 0.2 * (bits - 13)
                 runs.append(store.Run(label, quantizer=name, bits=bits, seed=seed, effect=more, **hexagonal))

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from analysis.figures.cells.animation import AnimationError, has_ffmpeg, write_animation
-from analysis.figures.cells.grids import LevelGrid, planar_grids
+from analysis.figures.cells.grids import planar_grids
 from analysis.figures.cells.motion import MotionError, before_and_after_figure, movement_frame, pictures
 from analysis.figures.style import style
+from quantizers.geometry.views import LevelGrid
 
 START = np.random.default_rng(0).normal(size=(200, 2))
 MOVED = START + np.array([0.3, 0.4])
@@ -24,12 +25,12 @@ def test_movement() -> None:
 
 def test_before_and_after() -> None:
     with style("paper") as scale:
-        figure = before_and_after_figure(LevelGrid((5, 5)), SNAPSHOTS, scale=scale)
+        figure = before_and_after_figure(LevelGrid((5, 5), "fsq"), SNAPSHOTS, scale=scale)
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert [title.split(":")[0] for title in titles] == ["before training", "after 5 steps", "after 50 steps"]
     one = {"steps": np.array([0]), "pair_0": START[None]}
     with pytest.raises(MotionError, match="1 snapshots"):
-        before_and_after_figure(LevelGrid((5, 5)), one)
+        before_and_after_figure(LevelGrid((5, 5), "fsq"), one)
 
 
 def test_animation(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""A small whole archive, and ways to change it. For tests of what `codecbench import` takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Members = dict[str, bytes]
+
+
+def members_of(path: Path) -> Members:
+    """All members of a zip, by name."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(path: Path, members: Mapping[str, bytes]) -> Path:
+    """A zip of `members`."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def with_listing(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:
+    """`members` with another `archive.json`; `change` changes its values in place."""
+    listing = json.loads(members["archive.json"])
+    change(listing)
+    return {**members, "archive.json": json.dumps(listing).encode()}
+
+
+def member(members: Members, end: str) -> str:
+    """The first member whose name ends so."""
+    return next(name for name in sorted(members) if name.endswith(end))
+
+
+def arrays(**values: np.ndarray) -> bytes:
+    """The bytes of an npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **values)  # type: ignore[arg-type]
+    return buffer.getvalue()
