@@ -90,7 +90,7 @@ def test_a_reference_that_cannot_run_does_not_fail_the_study(folder: Path) -> No
 def test_again_scores_only_what_could_not_run(folder: Path) -> None:
     again = codecbench(folder, "run", "small.yaml")
     assert "3 runs are finished already" in again.stderr
-    assert "1 runs to do" in again.stderr
+    assert "1 run to do" in again.stderr
     assert again.stdout == (folder / "table.txt").read_text()
 
 
