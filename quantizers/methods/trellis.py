@@ -20,6 +20,7 @@ from quantizers.geometry.trellises import SUBSETS, Trellis, check_states
 from quantizers.option_checks import QuantizerError, check_choice, check_spread
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,11 @@ class TrellisQuantizer(ChannelQuantizer):
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
         return "even"
+
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        levels = [2 * level for level in self.config.levels]  # of the whole codebook, one step apart
+        return ranges(levels, [1.0] * len(levels), self.scale.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
         bounded = torch.tanh(self.project_in(features))

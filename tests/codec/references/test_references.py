@@ -170,7 +170,9 @@ def test_lyra_needs_its_weights_and_its_runtime(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
     pytest.importorskip("ai_edge_litert")
-    with pytest.raises(references.ReferenceUnavailable, match=r"weights not found: .*codecbench weights get soundstream"):
+    with pytest.raises(
+        references.ReferenceUnavailable, match=r"weights not found: .*codecbench weights get soundstream"
+    ):
         references.create("lyra").prepare()
 
 

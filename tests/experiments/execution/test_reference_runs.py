@@ -54,7 +54,7 @@ def test_opus_at_four_rates_beside_three_quantizers(folder: Path) -> None:
     opus = results.finished_references.set_index("label").filter(like="opus", axis=0)
     assert len(opus) == 4
     assert (opus["quantizer"] == "reference:opus").all()
-    tags = [results._client.get_run(run_id).data.tags for run_id in opus["run_id"]]
+    tags = [MlflowClient(results.tracking_uri).get_run(run_id).data.tags for run_id in opus["run_id"]]
     assert [tag["codecbench.series"] for tag in tags] == ["opus"] * 4
     for label, run in opus.iterrows():
         asked = float(str(label).split()[1]) * 1000
