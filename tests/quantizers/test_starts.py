@@ -91,7 +91,7 @@ def levels_of(values: Tensor, scale: float, levels: int, reach: str) -> Tensor:
 
 def told(values: Tensor, quantized: Tensor) -> float:
     """Signal-to-noise ratio in dB after a linear read-out."""
-    return -10 * math.log10(float(pca.unexplained(quantized, values, torch.ones(1), [1])[0]))
+    return -10 * math.log10(float(pca.unexplained(quantized, values, 1)))
 
 
 def test_even_scale_fills_the_range_evenly() -> None:
@@ -117,7 +117,7 @@ def test_the_scale_with_the_least_error_is_found(reach: str, levels: int, best: 
     def read(scales: Tensor) -> Tensor:
         return levels_of(values, float(scales), levels, reach)
 
-    found = float(best_scales(read, values, torch.ones(1), [1]))
+    found = float(best_scales(read, values, torch.ones(1)))
     assert math.isclose(found, best, rel_tol=0.08)
     ratios = {scale: told(values, read(torch.tensor(scale))) for scale in (found, best, EVEN)}
     assert ratios[best] - 0.05 < ratios[found]
@@ -144,7 +144,7 @@ def test_the_scale_that_is_found_beats_the_even_one(name: str) -> None:
         rows = EVEN * (components.directions / components.variances.sqrt()).mT[:channels]
         middle = quantizer.middle
         pca.set_linear(quantizer.project_in, rows, middle - (rows @ components.mean).float())
-        pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer._values(features), features))
+        pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer.values_of(features), features))
     assert found - signal_to_noise(quantizer, fresh) > 0.5
 
 
