@@ -119,11 +119,17 @@ def water_filling(
     At most `bits`, and at least 99.5 % of it; within 2 % where that cannot be. Raises QuantizerError where
     that cannot be either.
     """
+    fewest = min(shape.bits for shape in shapes)
     if exactly is not None:
+        if exactly * fewest > bits * (1 + WORST):
+            raise QuantizerError(
+                f"{exactly} blocks have {exactly * fewest:.1f} bits at least, more than {bits:g}; give fewer "
+                "channels, or more bits"
+            )
         missing = max(0, exactly - len(variances))
         variances = torch.cat((variances, variances.new_zeros(missing, variances.shape[1])))[:exactly]
     else:
-        variances = variances[: max(1, int(bits / min(shape.bits for shape in shapes)))]
+        variances = variances[: max(1, int(bits / fewest))]
     unit = bits / _UNITS
     room = int(_UNITS * (1 + WORST)) + 1
     costs = variances.double() @ torch.tensor([shape.errors for shape in shapes], dtype=torch.float64).mT
@@ -173,10 +179,10 @@ def _best_place(left: Tensor, spent: Tensor, bits: float) -> int:
         if window.any():
             return int(left.masked_fill(~window, torch.inf).argmin())
     nearest = off.abs().masked_fill(~reachable, torch.inf)
-    found = float(spent[int(nearest.argmin())]) if reachable.any() else math.nan
+    told = f" (the nearest have {float(spent[int(nearest.argmin())]):.2f})" if reachable.any() else ""
     raise QuantizerError(
-        f"no levels come within {WORST:.0%} of {bits:g} bits (the nearest have {found:.2f}); give another "
-        "number of channels, or other bits"
+        f"no levels come within {WORST:.0%} of {bits:g} bits{told}; give another number of channels, or "
+        "other bits"
     )
 
 

@@ -316,8 +316,12 @@ def test_sums_that_overflow_are_not_mistaken_for_features_that_are_not_finite() 
 def test_the_table_of_starts(capsys: pytest.CaptureFixture[str]) -> None:
     main(["fsq", "none", "simvq", "--bits", "20", "--frames", "500"])
     lines = capsys.readouterr().out.splitlines()
-    name, bits, before, after, _ = lines[1].split()
-    assert (name, bits) == ("fsq", "19.93")
+    name, bits, before, after, _, channels = lines[1].split()
+    assert (name, bits, channels) == ("fsq", "19.93", "6")
     assert float(before) < 1 < 8 < float(after)
     assert "too many" in lines[2]
     assert len(lines) == 3
+    main(["fsq", "vq", "--bits", "12", "--frames", "500", "--channels", "5", "--allocation", "water-filling"])
+    fitted, vq = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert fitted[-1] == "5"
+    assert vq[-1] == "-"
