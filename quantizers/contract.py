@@ -148,7 +148,7 @@ class Quantizer(nn.Module, ABC):
         To be called once, before the first step and before any optimizer exists, with frames that the
         quantizer will see: 20,000 or more where possible, at least one. Weights then depend on these frames
         alone, not on any random generator, and the global one is not touched. Nothing is exchanged between
-        ranks: give all of them the same frames, or send the weights and buffers of the first round afterwards.
+        ranks: give all of them the same frames, or send weights and buffers of the first round afterwards.
 
         Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
         """
