@@ -103,7 +103,9 @@ def candidate_levels(kind: str, bits: float, least: int | None = None) -> list[t
     """
     most = min(bits, MOST_BITS * width_of(kind)) + 1e-9
     if kind in SCALAR_KINDS:
-        return [(level,) for level in _spread(least or SCALAR_KINDS[kind], 2.0**most, 0.06)]
+        levels = _spread(least or SCALAR_KINDS[kind], 2.0**most, 0.06)
+        step = 2 if kind == "even" else 1
+        return [(level,) for level in sorted({level - level % step for level in levels})]
     if kind == "square":
         return [(level, level) for level in _spread(2, 2 ** (most / 2), 0.06)]
     columns = rows = list(_spread(2, 2 * 2 ** (most / 2), 0.15))

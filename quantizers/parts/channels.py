@@ -46,6 +46,7 @@ class ChannelQuantizer(Quantizer):
 
     fit_options: ClassVar[tuple[str, ...]] = ("channels", "allocation")
     blocks_at_once: ClassVar[int] = 16  # whose errors are predicted together
+    copies: ClassVar[int] = 1  # of each of these, where they depend on each other
 
     config: Any
     packing: MixedRadix

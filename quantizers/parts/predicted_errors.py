@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from quantizers.parts.components import SEED, unexplained
+from quantizers.parts.components import SEED, generator, unexplained
 from quantizers.parts.scales import best_scales
-
-if TYPE_CHECKING:
-    from quantizers.parts.channels import ChannelQuantizer
 
 FRAMES = 4096
 Levels = tuple[int, ...]
@@ -20,12 +17,14 @@ _known: dict[tuple[type, str], dict[Levels, tuple[float, ...]]] = {}
 
 
 def predicted_errors(
-    cls: type[ChannelQuantizer], options: Mapping[str, Any], blocks: Sequence[Levels]
+    cls: Any, options: Mapping[str, Any], blocks: Sequence[Levels]
 ) -> list[tuple[float, ...]]:
     """For each of `blocks`, what is left of a unit variance in each channel after the best scale and a linear
     read-out.
 
-    options: of the configuration, all but the levels. Computed once a process for each block.
+    cls: a subclass of `ChannelQuantizer`. options: of its configuration, all but the levels. Computed once a
+    process for each block. Where what a block leaves depends on others, as in a trellis, it is measured among
+    `cls.copies` of its like.
     """
     known = _known.setdefault((cls, repr(sorted(options.items()))), {})
     missing = [block for block in dict.fromkeys(blocks) if block not in known]
@@ -35,15 +34,13 @@ def predicted_errors(
     return [known[block] for block in blocks]
 
 
-def _measured(
-    cls: type[ChannelQuantizer], options: Mapping[str, Any], blocks: Sequence[Levels]
-) -> list[tuple[float, ...]]:
-    levels = tuple(level for block in blocks for level in block)
+def _measured(cls: Any, options: Mapping[str, Any], blocks: Sequence[Levels]) -> list[tuple[float, ...]]:
+    copies = [block for block in blocks for _ in range(cls.copies)]
+    levels = tuple(level for block in copies for level in block)
     width = len(blocks[0])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):  # new layers draw weights
-        config: Any = cls.config_class
-        quantizer = cls(len(levels), config(**options, levels=levels)).eval()
-        frames = gaussian_frames(width).repeat(1, len(blocks))
+        quantizer = cls(len(levels), cls.config_class(**options, levels=levels)).eval()
+        frames = _independent(gaussian_frames(width), cls.copies).repeat(1, len(blocks))
 
         def read(scales: Tensor) -> Tensor:
             quantizer.project_in.weight.copy_(torch.diag(scales))
@@ -51,8 +48,15 @@ def _measured(
             return quantizer.values_of(frames.float())
 
         scales = best_scales(read, frames, torch.ones(len(levels)), width)
-        errors = unexplained(read(scales), frames, width).tolist()
-    return [tuple(errors[start : start + width]) for start in range(0, len(levels), width)]
+        errors = unexplained(read(scales), frames, width)
+    return [tuple(each) for each in errors.view(len(blocks), cls.copies, width).mean(1).tolist()]
+
+
+def _independent(frames: Tensor, copies: int) -> Tensor:
+    """`frames` [FRAMES, width] and `copies` - 1 times the same in other orders, side by side."""
+    draw = generator()
+    others = [frames[torch.randperm(FRAMES, generator=draw)] for _ in range(copies - 1)]
+    return torch.cat((frames, *others), 1)
 
 
 def gaussian_frames(width: int) -> Tensor:
