@@ -12,10 +12,10 @@ is the share of values beyond the centre of that cell, on either side.
   outer cells than even use gives to the whole of them. At two levels, signs, it is 1 and never passed.
 - In the 39 runs of `fsq`, `q2d2-rect` and `q2d2-rect-released` in docs/results/studies.zip (1000 steps
   after a warm start of 4000), the outer cells of a channel as a whole hold 0.05 to 1.07 times 2 / L. What
-  lies beyond their centres is a part of that. In docs/gallery/voronoi-tilings.png half of the latents lie in a corner of the first pair,
-  after 60 steps from random weights. A run like it (`q2d2-rect`, 14 x 15 levels, seed 0) has 31 % and 61 % of
-  the pair's two channels beyond the centres, 2.2 and 4.6 times the limit, and 0.4 and 0.9 times the limit in
-  the other pair.
+  lies beyond their centres is a part of that.
+- In docs/gallery/voronoi-tilings.png half of the latents lie in a corner of the first pair, after 60 steps
+  from random weights. A run like it (`q2d2-rect`, 14 x 15 levels, seed 0) has 31 % and 61 % of the pair's two
+  channels beyond the centres, 2.2 and 4.6 times the limit, and 0.4 and 0.9 times the limit in the other pair.
 
 Effective dimension. The participation ratio of the covariance C of features, (sum l)^2 / sum l^2 over its
 eigenvalues l, is tr(C)^2 / tr(C^2): n where n directions share the variance equally, 1 where one has it all

@@ -20,8 +20,9 @@ from analysis.results.columns import logged
 from analysis.results.study_metrics import default_keys, quality_keys
 from analysis.results.study_results import Results
 from analysis.statistics.matched_rates import coded_labels, main_labels
-from analysis.tables.comparison import Table, comparison
+from analysis.tables.comparison import comparison
 from analysis.tables.formats import FORMATS, SUFFIXES, frame_web, render
+from analysis.tables.table import Table
 
 COLOURS = 128  # of a figure
 

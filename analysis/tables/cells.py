@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from analysis.results.columns import Column
-from analysis.tables.comparison import Cell
+from analysis.tables.table import Cell
 
 MISSING = "—"
 

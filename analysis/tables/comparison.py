@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
@@ -25,6 +25,7 @@ from analysis.tables.notes import (
     outcome,
     rows_of,
 )
+from analysis.tables.table import Cell, Row, Section, Table
 from experiments.common.matched_rates import matched, rate_groups
 
 INTERVALS = ("plus-minus", "range")
@@ -32,55 +33,6 @@ INTERVALS = ("plus-minus", "range")
 
 class TableError(ValueError):
     """A table can't be made as asked; the message says what to ask for."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value with its 95 % interval, or a text in its place.
-
-    `mark` is `best`, `tied` (can't be told from the best at the 5 % level) or empty.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    text: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A system. `message` stands in place of the cells when there is nothing to show."""
-
-    label: str
-    cells: tuple[Cell, ...]
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows that may be compared with each other, or a heading that says why they may not."""
-
-    title: str
-    rows: tuple[Row, ...]
-    comparable: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be rendered. `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by."""
-
-    title: str
-    columns: tuple[Column, ...]
-    sections: tuple[Section, ...]
-    caption: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    intervals: str = "plus-minus"
-    name: str = "comparison"
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        return tuple(row for section in self.sections for row in section.rows)
 
 
 def comparison(

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
-from analysis.tables.comparison import Cell, Table
+from analysis.tables.table import Cell, Table
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from analysis.results.columns import Column
 from analysis.results.spreadsheet import plain
 from analysis.tables.cells import cell_text, header_text, interval_text
-from analysis.tables.comparison import Cell, Row, Table
 from analysis.tables.console import console_text
 from analysis.tables.latex import latex
+from analysis.tables.table import Cell, Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd

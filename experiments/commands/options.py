@@ -7,6 +7,7 @@ A number or a path that cannot be is refused while the command line is read, bef
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,9 @@ QuantizerNames = Annotated[
 
 def changes_of(changes: list[str] | None, corpus: str | None) -> list[str]:
     """The changes of a study that `--set` and `--data` ask for, `--data` last."""
-    return [*(changes or []), *([f"data={corpus}"] if corpus is not None else [])]
+    if corpus is None:
+        return [*(changes or [])]
+    return [*(changes or []), f"data={json.dumps(corpus, ensure_ascii=False)}"]  # whatever YAML would read
 
 
 def names_of(text: str, option: str) -> list[str]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from experiments.commands.display.run_rows import Row, run_rows
 from experiments.commands.display.terminal import Console, messages, printable
-from experiments.commands.display.time_left import FINISHED, TRAINING, StudyClock, words
+from experiments.commands.display.time_left import FINISHED, TRAINING, StudyClock, runs_of, words
 
 if TYPE_CHECKING:
     from experiments.data.corpus import Progress as CorpusProgress
@@ -106,11 +106,12 @@ class RunProgress:
         """Say which runs are to do."""
         line = self._console.say
         if reused:
-            line(f"{len(reused)} runs are finished already; they are not trained again")
+            verb, pronoun = ("is", "it is") if len(reused) == 1 else ("are", "they are")
+            line(f"{runs_of(len(reused))} {verb} finished already; {pronoun} not trained again")
         for status, reason in broken.values():
             line((f"a run {status} before", "yellow"), f" ({reason}); --retry trains it again")
         if todo:
-            line(f"{len(todo)} runs to do; stopped with Ctrl-C, the same command goes on from there")
+            line(f"{runs_of(len(todo))} to do; stopped with Ctrl-C, the same command goes on from there")
         several = len({run.seed for run in todo if run.seed is not None}) > 1
         with self._lock:
             self._clock.expect([run.hash for run in todo])

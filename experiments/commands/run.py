@@ -11,6 +11,7 @@ import typer
 
 from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
+from experiments.commands.display.time_left import runs_of
 from experiments.commands.guard import FAILED, STOPPED, WRONG_INPUT
 from experiments.commands.options import (
     Changes,
@@ -136,8 +137,7 @@ def _print_rate_mismatches(
 
 def _print_counts(summary: Summary, console: Console) -> None:
     counts = ", ".join(f"{count} {_WORDS.get(name, name)}" for name, count in summary.counts().items())
-    total = len(summary.runs)
-    console.say(f"{total} run{'s' if total > 1 else ''}: {counts}")
+    console.say(f"{runs_of(len(summary.runs))}: {counts}")
 
 
 def _end(summary: Summary, console: Console, problems: list[str]) -> None:

@@ -14,6 +14,8 @@ STATE = "state.safetensors"
 HISTORY = "metrics.jsonl"
 SNAPSHOTS = "snapshots.npz"
 
+REFERENCES = "references"  # beside the folders of trainings: what metrics compute from references alone
+
 
 class FolderError(ValueError):
     """The folder of all runs cannot be used; the message says why and what to do."""

@@ -17,7 +17,7 @@ from codec.resampling import rate_problem
 from experiments.data import audio_files, formats
 from experiments.data.audio_files import UnreadableFile
 
-BLOCK = 1024  # frames that are read at once: so many are lost, at most, before a damaged place
+BLOCK = 4096  # frames that are read at once: so many are lost, at most, before a damaged place
 BLOCK_VALUES = 2**18  # frames times channels, at most
 UNKNOWN_FRAMES = 2**62  # libsndfile's count where a header names none is above
 MISSING_SECONDS = 0.1  # a file may be shorter than its header says by so much

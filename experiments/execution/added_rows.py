@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.data import audio_files
 from experiments.evaluation.scores import EvaluationError
 from experiments.evaluation.test_set import summarise
 from experiments.execution.tracked_run import run_tags
@@ -23,7 +25,8 @@ def digest_of(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         digest.update(name.encode("utf-8", "backslashreplace"))
-        digest.update(path.read_bytes() if path.is_file() else b"")
+        with contextlib.suppress(OSError):  # what cannot be read has no score either
+            digest.update(path.read_bytes() if not audio_files.problem(path) else b"")
     return digest.hexdigest()[:16]
 
 

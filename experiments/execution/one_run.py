@@ -1,9 +1,7 @@
 """One run of a study, in this process and those that torchrun started beside it."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -38,29 +36,6 @@ class Here:
 
     def stopping(self) -> bool:
         return self.stop.is_set()
-
-
-@dataclass
-class Lines:
-    """Progress of a training as lines of text, at most one every `seconds`."""
-
-    say: Callable[[str], None]
-    seconds: float = 10.0
-    _stage: str = ""
-    _begun: tuple[float, int] = (0.0, 0)  # when the stage was first seen, and how far it was then
-    _last: float = 0.0
-
-    def show(self, update: Update) -> None:
-        now = time.monotonic()
-        if update.stage != self._stage:
-            self._stage, self._begun = update.stage, (now, update.done)
-            if update.stage and update.stage != "training":
-                self.say(update.stage)
-        elif update.stage == "training" and (now - self._last >= self.seconds or update.done == update.total):
-            self._last = now
-            rate = (update.done - self._begun[1]) / (now - self._begun[0])
-            left = timedelta(seconds=round((update.total - update.done) / rate)) if rate else "unknown"
-            self.say(f"step {update.done} of {update.total}, {update.text}, time left {left}")
 
 
 def choose(study: Study, prepared: Corpora, label: str | None, seed: int | None) -> Run:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from codec import weights
-from experiments.common.run_folder import check_folder, is_intact
+from experiments.common.atomic_files import remove_stale
+from experiments.common.run_folder import REFERENCES, check_folder, is_intact
 from experiments.data import prepare
 from experiments.execution import scheduling
 from experiments.execution.executors.contract import Executor
@@ -37,6 +38,7 @@ from experiments.tracking.store import Store
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
 BROKEN = (FAILED, DIVERGED)
+DAY = 86_400.0  # seconds
 
 
 @dataclass
@@ -137,6 +139,7 @@ def execute(
     Raises FolderError where the folder of all runs cannot be written to.
     """
     check_folder(settings.directory)
+    remove_stale(settings.directory / REFERENCES, older_than=DAY)
     store = Store(settings.store_uri, settings.study)
     warm = {start.training_hash: start for start in (run.warm_start() for run in runs) if start}
     trained = store.statuses(list(warm), KIND_WARM_START)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.common.atomic_files import remove_stale
-from experiments.common.run_folder import HISTORY
+from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.evaluation import robustness, test_set
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
@@ -107,7 +107,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         run.sample_rate,
         evaluate.metrics,
         context.checking("scoring"),
-        context.settings.directory / "references",
+        context.settings.directory / REFERENCES,
     )
     values |= {
         **test_set.rates(codec, reconstructions.usage),

@@ -99,6 +99,7 @@ def _carry_out(context: Context) -> Outcome:
 def _record(store: Store, run_id: str, outcome: Outcome, error: Exception) -> None:
     """Show in the store how a run ended. Raises TrackingError."""
     if outcome.status == STOPPED:
+        store.patience = 0.0  # what stopped the run may have stopped the store, and this is for the eye alone
         store.pause(run_id)
         return
     if outcome.status in (FAILED, DIVERGED):

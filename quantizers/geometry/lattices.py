@@ -221,7 +221,7 @@ class Cosets(nn.Module):
             side = error.abs()
         more = step * step - (2 * step * step) * side
         near = error.mul_(step).square_()
-        odd = more * k.remainder_(2)
+        odd = more * k.mul_(0.5).frac_().abs_().mul_(2)  # faster than remainder_(2)
         costs = torch.stack((near + odd, near + more.sub_(odd)), 3)  # [odd, 24, bit, flag, points]
         half, word = self.search(costs, memory)
         return 4096 * half + word

@@ -153,7 +153,7 @@ class WordSearch(nn.Module):
         for merge, table, out in zip(self._merges, tables, tables[1:], strict=False):
             merge(table, out, sums)
         _, _, columns, sections, tails = tables
-        best = _least_row(tails[:-1].add_(sections.index_select(0, self.heads)))
+        best = least_row(tails[:-1].add_(sections.index_select(0, self.heads)), 16)
         second, third = self.tails.trace(sections, best)
         octets = torch.stack((self.heads[best], second, third))  # rows of `sections`
         chosen = torch.stack(self.sections.trace(columns, octets), 1).flatten(0, 1)  # rows of `columns`
@@ -219,10 +219,10 @@ def _continuations() -> list[tuple[int, list[tuple[int, int]]]]:
     return sorted(listed, key=lambda item: ([second for second, _ in item[1]], item[0]))
 
 
-def _least_row(values: Tensor) -> Tensor:
-    """The row [points] of the least of each column of values [rows, points], in two steps, since argmin is
-    slow over many rows."""
-    parts = values.view(len(values) // 16, 16, values.shape[1])
+def least_row(values: Tensor, group: int) -> Tensor:
+    """The row [points] of the least of each column of values [rows, points], in groups of `group`, since
+    argmin is slow over many rows."""
+    parts = values.view(len(values) // group, group, values.shape[1])
     part = parts.amin(1).argmin(0)
-    rows = 16 * part + torch.arange(16, device=values.device).unsqueeze(1)
-    return 16 * part + values.gather(0, rows).argmin(0)
+    rows = group * part + torch.arange(group, device=values.device).unsqueeze(1)
+    return group * part + values.gather(0, rows).argmin(0)

@@ -22,7 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quantizers.geometry.leech import LENGTH, WordSearch, golay, octads
+from quantizers.geometry.leech import LENGTH, WordSearch, golay, least_row, octads
 from quantizers.option_checks import check_choice
 
 NAMES = ("D4", "E8", "Leech")
@@ -134,12 +134,16 @@ class SignedWords(_Type):
     def best(self, points: Tensor) -> tuple[Tensor, Tensor]:
         magnitude = points.abs().mT.contiguous()
         words = self.words.to(points.dtype)
-        negative = (words @ (points.mT < 0).to(points.dtype)).remainder_(2)  # [words, points]
-        least = magnitude[self.ones[:, 0]]
-        for place in self.ones[:, 1:].unbind(1):
-            torch.minimum(least, magnitude[place], out=least)
-        total = (words @ magnitude).sub_(least.mul_(negative).mul_(2))
-        product, word = total.max(0)
+        # 1 where the number of minus signs is odd, [words, points]; frac_ is faster than remainder_.
+        odd = ((0.5 * words) @ (points.mT < 0).to(points.dtype)).frac_().mul_(2)
+        first, *others = self.ones.unbind(1)
+        least, memory = magnitude.index_select(0, first), torch.empty_like(odd)
+        for place in others:
+            torch.index_select(magnitude, 0, place, out=memory)
+            torch.minimum(least, memory, out=least)
+        cost = least.mul_(odd).mul_(2).sub_(torch.mm(words, magnitude, out=memory))
+        word = least_row(cost, 23 if len(words) % 23 == 0 else 1)
+        product = -cost.gather(0, word.unsqueeze(0))[0]
         values = points.gather(1, self.ones[word])  # [points, 8]
         signs = (values < 0).long()
         weakest = values.abs().argmin(1, keepdim=True)

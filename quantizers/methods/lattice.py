@@ -183,6 +183,8 @@ class LatticeQuantizer(ChannelQuantizer):
 
     @property
     def steps(self) -> tuple[tuple[int, ...], ...]:
+        if self.config.bound == "shell":  # every channel of a block has values on both sides
+            return ((2,) * self.block_dim,) * len(self.config.blocks)
         repeat = self.block_dim if self.config.bound == "voronoi" else 1
         return tuple(counts * repeat for counts in self.config.blocks)
 

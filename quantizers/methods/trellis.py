@@ -20,6 +20,7 @@ from quantizers.geometry.trellises import SUBSETS, Trellis, check_states
 from quantizers.option_checks import QuantizerError, check_choice, check_spread
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.saturation import ChannelRanges, ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,11 @@ class TrellisQuantizer(ChannelQuantizer):
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
         return "even"
 
+    @property
+    def channel_ranges(self) -> ChannelRanges:
+        levels = [2 * level for level in self.config.levels]  # of the whole codebook, one step apart
+        return ranges(levels, [1.0] * len(levels), self.scale.tolist())
+
     def quantize(self, features: Tensor) -> Quantized:
         bounded = torch.tanh(self.project_in(features))
         with torch.no_grad():
@@ -94,8 +100,8 @@ class TrellisQuantizer(ChannelQuantizer):
         out = self.project_out(straight_through(value, bounded))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.project_out(self._value(self.packing.unpack(codes)))
+    def channel_values(self, codes: Tensor) -> Tensor:
+        return self._value(self.packing.unpack(codes))
 
     def surrogate(self, features: Tensor) -> Tensor:
         return self.project_out(torch.tanh(self.project_in(features)))

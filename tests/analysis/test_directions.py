@@ -24,9 +24,10 @@ from analysis.tables.formats import render
 from experiments import metrics
 
 LESS_IS_BETTER = {
-    *("mel_distance", "stft_distance", "log_spectral_distance", "delay", "pitch_rmse", "periodicity_rmse"),
+    *("mel_distance", "stft_distance", "log_spectral_distance", "pitch_rmse", "periodicity_rmse"),
     *("wer", "cer", "pitch_rmse_torchcrepe", "periodicity_rmse_torchcrepe"),
 }
+DIAGNOSES = {"delay"}  # neither more nor less of them is better
 UNKNOWN = "of_a_later_version"
 
 
@@ -45,7 +46,7 @@ def study(store: Any) -> Any:
     return load("directions", store.uri)
 
 
-@pytest.mark.parametrize("metric", metrics.available())
+@pytest.mark.parametrize("metric", [name for name in metrics.available() if name not in DIAGNOSES])
 def test_the_best_is_marked_by_every_metric(study: Any, metric: str) -> None:
     best, worst = ("low", "high") if metric in LESS_IS_BETTER else ("high", "low")
     for key in (metric, f"eval/{metric}"):
@@ -60,17 +61,18 @@ def test_the_best_is_marked_by_every_metric(study: Any, metric: str) -> None:
     assert set(differences_to_best(study, ["low", "high"], [metric])["best"]) == {best}
 
 
-def test_a_metric_of_unknown_direction_is_shown_without_judgement(study: Any) -> None:
-    table = comparison(study, [f"eval/{UNKNOWN}"])
+@pytest.mark.parametrize("metric", [UNKNOWN, *DIAGNOSES])
+def test_a_metric_without_direction_is_shown_without_judgement(study: Any, metric: str) -> None:
+    table = comparison(study, [f"eval/{metric}"])
     assert [row.cells[0].mark for row in table.rows] == ["", ""]
     assert all(row.cells[0].value is not None for row in table.rows)
     assert table.columns[0].arrow == ""
-    assert leaders(study, UNKNOWN, ["low", "high"]) is None
-    assert pairwise(study, UNKNOWN, ["low", "high"]).empty
-    assert ranks_across(study, UNKNOWN).empty
-    assert differences_to_best(study, ["low", "high"], [UNKNOWN]).empty
-    assert not any(UNKNOWN in sentence for sentence in answer(study, ["low", "high"]))
-    (panel,) = cost_figure(cost_frame(study, UNKNOWN)).get_axes()
+    assert leaders(study, metric, ["low", "high"]) is None
+    assert pairwise(study, metric, ["low", "high"]).empty
+    assert ranks_across(study, metric).empty
+    assert differences_to_best(study, ["low", "high"], [metric]).empty
+    assert not any(metric in sentence for sentence in answer(study, ["low", "high"]))
+    (panel,) = cost_figure(cost_frame(study, metric)).get_axes()
     assert not any(line.get_color() == "#999999" for line in panel.get_lines())  # no front
     assert quality_column("round_trip_exact").higher_is_better is None
 
@@ -78,7 +80,7 @@ def test_a_metric_of_unknown_direction_is_shown_without_judgement(study: Any) ->
 def test_every_column_states_the_direction_of_its_metric() -> None:
     for metric, (unit, higher) in metrics.facts().items():
         assert COLUMNS[metric].higher_is_better is higher
-        assert (metric in LESS_IS_BETTER) is not higher
+        assert higher is (None if metric in DIAGNOSES else metric not in LESS_IS_BETTER)
         assert unit == metrics.get(metric).unit
     disturbed = select(["robustness/flips/5/wer", "robustness/noise/20/stoi", "rate/new", "cost/new_seconds"])
     assert [column.higher_is_better for column in disturbed] == [False, True, None, False]

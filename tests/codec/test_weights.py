@@ -327,7 +327,13 @@ def test_a_folder_with_other_files(how: str, words: str, named: bool, lyra: Lyra
 def test_absent_weights_name_each_way_to_them() -> None:
     with pytest.raises(WeightsError) as error:
         weights.obtain("soundstream")
-    for words in ("3.6 MB", "Apache-2.0", "fetch=True", "CODECBENCH_SOUNDSTREAM", "google/lyra"):
+    for words in (
+        "3.6 MB",
+        "Apache-2.0",
+        "codecbench weights get soundstream",
+        "--from FOLDER",
+        "google/lyra",
+    ):
         assert words in str(error.value)
     with pytest.raises(WeightsError, match="did you mean 'soundstream'"):
         weights.obtain("soundstreem")
@@ -449,7 +455,9 @@ def test_a_file_that_is_gone_and_no_network_name_the_folder_as_a_way(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files.clear()
-    with pytest.raises(WeightsError, match=r"404.*name their folder in CODECBENCH_SOUNDSTREAM"):
+    with pytest.raises(
+        WeightsError, match=r"404.*give their folder: codecbench weights get soundstream --from FOLDER"
+    ):
         weights.obtain("soundstream", fetch=True)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -457,7 +465,7 @@ def test_a_file_that_is_gone_and_no_network_name_the_folder_as_a_way(
     release = weights.get("soundstream")
     files = tuple(dataclasses.replace(file, url=f"http://127.0.0.1:{port}/x") for file in release.files)
     monkeypatch.setitem(catalogue._RELEASES, "soundstream", dataclasses.replace(release, files=files))
-    with pytest.raises(WeightsError, match=r"no connection, ConnectionError.*CODECBENCH_SOUNDSTREAM"):
+    with pytest.raises(WeightsError, match=r"no connection, ConnectionError.*--from FOLDER"):
         weights.obtain("soundstream", fetch=True)
 
 

@@ -93,6 +93,8 @@ def draw_latents(axes: Axes, sample: np.ndarray, box: np.ndarray, reach: tuple[f
     if reach is not None:  # smoothing must not carry mass to where no latent can be
         box = np.stack([np.negative(reach), reach])
     counts, x, y = np.histogram2d(sample[:, 0], sample[:, 1], bins=BINS, range=box.T.tolist())
+    if not counts.any():  # all latents lie outside of what is shown
+        return
     # Scott's rule in two dimensions, with a spread that outliers don't widen.
     spread = np.minimum(sample.std(axis=0), np.ptp(np.percentile(sample, [25, 75], axis=0), axis=0) / 1.35)
     widths = spread * len(sample) ** (-1 / 6) * BINS / np.ptp(box, axis=0)

@@ -109,7 +109,7 @@ class StudyClock:
         """`3 of 7 runs, about 4 min left`; `at least` until a run has finished. Empty before any is known."""
         if not self.total:
             return ""
-        counted = f"{self.done} of {self.total} run{'s' if self.total != 1 else ''}"
+        counted = f"{self.done} of {runs_of(self.total)}"
         seconds = self.study_left()
         if seconds is None:
             return counted
@@ -153,6 +153,11 @@ class StudyClock:
             if stage in stages
         ]
         return sum(after) / len(after) if after else 0.0
+
+
+def runs_of(count: int) -> str:
+    """`1 run`, `7 runs`."""
+    return f"{count} run{'s' if count != 1 else ''}"
 
 
 def words(seconds: float) -> str:

@@ -101,9 +101,9 @@ def test_controls_do_what_they_say(voice: np.ndarray) -> None:
         ("ground-truth:4", "KEY=VALUE"),
         ("codec2:9600", "700C"),
         ("mimi:0", "number of codebooks"),
-        ("lyra:3000.5", "multiple of 200 from 200 to 9200"),
+        ("lyra:3000.5", "bitrate must be an integer, not 3000.5"),
         ("lyra:9400", "published are 3200, 6000 and 9200"),
-        ("resample:12.5", "sample rate"),
+        ("resample:12.5", "rate must be an integer, not 12.5"),
     ],
 )
 def test_mistakes_name_the_remedy(text: str, words: str) -> None:
@@ -170,7 +170,9 @@ def test_lyra_needs_its_weights_and_its_runtime(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
     pytest.importorskip("ai_edge_litert")
-    with pytest.raises(references.ReferenceUnavailable, match=r"weights not found: .*CODECBENCH_SOUNDSTREAM"):
+    with pytest.raises(
+        references.ReferenceUnavailable, match=r"weights not found: .*codecbench weights get soundstream"
+    ):
         references.create("lyra").prepare()
 
 

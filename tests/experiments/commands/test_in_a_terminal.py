@@ -7,64 +7,22 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import soundfile
-import yaml
 
-ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "experiments.cli"]
 LABELS = ("fsq [v2]", "hex [/edge] with a long name")
 QUESTION = "Does [hex] beat [/rect] at 12 bit?"
-SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+
+Finished = tuple[Path, int, list[str]]
+InTerminal = Callable[..., tuple[int, list[str]]]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def study(speech: Path) -> str:
-    return yaml.safe_dump(
-        {
-            "name": "tiny",
-            "question": QUESTION,
-            "quantizers": [
-                {"name": "fsq", "label": LABELS[0]},
-                {"name": "q2d2-hex", "label": LABELS[1]},
-            ],
-            "bits": 12,
-            "data": {"corpus": f"manifest:{speech}"},
-            "backbone": {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}},
-            "train": {"steps": 30, "batch_size": 2, "crop_seconds": 0.25, "warmup_steps": 0},
-            "evaluate": {"metrics": ["mel_distance"], "audio_examples": 0},
-        }
-    )
-
-
-def in_terminal(columns: int, folder: Path, *arguments: str, **variables: str) -> tuple[int, list[str]]:
-    """Exit code, and every line that was drawn, escape sequences taken out."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "in_terminal.py"), str(columns), *COMMAND, *arguments],
-        cwd=folder,
-        capture_output=True,
-        timeout=600,
-        check=False,
-        env={**os.environ, **variables},
-    )
-    text = SEQUENCE.sub("", done.stdout.decode())
-    return done.returncode, [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-
-
-@pytest.fixture(scope="module")
-def finished(study: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, list[str]]:
-    """A folder with the study, run in a terminal of 80 columns, its exit code and its lines."""
-    folder = tmp_path_factory.mktemp("terminal")
-    (folder / "tiny.yaml").write_text(study)
-    code, lines = in_terminal(80, folder, "run", "tiny.yaml", "--workers", "2")
-    return folder, code, lines
 
 
 def check_display(code: int, lines: list[str], columns: int) -> None:
@@ -79,27 +37,27 @@ def check_display(code: int, lines: list[str], columns: int) -> None:
     for label in LABELS:
         assert lines.count(f"finished {label}") == 1
     text = "".join(lines[-2:]).replace(" ", "")
-    assert re.search(r"tables(andfigures)?inresults/tiny;weightsinruns;trackinginsqlite:///mlflow.db", text)
+    assert "tablesinresults/tiny;weightsinruns;trackinginsqlite:///mlflow.db" in text
 
 
-def test_a_study_in_80_columns(finished: tuple[Path, int, list[str]]) -> None:
+def test_a_study_in_80_columns(finished: Finished) -> None:
     _, code, lines = finished
     check_display(code, lines, 80)
 
 
-def test_a_study_in_120_columns(finished: tuple[Path, int, list[str]], study: str, tmp_path: Path) -> None:
+def test_a_study_in_120_columns(study: str, terminal: InTerminal, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(study)
-    code, lines = in_terminal(120, tmp_path, "run", "tiny.yaml", "--workers", "2", "--no-figures")
+    code, lines = terminal(120, tmp_path, "run", "tiny.yaml", "--workers", "2", "--no-figures")
     check_display(code, lines, 120)
 
 
-def test_tables_and_errors_in_a_narrow_terminal(finished: tuple[Path, int, list[str]]) -> None:
+def test_tables_and_errors_in_a_narrow_terminal(finished: Finished, terminal: InTerminal) -> None:
     folder, _, _ = finished
-    code, lines = in_terminal(40, folder, "plan", "tiny.yaml")
+    code, lines = terminal(40, folder, "plan", "tiny.yaml")
     assert code == 0
     assert max(map(len, lines)) <= 40
     assert any(line.startswith(LABELS[1]) for line in lines)
-    code, lines = in_terminal(40, folder, "table", "[/rect]")
+    code, lines = terminal(40, folder, "table", "[/rect]")
     assert code == 2
     assert "error: no study '[/rect]' in" in " ".join(" ".join(lines).split())
 
@@ -154,7 +112,7 @@ def stop(command: list[str], folder: Path, mark: str, number: signal.Signals, le
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_figures_that_are_stopped_leave_no_process_behind(
-    number: signal.Signals, finished: tuple[Path, int, list[str]], mark: str
+    number: signal.Signals, finished: Finished, mark: str
 ) -> None:
     """The command, its fork server, the tracker of its semaphores, and a worker."""
     folder, _, _ = finished

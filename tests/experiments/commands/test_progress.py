@@ -171,7 +171,7 @@ def test_labels_are_shown_as_they_are(label: str, terminal: bool) -> None:
     text = screen.getvalue()
     assert "a run failed before ([/rect]); --retry trains it again" in text
     assert f"{shown}: warning: [/rect]" in text
-    assert "1 runs to do" in text
+    assert "1 run to do" in text
     assert text.count(f"finished {shown}") == 1
     assert "\x1b[31m" not in text
     if not terminal:

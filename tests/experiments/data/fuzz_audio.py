@@ -75,7 +75,7 @@ def named_fields(content: bytes) -> list[tuple[int, int, str]]:
     """Place, size and byte order of what looks like a rate, a length or a number of channels in a header."""
     known = {
         RATE,
-        len(content) - 8,
+        max(0, len(content) - 8),
         2 * RATE,
         *(round(0.4 * RATE) * size for size in (1, 2, 3, 4, 6, 8)),
         1,

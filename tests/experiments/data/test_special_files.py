@@ -20,6 +20,7 @@ from experiments.data.sources.registry import parse
 from experiments.evaluation.audio_pairs import ClipFiles, match_folders, read_manifest, recordings
 from experiments.evaluation.folders import score_pairs
 from experiments.evaluation.scores import EvaluationError
+from experiments.execution.added_rows import digest_of
 
 RATE = 16_000
 pytestmark = pytest.mark.timeout(60)  # what waits for a pipe waits for ever
@@ -208,6 +209,14 @@ def test_what_may_not_be_read_has_a_reason(folder: Path) -> None:
     lines = ran.stdout.splitlines()
     assert lines[:2] == ["Permission denied"] * 2
     assert "closed: folder not readable: Permission denied" in lines
+
+
+def test_the_digest_of_recordings_passes_over_what_is_none(folder: Path) -> None:
+    """A pipe would be waited for, and a name too long is an error of the system."""
+    files = {"a": folder / "a.wav"}
+    others = {"pipe": folder / "pipe.wav", "zero": folder / "zero.wav", "long": folder / ("x" * 300)}
+    assert digest_of({**files, **others}) != digest_of(files)
+    assert digest_of(files) == digest_of({"a": folder / "a.wav"})
 
 
 def test_linked_files_are_read_as_ever(folder: Path) -> None:

@@ -30,11 +30,12 @@ MOST_SITTINGS = 20  # after the kills
 
 
 def sitting(folder: Path, study: Path) -> int:
-    """Start `codecbench run` in a session of its own; its process id."""
+    """Start `codecbench run` in a process group of its own; its process id."""
     process = os.fork()
     if process:
+        os.setpgid(process, process)  # here as well: it may be killed before it does
         return process
-    os.setsid()
+    os.setpgid(0, 0)
     os.chdir(folder)
     out = os.open(folder / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)

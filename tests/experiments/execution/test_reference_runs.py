@@ -54,7 +54,7 @@ def test_opus_at_four_rates_beside_three_quantizers(folder: Path) -> None:
     opus = results.finished_references.set_index("label").filter(like="opus", axis=0)
     assert len(opus) == 4
     assert (opus["quantizer"] == "reference:opus").all()
-    tags = [results._client.get_run(run_id).data.tags for run_id in opus["run_id"]]
+    tags = [MlflowClient(results.tracking_uri).get_run(run_id).data.tags for run_id in opus["run_id"]]
     assert [tag["codecbench.series"] for tag in tags] == ["opus"] * 4
     for label, run in opus.iterrows():
         asked = float(str(label).split()[1]) * 1000
@@ -90,7 +90,7 @@ def test_a_reference_that_cannot_run_does_not_fail_the_study(folder: Path) -> No
 def test_again_scores_only_what_could_not_run(folder: Path) -> None:
     again = codecbench(folder, "run", "small.yaml")
     assert "3 runs are finished already" in again.stderr
-    assert "1 runs to do" in again.stderr
+    assert "1 run to do" in again.stderr
     assert again.stdout == (folder / "table.txt").read_text()
 
 

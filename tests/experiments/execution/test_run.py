@@ -139,7 +139,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(small_study: str, tmp_path: Path) ->
 @pytest.mark.parametrize("warm_start", ["null", "{steps: 20}"])
 def test_a_diverging_run_is_a_status_with_a_reason(warm_start: str, small_study: str, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(small_study)
-    arguments = ["run", "small.yaml", "--set", "quantizers=[fsq]", "--set", "train.learning_rate=1e30"]
+    arguments = ["run", "small.yaml", "--set", "quantizers=[fsq]", "--set", "train.learning_rate=1000"]
+    arguments += ["--set", "train.matrix_learning_rate=1000", "--set", "train.warmup_steps=0"]
     arguments += ["--set", "train.steps=20", "--set", f"train.warm_start={warm_start}"]
     done = codecbench(tmp_path, *arguments, check=False)
     assert done.returncode == 1

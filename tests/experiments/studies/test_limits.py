@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import quantizers
+from experiments.commands.options import changes_of
 from experiments.studies import axes, fields, runs, study
 from experiments.studies.files import StudyError
 from experiments.studies.runs import CorpusIdentity
@@ -217,6 +218,11 @@ def test_files_that_cannot_be_read_are_one_message(tmp_path: Path) -> None:
     bom = tmp_path / "bom.yaml"
     bom.write_bytes(b"\xef\xbb\xbfname: bom\nquantizers: [fsq]\nbits: 9\n")
     assert study.load(str(bom)).name == "bom"
+
+
+@pytest.mark.parametrize("corpus", ["demo", "folder:/a b: c #1", "folder:/{x}", "folder:/'\"", "folder:/🙂"])
+def test_a_corpus_on_the_command_line_is_taken_as_it_is(corpus: str) -> None:
+    assert study.load("quickstart", changes_of(None, corpus)).data.corpus == corpus
 
 
 def test_a_chain_of_files_ends(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures.cells import grids as geometry
-from analysis.figures.cells.panel import centroids
+from analysis.figures.cells.panel import centroids, draw_latents
 from analysis.figures.cells.power_diagram import power_cells
 from analysis.figures.cells.voronoi import VoronoiError, box_around, relative_use, use_frame, voronoi_figure
 from analysis.figures.style import StyleError, save, style
@@ -147,7 +147,7 @@ def test_grids_of_a_run() -> None:
     assert geometry.reach_of(run) == [(4.5, 4.5), (3.5, 3.5)]
     released = {"quantizer": "q2d2-hex-released", "param/quantizer.options.levels": "[7, 7]"}
     assert geometry.grids_of(released)[0].size == 49
-    assert geometry.reach_of(released) == [(3.0, 3.0)]
+    assert geometry.reach_of(released)[0] == pytest.approx((3.003, 3.003))  # 1.001 of it, as released
     assert geometry.grids_of({"quantizer": "fsq"}) == ()
 
 
@@ -166,3 +166,10 @@ def test_a_planar_quantizer_is_known_by_what_it_is(monkeypatch: pytest.MonkeyPat
     ]
     assert geometry.reach_of(run)[0] == pytest.approx((3.5, 3.5 * np.sqrt(3) / 2))
     assert geometry.grids_of({**run, "quantizer": "not-installed-here"}) == ()
+
+
+def test_latents_that_all_lie_outside_of_the_picture_have_no_contours() -> None:
+    axes = Figure().subplots()
+    box = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    draw_latents(axes, np.full((50, 2), 9.0) + np.random.default_rng(0).random((50, 2)), box, None)
+    assert len(axes.collections) == 1  # the dots

@@ -9,11 +9,12 @@ import pytest
 from analysis import load
 from analysis.results.columns import ColumnError
 from analysis.statistics.matched_rates import main_labels, rate_groups
-from analysis.tables.comparison import Table, TableError, comparison
+from analysis.tables.comparison import TableError, comparison
 from analysis.tables.console import console_text
 from analysis.tables.formats import FormatError, render
+from analysis.tables.table import Table
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_runs_come_out_of_a_store_that_no_upgrade_helps(tmp_path: Path, seven: A
 def test_published_tables_come_out_of_the_published_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     monkeypatch.syspath_prepend(str(docs))
     monkeypatch.chdir(tmp_path)  # where artifacts go
     make_results = importlib.import_module("make_results")

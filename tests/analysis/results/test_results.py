@@ -114,7 +114,7 @@ def test_a_finished_run_wins_over_a_later_failed_one(store: Any) -> None:
 
 @pytest.mark.parametrize("name", ["runs", "utterances", "histories", "usage"])
 def test_documented_columns_are_those_of_the_frames(seven: Any, name: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "notebook.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "notebook.md").read_text(encoding="utf-8")
     section = page.split(f"## results.{name}\n")[1].split("\n## ")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, flags=re.MULTILINE))
     frame = getattr(load("seven", seven.uri), name)
