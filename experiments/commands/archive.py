@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands import outputs
+from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import output
 from experiments.commands.options import TrackingUri, file_name
 from experiments.tracking.store import store_uri
@@ -34,7 +34,10 @@ def export(
 
     from analysis.results.archive import export_studies
 
-    number = export_studies(studies, path, tracking_uri, extras=extra or (), histories=histories)
+    with progress.progress_bar() as shown:
+        number = export_studies(
+            studies, path, tracking_uri, extras=extra or (), histories=histories, progress=shown
+        )
     output().say(f"wrote {number} runs to {path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -45,6 +48,7 @@ def import_(
     """Put the studies of an exported file into a tracking store, for tables, figures and reports."""
     from analysis.results.archive import import_archive
 
-    new, before = import_archive(archive, tracking_uri)
+    with progress.progress_bar() as shown:
+        new, before = import_archive(archive, tracking_uri, progress=shown)
     known = f"; {before} were in it before" if before else ""
     output().say(f"put {new} runs into {store_uri(tracking_uri)}{known}")

@@ -66,6 +66,7 @@ def as_values(plan: Plan, machine: dict[str, int]) -> dict[str, Any]:
             key: {"status": status, "reason": reason} for key, (status, reason) in plan.states.items()
         },
         "left": [run.hash for run in plan.left(plan.outline.runs)],
+        "on_other_corpora": plan.on_other_corpora,
         "where": machine,
         "estimate": {
             **asdict(plan.estimate),
@@ -137,6 +138,10 @@ def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
         f"runs: {len(plan.outline.runs)}, of which {finished} finished"
         + (f", {len(broken)} failed or diverged (--retry does them again)" if broken else "")
         + (f"; store {plan.store}" if plan.states else "")
+    ]
+    lines += [
+        f"{number} runs of {plan.outline.study} are finished on another corpus, {corpus}: see --data"
+        for corpus, number in plan.on_other_corpora.items()
     ]
     if not runs and not references:
         return [*lines, "nothing is left to do"]

@@ -9,8 +9,8 @@ from pathlib import Path
 def locked(target: Path) -> Iterator[bool]:
     """Hold the lock of `target`, a file `.<name>.lock` beside it; who comes second waits.
 
-    Makes the folder. Yields whether there is such a lock: Windows and some network disks have none. Raises
-    OSError where the folder cannot be written to.
+    Makes the folder. Yields whether there is such a lock: Windows and some network disks have none, so that
+    the first to finish wins. Raises OSError where the folder cannot be written to.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f".{target.name[:200]}.lock").open("w") as file:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from experiments.common.file_lock import locked as locked
 from experiments.data.signal import Int16, rms
 
 FORMAT = 1
@@ -186,24 +187,6 @@ class Writer:
     def abandon(self) -> None:
         for _, file, _, _ in self._open.values():
             file.close()
-
-
-@contextlib.contextmanager
-def locked(target: Path) -> Iterator[bool]:
-    """Hold the lock of one cache entry; a second preparer waits. The system frees it if the holder dies.
-
-    Yields whether there is such a lock; without (Windows, some network disks) the first to finish wins.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-            held = True
-        except (ImportError, OSError):
-            held = False
-        yield held
 
 
 @contextlib.contextmanager

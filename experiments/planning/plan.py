@@ -41,6 +41,7 @@ class Plan:
     store: str
     states: dict[str, tuple[str, str]]  # by run hash: status, reason
     estimate: Estimate
+    on_other_corpora: dict[str, int]  # by corpus: runs of a study of this name that finished on it
 
     def state(self, run: PlannedRun) -> str:
         """The status of a run in the store, or `to do`."""
@@ -62,7 +63,13 @@ def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) 
         if run.hash in hashes and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
             states[run.hash] = (run.status, run.tags.get("reason", ""))
     estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory)
-    return Plan(outline=outlined, store=store, states=states, estimate=estimate)
+    return Plan(
+        outline=outlined,
+        store=store,
+        states=states,
+        estimate=estimate,
+        on_other_corpora=_on_other_corpora(outlined, known),
+    )
 
 
 def _state(states: Mapping[str, tuple[str, str]], run: PlannedRun) -> str:
@@ -71,6 +78,19 @@ def _state(states: Mapping[str, tuple[str, str]], run: PlannedRun) -> str:
 
 def _left(states: Mapping[str, tuple[str, str]], runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     return [run for run in runs if _state(states, run) not in (FINISHED, FAILED, DIVERGED)]
+
+
+def _on_other_corpora(outlined: Outline, known: Sequence[KnownRun]) -> dict[str, int]:
+    """Finished runs of a study of this name by corpus, where that is none of this plan's."""
+    planned = {name for corpus in outlined.corpora for name in (corpus.spec, corpus.content_hash) if name}
+    counts: dict[str, int] = {}
+    for run in known:
+        tags = run.tags
+        other = not {tags.get("corpus"), tags.get("corpus_hash")} & planned
+        own = run.study == outlined.study and run.status == FINISHED and tags.get("reference") != "true"
+        if own and other and tags.get("superseded") != "true":
+            counts[tags.get("corpus", "")] = counts.get(tags.get("corpus", ""), 0) + 1
+    return counts
 
 
 def _estimate(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.common.flat_keys import flatten
 from experiments.common.run_folder import WEIGHTS
+from experiments.tracking.client import pages
 from experiments.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -93,18 +94,10 @@ def _models(store: Store, run_id: str) -> "list[LoggedModel]":
     """Models that were begun for a run: first those that it put out, then the oldest."""
     client = store.client
     put_out = _outputs(store, run_id)
-    begun: dict[str, LoggedModel] = {}
-    experiments = {store.experiment_id, str(client.get_run(run_id).info.experiment_id)}
-    token = None
-    while True:
-        page = client.search_logged_models(
-            sorted(experiments), f"source_run_id = '{run_id}'", page_token=token
-        )
-        begun |= {str(model.model_id): model for model in page}
-        token = page.token
-        if not token:
-            break
-    others = [model for model_id, model in begun.items() if model_id not in put_out]
+    experiments = sorted({store.experiment_id, str(client.get_run(run_id).info.experiment_id)})
+    condition = f"source_run_id = '{run_id}'"
+    begun = pages(lambda token: client.search_logged_models(experiments, condition, page_token=token))
+    others = [model for model in begun if str(model.model_id) not in put_out]
     return [*put_out.values(), *sorted(others, key=lambda model: model.creation_timestamp)]
 
 

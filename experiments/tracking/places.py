@@ -7,6 +7,7 @@ name what is not there any more, so the same folders are looked for beside the s
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import urllib.parse
 import urllib.request
@@ -24,6 +25,8 @@ _ADDRESSES = (  # of artifacts, in MLflow's tables: table, column
     ("logged_models", "artifact_location"),
 )
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # such as s3: or mlflow-artifacts:, but no drive's letter
+
 _log = logging.getLogger("codecbench.tracking")
 
 
@@ -31,8 +34,7 @@ def local_folder(address: str) -> Path | None:
     """The folder that an address names, None where that is on a server or in a bucket."""
     if address.startswith("file:"):
         return Path(urllib.request.url2pathname(urllib.parse.urlparse(address).path))
-    scheme = address.split("://", 1)[0] if "://" in address else ""
-    return None if scheme or not address else Path(address)
+    return None if not address or _SCHEME.match(address) else Path(address)
 
 
 def candidates(address: str, uri: str) -> list[Path]:

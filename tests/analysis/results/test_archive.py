@@ -12,9 +12,12 @@ from mlflow import MlflowClient
 
 from analysis import load
 from analysis.results.archive import ArchiveError, export_studies, import_archive
+from analysis.results.archive_members import Archive
 from analysis.results.study_results import Results
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
+from benchmarks.mlflow_server import MlflowServer
+from experiments.tracking import whole_runs
 from experiments.tracking.store import Store, TrackingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -103,6 +106,69 @@ def test_runs_come_out_of_a_store_that_no_upgrade_helps(tmp_path: Path, seven: A
     old, new = load("seven", seven.uri), load("seven", f"sqlite:///{tmp_path}/new.db")
     assert list(old.runs["label"]) == list(new.runs["label"])
     assert json.dumps(old.utterances["value"].tolist()) == json.dumps(new.utterances["value"].tolist())
+
+
+def rows_of_all(uri: str) -> Any:
+    """What a store has in the tables of runs, without what every import makes anew."""
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+        name = dict(connection.execute("SELECT run_uuid, value FROM tags WHERE key = 'codecbench.origin'"))
+        tables = {}
+        for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            kept = [column for column in columns if column != "artifact_uri"]
+            rows = connection.execute(f"SELECT {', '.join(kept)} FROM {table}").fetchall()
+            tables[table] = sorted(str([name.get(value, value) for value in row]) for row in rows)
+    return tables
+
+
+def test_runs_are_stored_as_mlflow_itself_stores_them(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert import_archive(archive, "sqlite:///direct.db") == (9, 0)
+    monkeypatch.setattr(whole_runs, "_fits", lambda *_: False)
+    assert import_archive(archive, "sqlite:///client.db") == (9, 0)
+    assert rows_of_all("sqlite:///direct.db") == rows_of_all("sqlite:///client.db")
+    for one, other in zip(
+        frames(load("seven", "sqlite:///direct.db")),
+        frames(load("seven", "sqlite:///client.db")),
+        strict=True,
+    ):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_an_import_that_fails_leaves_no_part_of_a_run(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = "sqlite:///mlflow.db"
+    written = []
+
+    def full(_: Archive, run_id: str, folder: Path) -> None:
+        written.append(run_id)
+        if len(written) == 5:
+            raise OSError(28, "No space left on device")
+        (folder / "config.yaml").write_text("x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "write_files", full)
+        with pytest.raises(TrackingError, match="No space left on device"):
+            import_archive(archive, uri)
+    assert rows_of_all(uri)["runs"] == []
+    assert not [path for path in tmp_path.rglob("*") if path.name == "config.yaml"]
+    assert import_archive(archive, uri) == (9, 0)
+
+
+@pytest.mark.slow
+def test_a_server_takes_and_gives_the_same(archive: Path, seven: Any, tmp_path: Path) -> None:
+    with MlflowServer(tmp_path / "server") as server:
+        assert import_archive(archive, server.uri) == (9, 0)
+        assert import_archive(archive, server.uri) == (0, 9)
+        ours, theirs = load("seven", seven.uri), load("seven", server.uri)
+        for own, other in zip(frames(ours), frames(theirs), strict=True):
+            pd.testing.assert_frame_equal(own, other, check_exact=True)
+        export_studies(["seven"], tmp_path / "again.zip", server.uri)
+    assert len(zipfile.ZipFile(tmp_path / "again.zip").namelist()) == len(zipfile.ZipFile(archive).namelist())
 
 
 @pytest.mark.slow

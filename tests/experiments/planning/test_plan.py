@@ -83,6 +83,22 @@ def log(store: str, run: runs.Run, status: str, metrics: dict[str, float]) -> No
     client.log_batch(made.info.run_id, metrics=logged, params=params)
 
 
+def test_a_study_that_finished_on_another_corpus_is_named(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    client = MlflowClient(store)
+    experiment = client.create_experiment("base")
+    of_a_run = {"kind": "run", "status": "finished", "corpus": "manifest:other.csv", "corpus_hash": "o"}
+    for number, tags in enumerate(
+        (of_a_run, of_a_run, {**of_a_run, "status": "failed"}, {**of_a_run, "superseded": "true"})
+    ):
+        named = {f"codecbench.{key}": value for key, value in {**tags, "run_hash": f"h{number}"}.items()}
+        client.create_run(experiment, tags=named)
+    said = plan("base", "--set", "quantizers=[fsq]", "--set", "bits=12", "--tracking-uri", store)
+    assert "2 runs of base are finished on another corpus, manifest:other.csv: see --data" in said
+    planned = plans.make("base", ["quantizers=[fsq]", "bits=12"], store, tmp_path)
+    assert planned.on_other_corpora == {"manifest:other.csv": 2}
+
+
 def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     options = ["--set", "quantizers=[fsq, vq, rvq]", "--set", "train.warm_start=null", "--set", "seeds=[0]"]

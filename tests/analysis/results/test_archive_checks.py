@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.results.archive import ArchiveError, export_studies, import_archive
-from tests.analysis.hostile import Members, arrays, member, members_of, with_listing, write
+from tests.analysis.results.hostile import Members, arrays, member, members_of, with_listing, write
 
 Change = Callable[[Members], Members]
 

@@ -27,7 +27,7 @@ from analysis.results.archive import export_studies, import_archive
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments.tracking.store import Store
-from tests.analysis.hostile import Members, members_of, write
+from tests.analysis.results.hostile import Members, members_of, write
 
 SECONDS = os.environ.get("CODECBENCH_FUZZ_SECONDS", "")
 EXAMPLES = 150  # about 20 seconds
