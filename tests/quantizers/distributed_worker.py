@@ -83,6 +83,7 @@ def main() -> None:
             print(f"{name}:{','.join(differing) or 'same'}", flush=True)
     print("start:" + ",".join(str(round(code)) for code in started(int(rank))), flush=True)
     print(f"revived:{revived(int(rank))}", flush=True)
+    dist.barrier()  # a rank that leaves while the other still reads its sockets aborts the other
     dist.destroy_process_group()
 
 

@@ -41,11 +41,13 @@ def members(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Members:
 
 
 def in_run(change: Callable[[dict[str, Any]], object]) -> Change:
-    """A change of the first run, which is not the parent, in `archive.json`."""
+    """A change of the first run in `archive.json` that is a training, neither the parent nor a reference."""
 
     def apply(members: Members) -> Members:
         def change_one(listing: dict[str, Any]) -> None:
-            change(next(run for run in listing["runs"] if run["tags"]["codecbench.kind"] == "run"))
+            tags = [run["tags"] for run in listing["runs"]]
+            trained = [each["codecbench.kind"] == "run" and "codecbench.reference" not in each for each in tags]
+            change(listing["runs"][trained.index(True)])
 
         return with_listing(members, change_one)
 

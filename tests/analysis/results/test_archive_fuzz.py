@@ -236,6 +236,7 @@ def test_any_archive_is_imported_or_refused_in_words(
             assert [each.name for each in outside.iterdir()] == ["inside"]
             assert {each.name for each in inside.iterdir()} <= {"some.zip", "mlflow.db", "mlruns"}
         finally:
+            os.chdir(tmp_path)  # the folder goes; hypothesis asks where it is
             shutil.rmtree(outside)
 
     stages: list[str] = []

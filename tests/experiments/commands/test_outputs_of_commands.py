@@ -103,7 +103,7 @@ def test_evaluate_looks_before_it_scores(arguments: list[str], words: str, folde
         (["voronoi", "q2d2-hex", "--levels", "7,x"], "'x' is not a number of levels"),
         (["voronoi", "q2d2-hex", "99999", "99999"], "have 9,999,800,001 cells; at most 4,096 can be drawn"),
         (["voronoi", "tilings", "--bits", "30"], "'--bits': 30: give a number of 2 or more, at most 12"),
-        (["voronoi", "E7"], "'E7' has no cells in the plane; known: q2d2-rect"),
+        (["voronoi", "E7"], "unknown quantizer 'E7'; known: none, vq"),
     ],
 )
 def test_commands_look_before_they_work(arguments: list[str], words: str, folders: Path) -> None:
