@@ -159,7 +159,7 @@ def test_rates_are_met_and_the_error_falls(name: str) -> None:
             ratios.append(signal_to_noise(quantizer, fresh))
         plain, fit, filled, both = ratios
         # A trellis gains less on few channels, which the prediction does not know.
-        assert min(fit, filled) > plain - (0.3 if name == "trellis" else 0.15)
+        assert min(fit, filled) > plain - (0.5 if name == "trellis" else 0.15)
         assert both > plain + (0.2 if bits == 12.0 else 0.6)
         assert both > max(fit, filled) - 0.1
         assert both < -10 * math.log10(bound(variances, 1.02 * bits)[0] / DIM)
