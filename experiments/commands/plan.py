@@ -99,7 +99,9 @@ def _table(plan: Plan) -> PlainTable:
         cells = ["—"] * 3
         if rate:
             off = "" if rate.off is None else f" ({rate.off:+.1f} %)"
-            bits, kilo = f"{rate.bits_per_frame:.2f}", f"{rate.bitrate / 1000:.3f}{off}"
+            about = "about " if rate.about else ""
+            bits = f"{about}{rate.bits_per_frame:.2f}"
+            kilo = f"{about}{rate.bitrate / 1000:.3f}{off}"
             cells = [bits, kilo, f"{rate.token_rate:.0f}"]
         seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None) or "—"
         states = Counter(plan.state(run) for run in runs)

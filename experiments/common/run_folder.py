@@ -11,6 +11,7 @@ from experiments.common.tensor_files import DamagedFile
 WEIGHTS = "codec.safetensors"
 SUMMARY = "trained.json"  # written last
 STATE = "state.safetensors"
+OPTIONS = "options.json"  # of the quantizer, where features have decided them
 HISTORY = "metrics.jsonl"
 SNAPSHOTS = "snapshots.npz"
 

@@ -39,6 +39,9 @@ def carry_out(run: Run, context: Context, run_id: str) -> None:
     remove_stale(folder)
     _fetch_weights(run, context)
     codec, trained, shards = _train(run, context, run_id)
+    if run.asked is not None:
+        run = run.fitted(codec.quantizer.config)
+        store.log_params(run_id, run.resolved())
     name = f"{run.label} seed {run.seed}"
     model_id = stored_weights.log(store, run_id, name, folder, run.resolved(), trained.steps)
     if not context.job.warm_start:

@@ -61,6 +61,7 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
                 bitrate=rate.bitrate,
                 token_rate=rate.token_rate,
                 off=100 * off[rate.label] if rate.label in off else None,
+                about=rate.about,
             )
             for rate in rates
         },
