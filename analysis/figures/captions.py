@@ -1,9 +1,11 @@
 """Captions of figures: a sentence for each, by the beginning of its file name."""
 
 CAPTIONS = {
-    "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set.",
+    "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set, with the "
+    "share of latents beyond the centres of the outermost cells, in red where a channel is saturated.",
     "voronoi-slice": "Cells of a learned codebook, cut by the plane of its first two principal components.",
-    "voronoi-tilings": "The tilings side by side at one bitrate: cells, their use, and the latents.",
+    "voronoi-tilings": "The tilings side by side at one bitrate: cells, their use, and the latents, with the "
+    "share of latents beyond the centres of the outermost cells, in red where a channel is saturated.",
     "voronoi-training": "Cells and latents before, early in and after training.",
     "lattice": "Cells of the lattice.",
     "rate-distortion": "Quality against bitrate with 95 % intervals.",

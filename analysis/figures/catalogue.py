@@ -12,6 +12,7 @@ from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of,
 from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
+from analysis.figures.cells.saturation import saturation_of
 from analysis.figures.cells.voronoi import use_frame, voronoi_figure
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
@@ -38,13 +39,21 @@ def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """The planar grids of each label, with the use and the latents of its first finished seed."""
     names = _file_names(results)
     for label, run in _first_seeds(results):
-        grids = grids_of(run)
-        if not grids:
+        views = views_of(run)
+        if not views:
             continue
+        grids = [view.grid for view in views]
         histograms, latents = _histograms(results, run), results.latents(run["run_id"])[: len(grids)]
         title = f"{shown(label)}: cells, their use and the latents on the test set ({_speech(run)})"
         figure = voronoi_figure(
-            grids, histograms, latents, title, reach=reach_of(run), displacement=bool(latents), scale=scale
+            grids,
+            histograms,
+            latents,
+            title,
+            reach=[view.reach for view in views],
+            displacement=bool(latents),
+            saturation=saturation_of(views, latents),
+            scale=scale,
         )
         yield Drawn(f"voronoi-{names[label]}", figure, use_frame(grids, histograms), label)
 
@@ -77,7 +86,8 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     shown = [runs[name] for name in TILINGS if name in runs and grids_of(runs[name])]
     if len(shown) < 2:
         return
-    grids = [grids_of(run)[0] for run in shown]
+    views = [views_of(run)[0] for run in shown]
+    grids = [view.grid for view in views]
     histograms = [_histograms(results, run)[:1] for run in shown]
     latents = [results.latents(run["run_id"])[:1] for run in shown]
     counts = [first[0] for first in histograms] if all(histograms) else []
@@ -88,8 +98,9 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         counts,
         samples,
         f"The first pair of each tiling at {rate:.2f} kbit/s ({_speech(shown[0])})",
-        reach=[reach_of(run)[0] for run in shown],
+        reach=[view.reach for view in views],
         displacement=bool(samples),
+        saturation=saturation_of(views, samples),
         scale=scale,
     )
     frame = use_frame(grids, counts)

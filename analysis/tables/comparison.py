@@ -21,6 +21,7 @@ from analysis.tables.notes import (
     notes_on_imported,
     notes_on_lost_seeds,
     notes_on_precisions,
+    notes_on_saturation,
     notes_on_use,
     outcome,
     rows_of,
@@ -92,6 +93,7 @@ def comparison(
     sections += _references(results, conditions, chosen, notes)
     notes += notes_on_lost_seeds(runs, set(finished["label"]))
     notes += notes_on_use(summaries, chosen)
+    notes += notes_on_saturation(summaries)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
     notes += notes_on_imported(results)

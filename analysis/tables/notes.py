@@ -123,6 +123,22 @@ def notes_on_use(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) 
     return notes
 
 
+def notes_on_saturation(summaries: dict[str, pd.DataFrame]) -> list[str]:
+    """Name the rows whose channels are pushed into the ends of their ranges."""
+    told = {}
+    for label, runs in summaries.items():
+        if "usage/saturated_channels" in runs and (channels := runs["usage/saturated_channels"].mean()) > 0:
+            told[label] = f"{label} ({channels:.1f} channels, {100 * runs['usage/saturation'].mean():.0f} %)"
+    if not told:
+        return []
+    return [
+        f"! saturated: {', '.join(told.values())}. In these channels more values lie beyond the centres"
+        " of the outermost cells than even use of all cells would put into those cells as a whole; in brackets "
+        "their mean number and the mean share of all channels. Start from data, or lower the learning rate, "
+        "before drawing conclusions from these rows"
+    ]
+
+
 def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
     """Scores of different versions of a backend are not the same measure: say whose are whose."""
     scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)

@@ -114,7 +114,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
     )
     values |= {
         **test_set.rates(codec, reconstructions.usage),
-        **test_set.use(reconstructions.usage),
+        **test_set.use(reconstructions.usage, reconstructions.spread),
         **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,
         "cost/audio_seconds_trained": trained.audio_seconds,

@@ -190,9 +190,10 @@ def _skip(
 
 
 def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Sequence[Observer]) -> None:
-    """Log losses and codebook use on the validation crops, and warn of codebooks that collapse."""
+    """Log losses and codebook use on the validation crops; warn of codebooks that collapse and of channels
+    that saturate."""
     with replicas.autocast():
-        values, shares = validation.measure(
+        values, shares, saturation = validation.measure(
             state.evaluated_codec, state.losses, audio.to(replicas.fabric.device)
         )
     state.codec.train()
@@ -205,6 +206,9 @@ def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Se
         )
         _warn(first, state.step, "codebook_collapse", text)
     state.collapsed = bool(collapsed)
+    if saturation and not state.saturated:
+        _warn(first, state.step, "saturated_channels", saturation)
+    state.saturated = bool(saturation)
 
 
 def _log_metrics(observers: Sequence[Observer], step: int, values: Mapping[str, float]) -> None:

@@ -267,3 +267,19 @@ def test_hostile_labels_are_escaped(store: Any) -> None:
     )
     row = next(line for line in render(table, "markdown").splitlines() if "50%" in line)
     assert row.replace("\\|", "").count("|") == 3
+
+
+def test_rows_with_saturated_channels_are_named(store: Any) -> None:
+    pushed = {"usage/saturated_channels": 2.0, "usage/saturation": 0.51, "usage/effective_dimension": 3.25}
+    fine = {"usage/saturated_channels": 0.0, "usage/saturation": 0.08, "usage/effective_dimension": 9.0}
+    store.study(
+        "saturated", [store.Run("fsq", metrics=pushed), store.Run("vq"), store.Run("hex", metrics=fine)]
+    )
+    results = load("saturated", store.uri)
+    (note,) = [note for note in comparison(results).notes if "saturated" in note]
+    assert note.startswith("! saturated: fsq (2.0 channels, 51 %). ")
+    shown = render(
+        comparison(results, columns=["saturation", "saturated_channels", "effective_dimension"]), "csv"
+    )
+    assert "51.0" in shown
+    assert "3.2" in shown

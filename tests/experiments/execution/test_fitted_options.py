@@ -1,6 +1,7 @@
 """Runs whose channels and levels wait for the features of the encoder that they start from."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_rates_are_told_as_about(asked: Study) -> None:
 
 def test_an_impossible_rate_is_refused_before_any_work() -> None:
     wrong = '[{name: fsq, options: {channels: 40, allocation: "water-filling"}}]'
-    with pytest.raises(StudyError, match="40 blocks have 63.4 bits at least, more than 20"):
+    with pytest.raises(StudyError, match=r"40 blocks have 63\.4 bits at least, more than 20"):
         study.load("quickstart", [f"quantizers={wrong}", "bits=20"])
     with pytest.raises(StudyError, match="channels must be one of paper, fit"):
         study.load("quickstart", ["quantizers=[{name: fsq, options: {channels: fits}}]", "bits=20"])
