@@ -133,9 +133,9 @@ def notes_on_saturation(summaries: dict[str, pd.DataFrame]) -> list[str]:
         return []
     return [
         f"! saturated: {', '.join(told.values())}. In these channels more values lie beyond the centres"
-        " of the outermost cells than even use of all cells would put into those cells as a whole; in brackets "
-        "their mean number and the mean share of all channels. Start from data, or lower the learning rate, "
-        "before drawing conclusions from these rows"
+        " of the outermost cells than even use of all cells would put into those cells as a whole. In"
+        " brackets stand their mean number and the mean share of all channels. Start from data, or lower the"
+        " learning rate, before drawing conclusions from these rows"
     ]
 
 
