@@ -13,6 +13,8 @@ CAPTIONS = {
     "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard); the 95 % is of all together.",
     "robustness": "Quality under disturbance: codes replaced, lost or shuffled, recoding, noise, gain.",
     "learning-curves": "Training and validation: mean of seeds, band from the least to the greatest.",
+    "budgets": "Quality at several budgets of one training: mean and range of seeds, against steps and "
+    "against time, and paired differences to the best at the last budget with 95 % intervals over seeds.",
     "code-ranks": "Use of each code by its rank; the dashed line is uniform use.",
     "code-histograms": "How many codes are used how much.",
     "utilisation": "Use of the codebooks against their size.",

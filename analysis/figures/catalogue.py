@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.figures.budgets import budget_figure
 from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
 from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
@@ -27,6 +28,7 @@ from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results, records
 from analysis.statistics.best import best_first
+from analysis.statistics.budgets import budget_differences, budget_means, by_budget, order
 from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.estimates import summary
 from analysis.statistics.matched_rates import _rates, coded_labels, main_labels
@@ -159,6 +161,24 @@ def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     if len(histories):
         frame = curves(histories)
         yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
+
+
+def budgets(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the budget of the training, at the main rate, where runs have several."""
+    for metric in logged_metrics(results):
+        column = quality_column(metric)
+        frame = by_budget(results, metric, main_labels(results))
+        found = order(frame, column.higher_is_better)
+        if found is None:
+            continue
+        means, best = budget_means(frame), found.labels[0]
+        apart = budget_differences(frame, best)
+        header = f"{column.header} {column.arrow}".strip()
+        figure = budget_figure(means, apart, shown(best), header, _quantizers(results), scale)
+        shown_frame = means.merge(
+            apart.drop(columns="seeds"), on=["label", "steps"], how="left", suffixes=("", "_difference")
+        )
+        yield Drawn(f"budgets-{file_name(metric)}", figure, shown_frame)
 
 
 def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -298,6 +318,7 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     rate_distortion,
     robustness,
     learning,
+    budgets,
     code_ranks,
     utilisation,
     cost,

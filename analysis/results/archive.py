@@ -36,7 +36,7 @@ from experiments.tracking.reader import reader
 from experiments.tracking.schema import FINISHED, PARENT_TAG, RUNNING, TAG, status_of
 from experiments.tracking.stored import StoredRun, Value
 
-_LEARNING = ("train/", "validation/")
+_LEARNING = ("train/", "validation/", "budget/")
 _FOLDERS = re.compile(r"(?<![^\s\"':])/(?:[^\s\"':/]+/)+")  # of absolute paths; a URL's // is none
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 _KINDS = (artifacts.SCORES, artifacts.CONFIG, artifacts.USAGE, artifacts.ERROR)

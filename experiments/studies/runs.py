@@ -146,6 +146,8 @@ class Run:
             "start": "random",
             "freeze": (),
             "freeze_steps": None,
+            "decay_at": (),
+            "decay_share": 0.2,
         }
         train = self.train.model_copy(update=alone)
         return dataclasses.replace(

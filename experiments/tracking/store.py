@@ -298,6 +298,18 @@ class Store:
             self.client.log_batch(run_id, metrics=new[start : start + BATCH])
 
     @_patient
+    def log_points(self, run_id: str, points: Mapping[str, Mapping[int, float]]) -> None:
+        """Log values by step, by metric; those that the run has already are left alone."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for key, values in points.items():
+            there = {point.step for point in self.client.get_metric_history(run_id, key)}
+            new = [Metric(key, value, now, step) for step, value in values.items() if step not in there]
+            if new:
+                self.client.log_batch(run_id, metrics=new)
+
+    @_patient
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """The last value of a metric at each step that it was logged at."""
         points = self.client.get_metric_history(run_id, key)

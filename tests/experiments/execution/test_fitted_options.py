@@ -1,5 +1,6 @@
 """Runs whose channels and levels wait for the features of the encoder that they start from."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def test_an_impossible_rate_is_refused_before_any_work() -> None:
         )
 
 
-def test_levels_are_decided_once_and_logged(fitted: Run, settings: Settings, store: Store, link: Any) -> None:
+def test_levels_are_decided_once_and_logged(
+    fitted: Run, settings: Settings, store: Store, link: Any, tmp_path: Path
+) -> None:
     assert execute([fitted], settings, link) == [FINISHED]
     folder = settings.directory / fitted.training_hash
     options = json.loads((folder / OPTIONS).read_text())
@@ -96,10 +99,17 @@ def test_levels_are_decided_once_and_logged(fitted: Run, settings: Settings, sto
     assert abs(exact / 20 - 1) < 0.02
     assert len(set(options["levels"])) > 1
 
-    before = kept.read_bytes()
-    (folder / OPTIONS).unlink()  # the trained weights know them, too
-    assert worker.perform(Job(run=fitted), settings, link).status == FINISHED
-    assert (model_files(store, fitted.hash) / WEIGHTS).read_bytes() == before
+    # A machine that has nothing on its disk, and another evaluation: the trained weights know them, too.
+    elsewhere = Settings(
+        store_uri=store.uri, study=store.study, parent_id="parent", directory=tmp_path / "new"
+    )
+    measured = fitted.evaluate.model_copy(update={"metrics": ("mel_distance", "stoi")})
+    other = dataclasses.replace(fitted, evaluate=measured)
+    assert worker.perform(Job(run=other), elsewhere, link).status == FINISHED
+    assert not (elsewhere.directory / other.training_hash / OPTIONS).exists()
+    (again,) = store.search(run_hash=other.hash)
+    assert again.data.params["quantizer.options.levels"] == logged.data.params["quantizer.options.levels"]
+    assert again.data.metrics["eval/mel_distance"] == logged.data.metrics["eval/mel_distance"]
 
 
 def test_a_training_that_goes_on_keeps_its_levels(
