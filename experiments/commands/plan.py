@@ -49,7 +49,8 @@ def plan(
     if measure:
         _measure(study_file, overrides, messages())
     planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
-    machine = {"workers": workers or default_workers(), "gpus": listed_gpus()}
+    gpus = listed_gpus()
+    machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
     if format == "json":
         typer.echo(json.dumps(as_values(planned, machine), indent=1))
     else:

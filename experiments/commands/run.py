@@ -19,6 +19,7 @@ from experiments.commands.options import (
     Device,
     ResultsFolder,
     RunsFolder,
+    RunsPerDevice,
     StudyFile,
     TrackingUri,
     Workers,
@@ -44,6 +45,7 @@ def run(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     device: Device = "auto",
+    runs_per_device: RunsPerDevice = 1,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="processes of this machine, or tasks on a Ray cluster")
     ] = "local",
@@ -70,7 +72,14 @@ def run(
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
-    place = executors.create(executor, workers=workers, address=address, cpus=run_cpus, gpus=run_gpus)
+    place = executors.create(
+        executor,
+        workers=workers,
+        address=address,
+        cpus=run_cpus,
+        gpus=run_gpus,
+        runs_per_device=runs_per_device,
+    )
     console.say((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     row_rates = rates.row_rates(loaded)
     _print_rate_mismatches(row_rates, rates.unmatched(row_rates), loaded.allow_rate_mismatch, console)
