@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks
 	$(BIN)/codecbench run quickstart
 
 test: $(VENV)/.installed-test ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns and a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
