@@ -108,7 +108,13 @@ def run(
         from experiments.commands import study_report
 
         problems = study_report.write(
-            summary, store, folder, rate_mismatch=loaded.allow_rate_mismatch, figures=figures, console=console
+            summary,
+            store,
+            folder,
+            question=loaded.question,
+            rate_mismatch=loaded.allow_rate_mismatch,
+            figures=figures,
+            console=console,
         )
     _print_counts(summary, console)
     for problem in problems:

@@ -15,7 +15,7 @@ from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
-from experiments.tracking import artifacts
+from experiments.tracking import artifacts, descriptions
 from experiments.tracking import weights as stored_weights
 from experiments.tracking.journal import MetricsJournal
 from experiments.tracking.schema import Tag
@@ -146,7 +146,9 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         budgets = _earlier_budgets(run, context, codec, test_split)
         budgets[trained.steps] = _at_a_budget(values, trained.seconds)
         context.store.log_points(run_id, _by_metric(budgets))
-    context.store.log_values(run_id, values, trained.steps, model_id)
+    context.store.log_values(run_id, values, model_id=model_id)
+    place = f"{context.store.experiment_id}/{context.settings.parent_id}"
+    context.store.set_tags(run_id, {descriptions.NOTE: descriptions.of_run(run, values, place)})
 
 
 def _earlier_budgets(

@@ -98,6 +98,13 @@ def test_levels_are_decided_once_and_logged(
     assert logged.data.metrics["rate/bits_per_frame"] == pytest.approx(exact)
     assert abs(exact / 20 - 1) < 0.02
     assert len(set(options["levels"])) > 1
+    note = logged.data.tags["mlflow.note.content"]
+    assert note.startswith(
+        f"**fitted**, seed 0: `fsq` at {logged.data.metrics['rate/bitrate'] / 1000:.2f} kbit/s ("
+    )
+    assert "trained 4 steps after a warm start of 2 steps. On the test set: mel_distance " in note
+    assert note.endswith(f"[quickstart](#/experiments/{store.experiment_id}/runs/parent).")
+    assert logged.data.tags["mlflow.source.name"] == "codecbench run tiny"
 
     # A machine that has nothing on its disk, and another evaluation: the trained weights know them, too.
     elsewhere = Settings(
