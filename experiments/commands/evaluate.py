@@ -10,7 +10,15 @@ import typer
 from experiments.commands import outputs
 from experiments.commands.display.terminal import messages
 from experiments.commands.guard import FAILED
-from experiments.commands.options import Metrics, TrackingUri, Workers, file_name, names_of, number
+from experiments.commands.options import (
+    Metrics,
+    OutputFormat,
+    TrackingUri,
+    Workers,
+    file_name,
+    names_of,
+    number,
+)
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -47,6 +55,7 @@ def evaluate(
     summary: Annotated[
         Path | None, typer.Option(parser=file_name, metavar="FILE", help="the aggregates, likewise")
     ] = None,
+    format: OutputFormat = "console",
     workers: Workers = None,
     reference_cache: Annotated[
         Path | None, typer.Option(help="folder to keep what is computed from the references in")
@@ -75,7 +84,7 @@ def evaluate(
         workers=workers,
         reference_cache=reference_cache,
     )
-    scoring.show(scores)
+    scoring.show(scores, format)
     scoring.write(scores, output, summary)
     if not scores.scored:
         messages().say(("nothing could be scored", "red"), "; the reasons are below the table")

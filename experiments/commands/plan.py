@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ from experiments.commands.display.time_left import words
 from experiments.commands.options import (
     Changes,
     Corpus,
+    OutputFormat,
     RunsFolder,
     StudyFile,
     TrackingUri,
@@ -37,7 +37,7 @@ def plan(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     tracking_uri: TrackingUri = None,
-    format: Annotated[Literal["console", "json"], typer.Option(help="of the output")] = "console",
+    format: OutputFormat = "console",
     measure: Annotated[
         bool, typer.Option("--measure", help="time a few steps of each quantizer first (prepares the corpus)")
     ] = False,
@@ -51,28 +51,11 @@ def plan(
     planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
     machine = {"workers": workers or default_workers(), "gpus": listed_gpus()}
     if format == "json":
-        typer.echo(json.dumps(as_values(planned, machine), indent=1))
+        from experiments.commands.documents import document, studies
+
+        document.emit(studies.plan_document(planned, machine))
     else:
         _print(planned, machine, output())
-
-
-def as_values(plan: Plan, machine: dict[str, int]) -> dict[str, Any]:
-    """The plan as JSON values."""
-    seconds = plan.estimate.seconds
-    return {
-        **asdict(plan.outline),
-        "store": plan.store,
-        "states": {
-            key: {"status": status, "reason": reason} for key, (status, reason) in plan.states.items()
-        },
-        "left": [run.hash for run in plan.left(plan.outline.runs)],
-        "on_other_corpora": plan.on_other_corpora,
-        "where": machine,
-        "estimate": {
-            **asdict(plan.estimate),
-            "hours": None if seconds is None else seconds / 3600 / machine["workers"],
-        },
-    }
 
 
 def _print(plan: Plan, machine: dict[str, int], console: Console) -> None:

@@ -17,6 +17,7 @@ from experiments.commands.options import (
     Changes,
     Corpus,
     Device,
+    OutputFormat,
     ResultsFolder,
     RunsFolder,
     StudyFile,
@@ -111,14 +112,19 @@ def run(
     _end(summary, console, problems)
 
 
-def list_studies() -> None:
+def list_studies(format: OutputFormat = "console") -> None:
     """List the studies that come with codecbench."""
+    from experiments.commands.documents import audio, document
     from experiments.studies import files
 
+    questions = {name: str(files.read(name)[0].get("question", "")) for name in files.available()}
+    if format == "json":
+        listed = [audio.ListedStudy(name=name, question=text) for name, text in questions.items()]
+        document.emit(audio.ListStudiesDocument(studies=listed))
+        return
     table = PlainTable("study", "question", texts=("question",))
-    for name in files.available():
-        values, _ = files.read(name)
-        table.add(name, str(values.get("question", "")))
+    for name, text in questions.items():
+        table.add(name, text)
     output().table(table)
 
 

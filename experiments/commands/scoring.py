@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments import metrics
 from experiments.commands import outputs
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
+from experiments.commands.documents import document
+from experiments.commands.documents.audio import evaluate_document
 from experiments.commands.options import worker_count
 from experiments.evaluation import audio_pairs
 from experiments.evaluation.audio_pairs import Pairs
@@ -151,9 +153,13 @@ def score_systems(
     return Scores(every=pd.concat(every, ignore_index=True), summary=pd.concat(summaries, ignore_index=True))
 
 
-def show(scores: Scores) -> None:
-    """Print one system as a row a metric, with failures and the worst; several as a row a system."""
+def show(scores: Scores, format: str = "console") -> None:
+    """Print one system as a row a metric, with failures and the worst; several as a row a system. Or, with
+    the format `json`, all of it as a document."""
     summary = scores.summary
+    if format == "json":
+        document.emit(evaluate_document(summary))
+        return
     systems = summary["system"].unique()
     labels = {name: metrics.get(name).label for name in summary["metric"].unique()}
     console = output()
@@ -202,7 +208,7 @@ def write(scores: Scores, output_path: Path | None, summary_path: Path | None) -
         problem = outputs.save(path, lambda place, frame=frame: _write_frame(frame, place))  # type: ignore[misc]
         problems += [problem] if problem else []
         if not problem:
-            output().say(f"wrote {path}")
+            messages().say(f"wrote {path}")
     if problems:
         raise outputs.OutputError("\n".join(problems))
 

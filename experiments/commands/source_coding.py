@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from experiments.commands import outputs
 from experiments.commands.display.terminal import PlainTable, messages, output
 from experiments.commands.options import (
     Corpus,
+    OutputFormat,
     QuantizerNames,
     TrackingUri,
     Workers,
@@ -53,6 +55,7 @@ def source_coding(
     data: Corpus = None,
     tracking_uri: TrackingUri = None,
     workers: Workers = None,
+    format: OutputFormat = "console",
     figure: Annotated[
         Path | None,
         typer.Option(parser=file_name, metavar="FILE", help="draw the curves: .png, .svg or .pdf"),
@@ -99,13 +102,19 @@ def source_coding(
             if refusal:
                 refusals[jobs[job]] = refusal
     points = _sorted(points, targets, [*known.SOURCES, known.RECORDED])
-    _print(points, refusals)
+    if format == "json":
+        from experiments.commands.documents import bottlenecks, document
+
+        shown = [bottlenecks.SourcePoint.model_validate(asdict(point)) for point in points]
+        document.emit(bottlenecks.SourceCodingDocument(points=shown, left_out=refusals))
+    else:
+        _print(points, refusals)
     if figure is not None:
         from analysis.figures.source_coding import draw
 
         if problem := outputs.save(figure, _drawing(draw, points, dim)):
             raise outputs.OutputError(problem)
-        output().say(f"curves: {figure}")
+        messages().say(f"curves: {figure}")
 
 
 def _drawing(draw: Callable[..., None], points: Sequence[Point], dim: int) -> Callable[[Path], None]:
