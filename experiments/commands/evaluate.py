@@ -13,6 +13,7 @@ from experiments.commands.guard import FAILED
 from experiments.commands.options import (
     Metrics,
     OutputFormat,
+    Quiet,
     TrackingUri,
     Workers,
     file_name,
@@ -56,6 +57,7 @@ def evaluate(
         Path | None, typer.Option(parser=file_name, metavar="FILE", help="the aggregates, likewise")
     ] = None,
     format: OutputFormat = "console",
+    quiet: Quiet = False,
     workers: Workers = None,
     reference_cache: Annotated[
         Path | None, typer.Option(help="folder to keep what is computed from the references in")
@@ -83,6 +85,7 @@ def evaluate(
         study=scoring.target_study(study, tracking_uri),
         workers=workers,
         reference_cache=reference_cache,
+        quiet=quiet,
     )
     scoring.show(scores, format)
     scoring.write(scores, output, summary)

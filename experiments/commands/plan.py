@@ -16,6 +16,7 @@ from experiments.commands.options import (
     Changes,
     Corpus,
     OutputFormat,
+    Quiet,
     RunsFolder,
     StudyFile,
     TrackingUri,
@@ -41,13 +42,14 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="time a few steps of each quantizer first (prepares the corpus)")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show a study's runs, rates, what is finished, and the hours that are left. Trains nothing."""
     from experiments.planning import plan as plans
 
     overrides = changes_of(changes, data)
     if measure:
-        _measure(study_file, overrides, messages())
+        _measure(study_file, overrides, messages(quiet))
     planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
     machine = {"workers": workers or default_workers(), "gpus": listed_gpus()}
     if format == "json":
@@ -167,4 +169,4 @@ def _measure(study_file: str, overrides: list[str], console: Console) -> None:
         (run.quantizer, run.backbone, json.dumps(run.train.model_dump(mode="json"))): run
         for run in reversed(runs.expand(loaded, corpora))
     }
-    timing.measure(list(reversed(first.values())), lambda label: console.say(f"timing {label}"))
+    timing.measure(list(reversed(first.values())), lambda label: console.note(f"timing {label}"))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from experiments.commands.display.terminal import PlainTable, messages, output
-from experiments.commands.options import MOST_BITS, OutputFormat, QuantizerNames, number
+from experiments.commands.options import MOST_BITS, OutputFormat, QuantizerNames, Quiet, number
 
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
@@ -102,11 +102,12 @@ def geometry(
     ] = 6.34,
     seed: Annotated[int, typer.Option(min=0, help="of the Monte-Carlo points")] = 0,
     format: OutputFormat = "console",
+    quiet: Quiet = False,
 ) -> None:
     """Measure lattices and planar grids beside what theory says."""
     from experiments.commands.documents import document, measured
 
-    figures = measured.geometry(samples, bits, seed, messages())
+    figures = measured.geometry(samples, bits, seed, messages(quiet))
     if format == "json":
         document.emit(figures)
         return

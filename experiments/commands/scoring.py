@@ -113,6 +113,7 @@ def score_systems(
     study: TargetStudy | None = None,
     workers: int | None = None,
     reference_cache: Path | None = None,
+    quiet: bool = False,
 ) -> Scores:
     """Score `systems` against the recordings in `reference_dir`. metric_names: default the core set.
 
@@ -133,7 +134,7 @@ def score_systems(
             paired.append(None)
             system.source.prepare()
     recordings = audio_pairs.recordings(reference_dir) if None in paired else {}
-    console = messages()
+    console = messages(quiet)
     every, summaries = [], []
     with tempfile.TemporaryDirectory() as temporary:
         cache = reference_cache or Path(temporary)
@@ -141,7 +142,7 @@ def score_systems(
             rate = system.bitrate
             if files is None:
                 assert not isinstance(system.source, Path)
-                console.say((system.name, "bold"), ": encoding and decoding")
+                console.note((system.name, "bold"), ": encoding and decoding")
                 decoded = Path(tempfile.mkdtemp(prefix="decoded-", dir=temporary))
                 files, rate = reconstruct_files(system.source, recordings, decoded)
             frame = _score(console, system.name, files, names, worker_count(workers), cache)
@@ -224,7 +225,7 @@ def _score(
     console: Console, system: str, pairs: Pairs, names: Sequence[str], workers: int, cache: Path
 ) -> pd.DataFrame:
     rates = ", ".join(f"{len(group)} at {rate} Hz" for rate, group in by_sample_rate(pairs).items())
-    console.say((system, "bold"), f": {len(pairs.references)} utterances ({rates})")
+    console.note((system, "bold"), f": {len(pairs.references)} utterances ({rates})")
     for what, extra in (
         ("no reconstruction (counted as failed) of", pairs.only_references),
         ("left out, no reference for", pairs.only_reconstructions),
@@ -234,7 +235,7 @@ def _score(
             shown = ", ".join(extra[:_SHOWN]) + (", ..." if len(extra) > _SHOWN else "")
             console.say(f"  {what} {len(extra)}: {shown}")
     columns = (TextColumn("  scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console.muted) as bar:
         task = bar.add_task("scoring", total=len(pairs.references))
         return score_pairs(
             pairs,

@@ -18,6 +18,7 @@ from experiments.commands.options import (
     Corpus,
     OutputFormat,
     QuantizerNames,
+    Quiet,
     TrackingUri,
     Workers,
     file_name,
@@ -56,6 +57,7 @@ def source_coding(
     tracking_uri: TrackingUri = None,
     workers: Workers = None,
     format: OutputFormat = "console",
+    quiet: Quiet = False,
     figure: Annotated[
         Path | None,
         typer.Option(parser=file_name, metavar="FILE", help="draw the curves: .png, .svg or .pdf"),
@@ -78,7 +80,7 @@ def source_coding(
     quantizers = names or list(DEFAULT_QUANTIZERS)
     for name in quantizers:
         registry.entry(name)  # a wrong name ends here, not after minutes
-    console = messages()
+    console = messages(quiet)
     if latents is not None:
         from experiments.commands import recorded
 
@@ -87,7 +89,7 @@ def source_coding(
     refusals = {}
     with (
         child_processes.pool(worker_count(workers), _PRELOADED) as pool,
-        Progress(transient=True, console=console) as display,
+        Progress(transient=True, console=console, disable=console.muted) as display,
     ):
         jobs = {
             pool.submit(known.run, name, source, targets, dim=dim, steps=steps): name

@@ -110,12 +110,16 @@ def _rate_options(config: Any) -> dict[str, Any]:
 def geometry(samples: int, bits: float, seed: int, console: Console) -> GeometryDocument:
     """Figures of merit of lattices and planar grids. console: where the progress is shown."""
     lattices, grids = [], []
-    for name in track(figures_of_merit.EXACT, "lattices", transient=True, console=console):
+    for name in track(
+        figures_of_merit.EXACT, "lattices", transient=True, console=console, disable=console.muted
+    ):
         points = max(1, samples // 20) if name == "Leech" else samples
         lattice = figures_of_merit.measure_lattice(name, points, seed)
         lattices.append(LatticeFigures.model_validate(dataclasses.asdict(lattice)))
     cases = [(source, *grid) for source in figures_of_merit.SOURCES for grid in figures_of_merit.GRIDS]
-    for source, kind, spacing in track(cases, "grids", transient=True, console=console):
+    for source, kind, spacing in track(
+        cases, "grids", transient=True, console=console, disable=console.muted
+    ):
         grid = figures_of_merit.measure_grid(kind, spacing, bits, source, 2 * samples, seed)
         values = {**dataclasses.asdict(grid), "levels": [*grid.levels]}
         grids.append(GridFigures.model_validate(values))
