@@ -50,7 +50,8 @@ def test_a_quiet_run_tells_what_went_wrong_and_nothing_else(terminal: bool) -> N
         progress.show(Update(key="l", outcome="failed"))
     with progress_bar(console) as show:
         show("preparing demo", 1, 2)
-    assert [line.strip() for line in screen.getvalue().splitlines()] == [
+    lines = [line.partition(" (2 of")[0].strip() for line in screen.getvalue().splitlines()]
+    assert lines == [
         "a run failed before (no memory); --retry trains it again",
         "k: warning: step 30: a codebook has collapsed",
         "failed l",
