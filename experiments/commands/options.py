@@ -90,6 +90,12 @@ TrackingUri = Annotated[
         "--tracking-uri", metavar="URI", help="MLflow store; default $MLFLOW_TRACKING_URI, or ./mlflow.db"
     ),
 ]
+OutputFormat = Annotated[
+    Literal["console", "json"], typer.Option("--format", help="of the output; docs/json.md describes json")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="show no progress; only results, warnings and errors")
+]
 Style = Annotated[Literal["paper", "talk", "web"], typer.Option("--style", help="of figures")]
 Metrics = Annotated[
     str | None, typer.Option("--metrics", metavar="NAMES", help="comma-separated (codecbench list metrics)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def write(
         problems.append(outputs.save_folder(tables, folder / "tables"))
         if figures and (summary.outcomes or not (folder / "figures").exists()):
             drawn = Path(temporary) / "figures"
-            with console.status("drawing figures"):
+            with contextlib.nullcontext() if console.muted else console.status("drawing figures"):
                 writing.write_all(results, drawn, formats=("png", "svg"), processes=cores())
             if drawn.exists():
                 store.log_files(summary.parent_id, drawn, "figures")
