@@ -237,10 +237,10 @@ def _scored_cell(
     shown = [column for column in columns if column.interval]
     asked_for = [quality_column(metric) for metric in asked_metrics(results)]
     for column in {column.source: column for column in (*shown, *asked_for)}.values():
-        if f"{column.source}_asked" not in runs:
+        counts = [f"{column.source}_{name}" for name in ("asked", "scored")]
+        if not set(counts) <= set(runs.columns):
             continue
-        number = int(runs[f"{column.source}_asked"].sum())
-        scored = int(runs[f"{column.source}_scored"].sum())
+        number, scored = (int(count) for count in runs[counts].dropna().sum())
         if worst is None or scored / max(number, 1) < worst[0] / max(worst[1], 1):
             worst = (scored, number)
         if scored < number:

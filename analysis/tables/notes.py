@@ -16,6 +16,8 @@ _TERMS = {  # by what a column shows
     "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
 }
 
+BOLD, STAR = "Bold:", "*:"  # how captions begin the explanation of the best
+
 _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS)  # of runs, that captions tell of
@@ -55,7 +57,7 @@ def caption(
     else:
         over = f", {sign} {half}95 % interval over seeds and utterances" if "interval" in shown else ""
         tied = ", ~ what can't be told from it" if "tied" in shown else ""
-        best = f" Bold: best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
+        best = f" {BOLD} best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
         lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []

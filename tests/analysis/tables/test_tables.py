@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from analysis import load
 from analysis.results.columns import ColumnError
 from analysis.statistics.matched_rates import main_labels, rate_groups
 from analysis.tables.comparison import TableError, comparison
-from analysis.tables.console import console_text
+from analysis.tables.console import console, console_text, print_table
 from analysis.tables.formats import FormatError, render
 from analysis.tables.table import Table
 
@@ -161,6 +162,25 @@ def test_marks(full: Any) -> None:
     assert "**\\~" in render(table, "markdown")
     assert "\\textbf{$\\sim$" in render(table, "latex")
     assert "<strong>~" in render(table, "html")
+
+
+def test_the_best_is_starred_where_bold_cannot_be_seen(
+    full: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = comparison(load("full", full.uri), ["pesq", "mel_distance"])
+    best = next(row for row in table.rows if row.cells[0].mark == "best").cells[0].value
+    monkeypatch.setenv("COLUMNS", "200")
+    print_table(table)  # pytest's capture is no terminal
+    piped = capsys.readouterr().out
+    assert f"*{best:.2f} ±" in piped
+    assert "*: best at its rate, ~ what can't be told from it" in piped
+    assert "Bold" not in piped
+    seen = Console(width=200, force_terminal=True)
+    with seen.capture() as capture:
+        seen.print(console(table, 200))
+    assert re.search(rf"\x1b\[1m *{best:.2f} ±", capture.get())
+    assert f"*{best:.2f}" not in capture.get()
+    assert "*" not in render(table, "csv")
 
 
 def test_one_seed_marks_nothing(table: Table) -> None:
