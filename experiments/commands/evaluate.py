@@ -10,7 +10,16 @@ import typer
 from experiments.commands import outputs
 from experiments.commands.display.terminal import messages
 from experiments.commands.guard import FAILED
-from experiments.commands.options import Metrics, TrackingUri, Workers, file_name, names_of, number
+from experiments.commands.options import (
+    Metrics,
+    OutputFormat,
+    Quiet,
+    TrackingUri,
+    Workers,
+    file_name,
+    names_of,
+    number,
+)
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -47,6 +56,8 @@ def evaluate(
     summary: Annotated[
         Path | None, typer.Option(parser=file_name, metavar="FILE", help="the aggregates, likewise")
     ] = None,
+    format: OutputFormat = "console",
+    quiet: Quiet = False,
     workers: Workers = None,
     reference_cache: Annotated[
         Path | None, typer.Option(help="folder to keep what is computed from the references in")
@@ -74,8 +85,9 @@ def evaluate(
         study=scoring.target_study(study, tracking_uri),
         workers=workers,
         reference_cache=reference_cache,
+        quiet=quiet,
     )
-    scoring.show(scores)
+    scoring.show(scores, format)
     scoring.write(scores, output, summary)
     if not scores.scored:
         messages().say(("nothing could be scored", "red"), "; the reasons are below the table")

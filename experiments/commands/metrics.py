@@ -5,13 +5,17 @@ from __future__ import annotations
 import typer
 
 from experiments.commands.display.terminal import PlainTable, output
-from experiments.commands.options import Metrics, names_of
+from experiments.commands.options import Metrics, OutputFormat, names_of
 
 
-def list_metrics() -> None:
+def list_metrics(format: OutputFormat = "console") -> None:
     """List all metrics: what each is good for, what it costs, and how to install what is missing."""
+    from experiments.commands.documents import audio, document
     from experiments.metrics import registry
 
+    if format == "json":
+        document.emit(audio.metrics_document())
+        return
     texts = ("backend", "licence", "good for")
     table = PlainTable(
         "metric", "unit", "better", "rate", "cost", *texts, texts=("unit", "better", "cost", *texts)
@@ -73,10 +77,19 @@ def check_metrics(metrics: Metrics = None) -> None:
         raise typer.Exit(1)
 
 
-def list_references() -> None:
+def list_references(format: OutputFormat = "console") -> None:
     """List the codecs from outside and the controls that can stand beside quantizers."""
     from codec import references
+    from experiments.commands.documents import audio, document
 
+    if format == "json":
+        classes = [references.get(name) for name in references.available()]
+        listed = [
+            audio.ListedReference(name=name, option=cls.main_option or "", summary=cls.summary)
+            for name, cls in zip(references.available(), classes, strict=True)
+        ]
+        document.emit(audio.ListReferencesDocument(references=listed))
+        return
     table = PlainTable(
         "name", "option of NAME:VALUE", "description", texts=("option of NAME:VALUE", "description")
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,8 @@ from experiments.commands.display.time_left import words
 from experiments.commands.options import (
     Changes,
     Corpus,
+    OutputFormat,
+    Quiet,
     RunsFolder,
     StudyFile,
     TrackingUri,
@@ -37,42 +38,27 @@ def plan(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     tracking_uri: TrackingUri = None,
-    format: Annotated[Literal["console", "json"], typer.Option(help="of the output")] = "console",
+    format: OutputFormat = "console",
     measure: Annotated[
         bool, typer.Option("--measure", help="time a few steps of each quantizer first (prepares the corpus)")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show a study's runs, rates, what is finished, and the hours that are left. Trains nothing."""
     from experiments.planning import plan as plans
 
     overrides = changes_of(changes, data)
     if measure:
-        _measure(study_file, overrides, messages())
+        _measure(study_file, overrides, messages(quiet))
     planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
-    machine = {"workers": workers or default_workers(), "gpus": listed_gpus()}
+    gpus = listed_gpus()
+    machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
     if format == "json":
-        typer.echo(json.dumps(as_values(planned, machine), indent=1))
+        from experiments.commands.documents import document, studies
+
+        document.emit(studies.plan_document(planned, machine))
     else:
         _print(planned, machine, output())
-
-
-def as_values(plan: Plan, machine: dict[str, int]) -> dict[str, Any]:
-    """The plan as JSON values."""
-    seconds = plan.estimate.seconds
-    return {
-        **asdict(plan.outline),
-        "store": plan.store,
-        "states": {
-            key: {"status": status, "reason": reason} for key, (status, reason) in plan.states.items()
-        },
-        "left": [run.hash for run in plan.left(plan.outline.runs)],
-        "on_other_corpora": plan.on_other_corpora,
-        "where": machine,
-        "estimate": {
-            **asdict(plan.estimate),
-            "hours": None if seconds is None else seconds / 3600 / machine["workers"],
-        },
-    }
 
 
 def _print(plan: Plan, machine: dict[str, int], console: Console) -> None:
@@ -99,7 +85,9 @@ def _table(plan: Plan) -> PlainTable:
         cells = ["—"] * 3
         if rate:
             off = "" if rate.off is None else f" ({rate.off:+.1f} %)"
-            bits, kilo = f"{rate.bits_per_frame:.2f}", f"{rate.bitrate / 1000:.3f}{off}"
+            about = "about " if rate.about else ""
+            bits = f"{about}{rate.bits_per_frame:.2f}"
+            kilo = f"{about}{rate.bitrate / 1000:.3f}{off}"
             cells = [bits, kilo, f"{rate.token_rate:.0f}"]
         seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None) or "—"
         states = Counter(plan.state(run) for run in runs)
@@ -184,4 +172,4 @@ def _measure(study_file: str, overrides: list[str], console: Console) -> None:
         (run.quantizer, run.backbone, json.dumps(run.train.model_dump(mode="json"))): run
         for run in reversed(runs.expand(loaded, corpora))
     }
-    timing.measure(list(reversed(first.values())), lambda label: console.say(f"timing {label}"))
+    timing.measure(list(reversed(first.values())), lambda label: console.note(f"timing {label}"))

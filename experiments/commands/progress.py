@@ -30,7 +30,10 @@ LINE_SECONDS = 60.0  # between two lines of one stage in a log file
 
 
 class Lines:
-    """Progress as lines of text: one where a stage begins, then at most one every `seconds` for each run."""
+    """Progress as lines of text: one where a stage begins, then at most one every `seconds` for each run.
+
+    quiet: only what went wrong is told.
+    """
 
     def __init__(
         self,
@@ -38,8 +41,10 @@ class Lines:
         seconds: float = LINE_SECONDS,
         clock: StudyClock | None = None,
         now: Callable[[], float] = time.monotonic,
+        *,
+        quiet: bool = False,
     ) -> None:
-        self._say, self._seconds, self._now = say, seconds, now
+        self._say, self._seconds, self._now, self._quiet = say, seconds, now, quiet
         self._clock = clock or StudyClock(now)
         self._last: dict[str, float] = {}
 
@@ -57,6 +62,8 @@ class Lines:
     ) -> None:
         """Print a line for a stage that goes on, where it is time for one."""
         begins = self._clock.update(key, stage, done, total)
+        if self._quiet:
+            return
         due = self._now() - self._last.get(key, 0.0) >= self._seconds
         if not (begins or due or (total and done == total)):
             return
@@ -78,7 +85,7 @@ class RunProgress:
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = StudyClock(now)
-        self._lines = Lines(console.say, clock=self._clock, now=now)
+        self._lines = Lines(console.say, clock=self._clock, now=now, quiet=console.muted)
         self._labels: dict[str, str] = {}
         self._updates: dict[str, Update] = {}  # of runs under way
         self._lock = threading.RLock()  # the display is drawn by a thread of its own
@@ -90,7 +97,7 @@ class RunProgress:
         )
 
     def __enter__(self) -> RunProgress:
-        if self._console.is_interactive:
+        if self._console.shows_progress:
             self._live.start()
         return self
 
@@ -104,12 +111,13 @@ class RunProgress:
         broken: Mapping[str, tuple[str, str]],
     ) -> None:
         """Say which runs are to do."""
-        line = self._console.say
+        line = self._console.note
         if reused:
             verb, pronoun = ("is", "it is") if len(reused) == 1 else ("are", "they are")
             line(f"{runs_of(len(reused))} {verb} finished already; {pronoun} not trained again")
         for status, reason in broken.values():
-            line((f"a run {status} before", "yellow"), f" ({reason}); --retry trains it again")
+            warning = (f"a run {status} before", "yellow")
+            self._console.say(warning, f" ({reason}); --retry trains it again")
         if todo:
             line(f"{runs_of(len(todo))} to do; stopped with Ctrl-C, the same command goes on from there")
         several = len({run.seed for run in todo if run.seed is not None}) > 1
@@ -128,7 +136,7 @@ class RunProgress:
             self._finish(update, label)
         elif not label or update.stage.partition(":")[0] in _EVENTS:
             self._console.say((label or "note", "yellow"), f": {update.stage}")
-        elif self._console.is_interactive:
+        elif self._console.shows_progress:
             with self._lock:
                 self._clock.update(update.key, update.stage, update.done, update.total)
                 self._updates[update.key] = update
@@ -141,7 +149,8 @@ class RunProgress:
             self._clock.finish(update.key, update.outcome)
         colour = "green" if update.outcome == FINISHED else "yellow"
         counted = "" if self._console.is_interactive else f" ({self._clock.text()})"
-        self._console.say((update.outcome, colour), f" {label}{counted}")
+        tell = self._console.note if update.outcome == FINISHED else self._console.say
+        tell((update.outcome, colour), f" {label}{counted}")
 
     def _drawn(self, width: int, ascii_only: bool) -> Iterator[Text]:
         with self._lock:
@@ -174,18 +183,18 @@ class _Display:
 def progress_bar(console: Console | None = None) -> Iterator[CorpusProgress]:
     """The `progress` of `prepare` on stderr: a bar for every stage in a terminal, else lines."""
     console = console or messages()
-    lines = Lines(console.say)
+    lines = Lines(console.say, quiet=console.muted)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_interactive) as bars:
+    with Progress(*columns, console=console, disable=not console.shows_progress) as bars:
         tasks = {}
 
         def show(stage: str, done: int, total: int) -> None:
-            if not console.is_interactive:
+            if not console.shows_progress:
                 lines.stage(stage, done, total)
                 return
             if stage not in tasks:

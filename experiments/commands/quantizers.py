@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from experiments.commands.display.terminal import PlainTable, messages, output
-from experiments.commands.options import MOST_BITS, QuantizerNames, number
+from experiments.commands.options import MOST_BITS, OutputFormat, QuantizerNames, Quiet, number
 
-# Options that fix the rate of a quantizer, as `rates` prints them.
-_RATE_OPTIONS = frozenset(
-    {"levels", "codebook_size", "heads", "stages", "groups", "channels", "counts", "lattice", "bound"}
-)
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
-def list_quantizers() -> None:
+def list_quantizers(format: OutputFormat = "console") -> None:
     """List the registered quantizers: family, whether the codebook is learned, parameters, options, paper."""
-    import quantizers
+    from experiments.commands.documents import document, measured
 
+    listed = measured.listed_quantizers()
+    if format == "json":
+        document.emit(listed)
+        return
     table = PlainTable(
         *("quantizer", "family", "codebook", "parameters, dim 512", "options", "paper"),
         texts=("family", "codebook", "options", "paper"),
         ruled=True,
     )
-    for name in quantizers.available():
-        entry = quantizers.entry(name)
-        quantizer = quantizers.create(name, dim=512)
-        table.add(
-            name,
-            entry.cls.family,
-            "learned" if entry.cls.learned else "fixed" if entry.cls.family != "none" else "none",
-            f"{quantizer.learned_values:,}",
-            ", ".join(entry.options) or "—",
-            entry.paper or "—",
-        )
+    for one in listed.quantizers:
+        parameters, options = f"{one.parameters:,}", ", ".join(one.options) or "—"
+        table.add(one.name, one.family, one.codebook, parameters, options, one.paper or "—")
     output().table(table)
 
 
@@ -57,40 +49,38 @@ def rates(
         float | None, typer.Option(parser=number(0, above=True), metavar="HZ", help="frames a second")
     ] = None,
     dim: Annotated[int, typer.Option(min=1, max=65_536, help="feature channels")] = 512,
+    format: OutputFormat = "console",
 ) -> None:
     """Print, for every quantizer, the configuration nearest a target rate and its exact bits."""
-    import quantizers
-
     if bits is None:
         if bitrate is None or frame_rate is None:
             raise typer.BadParameter("give --bits, or --bitrate with --frame-rate")
         bits = bitrate / frame_rate
         if not 0 < bits <= MOST_BITS:
             raise typer.BadParameter(f"{bits:g} bits a frame; give a rate of at most {MOST_BITS:g}")
+
+    from experiments.commands.documents import document, measured
+
+    nearest = measured.rates(names, bits, frame_rate, dim)
+    if format == "json":
+        document.emit(nearest)
+        return
     speeds = ("bit/s", "tokens/s") if frame_rate else ()
     table = PlainTable(
         *("quantizer", "bits/frame", "off target", "streams", *speeds, "codebook sizes", "configuration"),
         texts=("codebook sizes", "configuration"),
         ruled=True,
     )
-    for name in names or quantizers.available():
-        try:
-            quantizer = quantizers.create(name, dim=dim, bits=bits)
-        except quantizers.QuantizerError as error:
-            if names and name not in quantizers.available():
-                raise
-            blank = [""] * (len(table.columns) - 3)
-            table.add(name, "—", *blank, str(error).removeprefix(f"{name}: "))
+    for one in nearest.quantizers:
+        if one.bits_per_frame is None or one.off is None:
+            table.add(one.name, "—", *[""] * (len(table.columns) - 3), one.reason)
             continue
-        if not quantizer.streams:
-            continue
-        exact = quantizer.bits_per_frame
-        off = f"{100 * (exact / bits - 1):+.2f} %" + ("" if abs(exact / bits - 1) <= 0.02 else " (!)")
-        speed = [f"{exact * frame_rate:,.1f}", f"{frame_rate * quantizer.streams:g}"] if frame_rate else []
+        off = f"{one.off:+.2f} %" + ("" if abs(one.off) <= 2 else " (!)")
+        speed = [f"{one.bitrate:,.1f}", f"{one.token_rate:g}"] if frame_rate else []
         table.add(
-            *(name, f"{exact:.4f}", off, str(quantizer.streams), *speed),
-            _sizes(quantizer.codebook_sizes),
-            _rate_options(quantizer.config),
+            *(one.name, f"{one.bits_per_frame:.4f}", off, str(one.streams), *speed),
+            _sizes(one.codebook_sizes),
+            ", ".join(f"{key}={_option(value)}" for key, value in one.options.items()),
         )
     console = output()
     console.table(table)
@@ -111,20 +101,22 @@ def geometry(
         ),
     ] = 6.34,
     seed: Annotated[int, typer.Option(min=0, help="of the Monte-Carlo points")] = 0,
+    format: OutputFormat = "console",
+    quiet: Quiet = False,
 ) -> None:
     """Measure lattices and planar grids beside what theory says."""
-    from rich.progress import track
+    from experiments.commands.documents import document, measured
 
-    from quantizers.geometry import figures_of_merit
-
+    figures = measured.geometry(samples, bits, seed, messages(quiet))
+    if format == "json":
+        document.emit(figures)
+        return
     lattices = PlainTable(
         *("lattice", "n", "second moment", "exact", "gain dB", "covering radius", "thickness"),
         *("packing density", "kissing number"),
         ruled=True,
     )
-    for name in track(figures_of_merit.EXACT, "lattices", transient=True, console=messages()):
-        points = max(1, samples // 20) if name == "Leech" else samples
-        row = figures_of_merit.measure_lattice(name, points, seed)
+    for row in figures.lattices:
         lattices.add(
             *(row.name, str(row.dimension), f"{row.second_moment:.6f} ± {row.error:.6f}", f"{row.exact:.6f}"),
             *(f"{row.gain:.3f}", f"{row.covering_radius:.4f}", f"{row.thickness:.4f}"),
@@ -137,16 +129,14 @@ def geometry(
         "x points",
         ruled=True,
     )
-    for source in figures_of_merit.SOURCES:
-        for kind, spacing in figures_of_merit.GRIDS:
-            grid = figures_of_merit.measure_grid(kind, spacing, bits, source, 2 * samples, seed)
-            grids.add(
-                f"{source}, {kind}" + (f" ({spacing})" if spacing != "ideal" else ""),
-                f"{grid.levels[0]} x {grid.levels[1]}",
-                *(str(grid.points), f"{1e3 * grid.cell:.3f}", f"{1e3 * grid.edge:.3f}", f"{grid.scale:.3f}"),
-                f"{1e3 * grid.best:.3f} ± {1e3 * grid.error:.3f}",
-                f"{grid.best * grid.points:.4f}",
-            )
+    for grid in figures.grids:
+        best, error = grid.best or 0.0, grid.error or 0.0
+        grids.add(
+            f"{grid.source}, {grid.kind}" + (f" ({grid.spacing})" if grid.spacing != "ideal" else ""),
+            f"{grid.levels[0]} x {grid.levels[1]}",
+            *(str(grid.points), f"{1e3 * (grid.cell or 0.0):.3f}", f"{1e3 * (grid.edge or 0.0):.3f}"),
+            *(f"{grid.scale:.3f}", f"{1e3 * best:.3f} ± {1e3 * error:.3f}", f"{best * grid.points:.4f}"),
+        )
     console.table(grids)
     console.say(
         "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range and at the best scale."
@@ -177,19 +167,12 @@ def check_quantizer(
     console.say(f"{target} keeps the contract")
 
 
-def _sizes(sizes: tuple[int, ...]) -> str:
+def _sizes(sizes: Sequence[int]) -> str:
     """Codebook sizes, equal ones written once."""
     if len(set(sizes)) > 1:
         return ", ".join(f"{size:,}" for size in sizes)
     return f"{sizes[0]:,}" + (f" x {len(sizes)}" if len(sizes) > 1 else "")
 
 
-def _rate_options(config: Any) -> str:
-    """The options of a quantizer that fix its rate."""
-    shown = []
-    for field in dataclasses.fields(config):
-        if field.name in _RATE_OPTIONS:
-            value = getattr(config, field.name)
-            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            shown.append(f"{field.name}={text}")
-    return ", ".join(shown)
+def _option(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -39,7 +39,7 @@ def features(study: str, data: str | None, tracking_uri: str | None, console: Co
         shards = prepare(spec, sample_rate=codec.sample_rate, progress=preparing)
     if shards.content_hash != run["corpus_hash"]:
         raise ResultsError(f"{spec} is not the corpus of the study; give that with --data")
-    with Progress(transient=True, console=console) as display:
+    with Progress(transient=True, console=console, disable=console.muted) as display:
         task = display.add_task("recording features")
         return recorded_features.record(
             codec, shards, lambda done, total: display.update(task, completed=done, total=total)

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from experiments.commands import outputs
-from experiments.commands.display.terminal import output
-from experiments.commands.options import StudyName, Style, TrackingUri, file_name, names_of, number
+from experiments.commands.display.terminal import messages, output
+from experiments.commands.options import (
+    OutputFormat,
+    StudyName,
+    Style,
+    TrackingUri,
+    file_name,
+    names_of,
+    number,
+)
 from experiments.common.machine import cores
 
 if TYPE_CHECKING:
@@ -24,7 +32,8 @@ def table(
         str | None, typer.Option(metavar="NAMES", help="comma-separated; a wrong name lists the known ones")
     ] = None,
     format: Annotated[
-        Literal["console", "markdown", "latex", "csv", "html"], typer.Option(help="of the output")
+        Literal["console", "markdown", "latex", "csv", "html", "json"],
+        typer.Option(help="of the output; docs/json.md describes json"),
     ] = "console",
     file: Annotated[
         Path | None,
@@ -72,13 +81,18 @@ def table(
         for paper in papers:
             published.show(paper)
         return
-    text = "\n".join([formats.render(result, format), *below])
+    if format == "json":
+        from experiments.commands.documents import document, studies
+
+        text = document.text_of(studies.table_document(study, result)) + "\n"
+    else:
+        text = "\n".join([formats.render(result, format), *below])
     if file is None:
         typer.echo(text, nl=False)
     elif problem := outputs.save(file, lambda path: path.write_text(text, encoding="utf-8")):
         raise outputs.OutputError(problem)
     else:
-        output().say(f"wrote {file}")
+        messages().say(f"wrote {file}")
 
 
 def figures(
@@ -159,6 +173,7 @@ def power(
     wanted: Annotated[
         float, typer.Option("--power", help="wanted probability of showing it", min=0.5, max=0.999)
     ] = 0.8,
+    format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
     """How many seeds and utterances would show a difference of a given size, judged by a study's scores."""
@@ -167,7 +182,12 @@ def power(
 
     results = load(study, tracking_uri)
     frame = power.power_frame(results, metric, effect, matched_rates.coded_labels(results), wanted=wanted)
-    power.print_power(frame, metric, effect, wanted)
+    if format == "json":
+        from experiments.commands.documents import document, studies
+
+        document.emit(studies.power_document(study, frame, metric, effect, wanted))
+    else:
+        power.print_power(frame, metric, effect, wanted)
 
 
 def _results_to_draw(study: str, tracking_uri: str | None) -> Results:

@@ -17,8 +17,11 @@ from experiments.commands.options import (
     Changes,
     Corpus,
     Device,
+    OutputFormat,
+    Quiet,
     ResultsFolder,
     RunsFolder,
+    RunsPerDevice,
     StudyFile,
     TrackingUri,
     Workers,
@@ -44,6 +47,7 @@ def run(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     device: Device = "auto",
+    runs_per_device: RunsPerDevice = 1,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="processes of this machine, or tasks on a Ray cluster")
     ] = "local",
@@ -59,19 +63,27 @@ def run(
     retry: Annotated[bool, typer.Option("--retry", help="train failed and diverged runs again")] = False,
     force: Annotated[bool, typer.Option("--force", help="train all runs again, finished ones too")] = False,
     figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
+    quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
     from experiments.execution import executors, study_runner
     from experiments.studies import rates, runs, study
 
-    console = messages()
+    console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
-    place = executors.create(executor, workers=workers, address=address, cpus=run_cpus, gpus=run_gpus)
-    console.say((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
+    place = executors.create(
+        executor,
+        workers=workers,
+        address=address,
+        cpus=run_cpus,
+        gpus=run_gpus,
+        runs_per_device=runs_per_device,
+    )
+    console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     row_rates = rates.row_rates(loaded)
     _print_rate_mismatches(row_rates, rates.unmatched(row_rates), loaded.allow_rate_mismatch, console)
     remarks: list[str] = []
@@ -80,7 +92,7 @@ def run(
             each: study_runner.identify(*each, preparing, remarks.append) for each in runs.corpora(loaded)
         }
     for line in remarks:
-        console.say(line)
+        console.note(line)
     with progress.RunProgress(console) as display:
         summary, store = study_runner.run_study(
             loaded,
@@ -99,7 +111,13 @@ def run(
         from experiments.commands import study_report
 
         problems = study_report.write(
-            summary, store, folder, rate_mismatch=loaded.allow_rate_mismatch, figures=figures, console=console
+            summary,
+            store,
+            folder,
+            question=loaded.question,
+            rate_mismatch=loaded.allow_rate_mismatch,
+            figures=figures,
+            console=console,
         )
     _print_counts(summary, console)
     for problem in problems:
@@ -107,18 +125,23 @@ def run(
     files = {"tables and figures" if figures else "tables": str(folder)} if summary.finished else {}
     files |= {"weights": str(directory), "tracking": store.uri}
     places = "; ".join(f"{name} in {place}" for name, place in files.items())
-    console.say(f"{places} (mlflow ui --backend-store-uri {shlex.quote(store.uri)})", to_copy=True)
+    console.note(f"{places} (mlflow ui --backend-store-uri {shlex.quote(store.uri)})", to_copy=True)
     _end(summary, console, problems)
 
 
-def list_studies() -> None:
+def list_studies(format: OutputFormat = "console") -> None:
     """List the studies that come with codecbench."""
+    from experiments.commands.documents import audio, document
     from experiments.studies import files
 
+    questions = {name: str(files.read(name)[0].get("question", "")) for name in files.available()}
+    if format == "json":
+        listed = [audio.ListedStudy(name=name, question=text) for name, text in questions.items()]
+        document.emit(audio.ListStudiesDocument(studies=listed))
+        return
     table = PlainTable("study", "question", texts=("question",))
-    for name in files.available():
-        values, _ = files.read(name)
-        table.add(name, str(values.get("question", "")))
+    for name, text in questions.items():
+        table.add(name, text)
     output().table(table)
 
 
@@ -137,7 +160,7 @@ def _print_rate_mismatches(
 
 def _print_counts(summary: Summary, console: Console) -> None:
     counts = ", ".join(f"{count} {_WORDS.get(name, name)}" for name, count in summary.counts().items())
-    console.say(f"{runs_of(len(summary.runs))}: {counts}")
+    console.note(f"{runs_of(len(summary.runs))}: {counts}")
 
 
 def _end(summary: Summary, console: Console, problems: list[str]) -> None:

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments import metrics
 from experiments.commands import outputs
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
+from experiments.commands.documents import document
+from experiments.commands.documents.audio import evaluate_document
 from experiments.commands.options import worker_count
 from experiments.evaluation import audio_pairs
 from experiments.evaluation.audio_pairs import Pairs
@@ -111,6 +113,7 @@ def score_systems(
     study: TargetStudy | None = None,
     workers: int | None = None,
     reference_cache: Path | None = None,
+    quiet: bool = False,
 ) -> Scores:
     """Score `systems` against the recordings in `reference_dir`. metric_names: default the core set.
 
@@ -131,7 +134,7 @@ def score_systems(
             paired.append(None)
             system.source.prepare()
     recordings = audio_pairs.recordings(reference_dir) if None in paired else {}
-    console = messages()
+    console = messages(quiet)
     every, summaries = [], []
     with tempfile.TemporaryDirectory() as temporary:
         cache = reference_cache or Path(temporary)
@@ -139,7 +142,7 @@ def score_systems(
             rate = system.bitrate
             if files is None:
                 assert not isinstance(system.source, Path)
-                console.say((system.name, "bold"), ": encoding and decoding")
+                console.note((system.name, "bold"), ": encoding and decoding")
                 decoded = Path(tempfile.mkdtemp(prefix="decoded-", dir=temporary))
                 files, rate = reconstruct_files(system.source, recordings, decoded)
             frame = _score(console, system.name, files, names, worker_count(workers), cache)
@@ -151,9 +154,13 @@ def score_systems(
     return Scores(every=pd.concat(every, ignore_index=True), summary=pd.concat(summaries, ignore_index=True))
 
 
-def show(scores: Scores) -> None:
-    """Print one system as a row a metric, with failures and the worst; several as a row a system."""
+def show(scores: Scores, format: str = "console") -> None:
+    """Print one system as a row a metric, with failures and the worst; several as a row a system. Or, with
+    the format `json`, all of it as a document."""
     summary = scores.summary
+    if format == "json":
+        document.emit(evaluate_document(summary))
+        return
     systems = summary["system"].unique()
     labels = {name: metrics.get(name).label for name in summary["metric"].unique()}
     console = output()
@@ -202,7 +209,7 @@ def write(scores: Scores, output_path: Path | None, summary_path: Path | None) -
         problem = outputs.save(path, lambda place, frame=frame: _write_frame(frame, place))  # type: ignore[misc]
         problems += [problem] if problem else []
         if not problem:
-            output().say(f"wrote {path}")
+            messages().say(f"wrote {path}")
     if problems:
         raise outputs.OutputError("\n".join(problems))
 
@@ -218,7 +225,7 @@ def _score(
     console: Console, system: str, pairs: Pairs, names: Sequence[str], workers: int, cache: Path
 ) -> pd.DataFrame:
     rates = ", ".join(f"{len(group)} at {rate} Hz" for rate, group in by_sample_rate(pairs).items())
-    console.say((system, "bold"), f": {len(pairs.references)} utterances ({rates})")
+    console.note((system, "bold"), f": {len(pairs.references)} utterances ({rates})")
     for what, extra in (
         ("no reconstruction (counted as failed) of", pairs.only_references),
         ("left out, no reference for", pairs.only_reconstructions),
@@ -228,7 +235,7 @@ def _score(
             shown = ", ".join(extra[:_SHOWN]) + (", ..." if len(extra) > _SHOWN else "")
             console.say(f"  {what} {len(extra)}: {shown}")
     columns = (TextColumn("  scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console.muted) as bar:
         task = bar.add_task("scoring", total=len(pairs.references))
         return score_pairs(
             pairs,

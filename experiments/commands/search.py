@@ -15,6 +15,7 @@ from experiments.commands.options import (
     Changes,
     Corpus,
     Device,
+    Quiet,
     ResultsFolder,
     RunsFolder,
     StudyFile,
@@ -38,6 +39,7 @@ def search(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     device: Device = "auto",
+    quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Search tilings, levels, dimensions and more for the best one, beside random search. Start it again to
@@ -52,7 +54,7 @@ def search(
         raise space.SearchError(
             "a search needs Optuna; install it with: pip install 'codecbench[search]'"
         ) from None
-    console = messages()
+    console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
     if len(corpora := runs.corpora(loaded)) > 1:
         raise space.SearchError(
@@ -64,8 +66,8 @@ def search(
     outputs.check_folder(directory, "--runs")
     section = loaded.search or sections.Search()
     choices = space.Space(section.space, trials.budget(loaded))
-    console.say((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
-    console.say(
+    console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
+    console.note(
         f"{len(choices.families)} kinds of bottleneck within 2 % of {choices.bits:g} bits a frame "
         f"({', '.join(choices.families)}); {section.trials} x {loaded.train.steps} training steps for each "
         f"of 2 samplers and {len(section.seeds)} seeds"
@@ -77,7 +79,7 @@ def search(
         rate = runs.sample_rate(loaded)
         corpus = study_runner.identify(loaded.data.corpus, rate, preparing, remarks.append)
     for line in remarks:
-        console.say(line)
+        console.note(line)
     with progress.RunProgress(console) as display:
         outcome = trials.search(
             loaded,
@@ -92,7 +94,7 @@ def search(
     problem = ""
     if (outcome.trials["status"] == FINISHED).any():
         problem = _report(outcome, folder, console)
-        console.say(f"on the test set: codecbench table {loaded.name}")
+        console.note(f"on the test set: codecbench table {loaded.name}")
     if outcome.stopped:
         console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
         raise typer.Exit(STOPPED)
@@ -125,7 +127,7 @@ def _report(outcome: SearchOutcome, folder: Path, console: Console) -> str:
     for row in best.to_dict("records"):
         table.add(str(row["label"]), *(f"{row[name]:.4g}" for name in columns), str(row["sampler"]))
     output().table(table)
-    console.say(search_figures.caption(outcome.trials))
+    console.note(search_figures.caption(outcome.trials))
     if not problem:
-        console.say(f"trials and figures in {folder}: trials.csv, best-so-far.png, pareto.png")
+        console.note(f"trials and figures in {folder}: trials.csv, best-so-far.png, pareto.png")
     return problem

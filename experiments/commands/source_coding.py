@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ from experiments.commands import outputs
 from experiments.commands.display.terminal import PlainTable, messages, output
 from experiments.commands.options import (
     Corpus,
+    OutputFormat,
     QuantizerNames,
+    Quiet,
     TrackingUri,
     Workers,
     file_name,
@@ -53,6 +56,8 @@ def source_coding(
     data: Corpus = None,
     tracking_uri: TrackingUri = None,
     workers: Workers = None,
+    format: OutputFormat = "console",
+    quiet: Quiet = False,
     figure: Annotated[
         Path | None,
         typer.Option(parser=file_name, metavar="FILE", help="draw the curves: .png, .svg or .pdf"),
@@ -75,7 +80,7 @@ def source_coding(
     quantizers = names or list(DEFAULT_QUANTIZERS)
     for name in quantizers:
         registry.entry(name)  # a wrong name ends here, not after minutes
-    console = messages()
+    console = messages(quiet)
     if latents is not None:
         from experiments.commands import recorded
 
@@ -84,7 +89,7 @@ def source_coding(
     refusals = {}
     with (
         child_processes.pool(worker_count(workers), _PRELOADED) as pool,
-        Progress(transient=True, console=console) as display,
+        Progress(transient=True, console=console, disable=console.muted) as display,
     ):
         jobs = {
             pool.submit(known.run, name, source, targets, dim=dim, steps=steps): name
@@ -99,13 +104,19 @@ def source_coding(
             if refusal:
                 refusals[jobs[job]] = refusal
     points = _sorted(points, targets, [*known.SOURCES, known.RECORDED])
-    _print(points, refusals)
+    if format == "json":
+        from experiments.commands.documents import bottlenecks, document
+
+        shown = [bottlenecks.SourcePoint.model_validate(asdict(point)) for point in points]
+        document.emit(bottlenecks.SourceCodingDocument(points=shown, left_out=refusals))
+    else:
+        _print(points, refusals)
     if figure is not None:
         from analysis.figures.source_coding import draw
 
         if problem := outputs.save(figure, _drawing(draw, points, dim)):
             raise outputs.OutputError(problem)
-        output().say(f"curves: {figure}")
+        messages().say(f"curves: {figure}")
 
 
 def _drawing(draw: Callable[..., None], points: Sequence[Point], dim: int) -> Callable[[Path], None]:

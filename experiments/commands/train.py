@@ -15,6 +15,7 @@ from experiments.commands.guard import FAILED, STOPPED
 from experiments.commands.options import (
     Changes,
     Corpus,
+    Quiet,
     RunsFolder,
     StudyFile,
     TrackingUri,
@@ -39,6 +40,7 @@ def train(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="a process takes a GPU of its own")
     ] = "auto",
+    quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Train, score and log one run of a study; start it by torchrun to use several GPUs or machines.
@@ -62,9 +64,9 @@ def train(
     for number in (signal.SIGINT, signal.SIGTERM):  # torchrun and schedulers send the second
         signal.signal(number, lambda *_: stop.set())
     fabric = distributed.launched(device)
-    console = messages()
+    console = messages(quiet)
     console.quiet = not fabric.is_global_zero
-    lines = progress.Lines(console.say, seconds=10.0)
+    lines = progress.Lines(console.say, seconds=10.0, quiet=quiet)
     with progress.progress_bar(console) as preparing:
         outcome = one_run.perform(
             loaded,
@@ -77,7 +79,8 @@ def train(
             show=lines.show,
             prepare=preparing,
         )
-    console.say(f"{outcome.status} {outcome.reason}".strip())
+    tell = console.note if outcome.status == FINISHED else console.say
+    tell(f"{outcome.status} {outcome.reason}".strip())
     if outcome.status in (jobs.STOPPED, jobs.ELSEWHERE):
         raise typer.Exit(STOPPED)
     if outcome.status != FINISHED:

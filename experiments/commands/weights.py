@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from experiments.commands.display.terminal import messages, output
+from experiments.commands.options import Quiet
 
 app = typer.Typer(help="List released weights, and get them.", invoke_without_command=True)
 
@@ -37,13 +38,14 @@ def get(
         Path | None,
         typer.Option("--from", help="folder with the released files; without it they are downloaded"),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Get released weights: download and check them, or take them from a folder; convert them once."""
     from codec import weights
 
-    console = messages()
+    console = messages(quiet)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=console.muted) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
@@ -53,5 +55,5 @@ def get(
 
         weights.obtain(name, folder=folder, fetch=folder is None, progress=show)
     release = weights.get(name)
-    console.say(f"{name}: {release.title} ({release.licence})")
-    console.say(f"kept in {weights.place(name)}", to_copy=True)
+    console.note(f"{name}: {release.title} ({release.licence})")
+    console.note(f"kept in {weights.place(name)}", to_copy=True)

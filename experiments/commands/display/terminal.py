@@ -39,10 +39,13 @@ class Console(RichConsole):
     """A console without markup, emoji and highlighting; lines are not broken unless the text is a table's.
 
     A reader that has gone raises BrokenPipeError in place of SystemExit, so that the command can tell.
+
+    muted: progress and notes are not shown; warnings, errors and results are (`--quiet`).
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, muted: bool = False, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+        self.muted = muted
         if not self.is_terminal and self._width is None:
             self.width = FILE_WIDTH
 
@@ -58,6 +61,16 @@ class Console(RichConsole):
             text, style = (part, "") if isinstance(part, str) else part
             line.append(printable(text), style=style)
         self.print(line, soft_wrap=to_copy or not self.is_terminal)
+
+    def note(self, *parts: str | tuple[str, str], to_copy: bool = False) -> None:
+        """Print a line as `say` does, unless the console is muted."""
+        if not self.muted:
+            self.say(*parts, to_copy=to_copy)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether bars are drawn: in a terminal, and not muted."""
+        return self.is_interactive and not self.muted
 
     def say_lines(self, text: str) -> None:
         """Print a message of one line or more."""
@@ -83,9 +96,9 @@ def output() -> Console:
     return Console()
 
 
-def messages() -> Console:
-    """The console of progress, warnings and errors, which go to stderr."""
-    return Console(stderr=True)
+def messages(quiet: bool = False) -> Console:
+    """The console of progress, warnings and errors, which go to stderr. quiet: without progress and notes."""
+    return Console(stderr=True, muted=quiet)
 
 
 class PlainTable:

@@ -46,7 +46,9 @@ def in_run(change: Callable[[dict[str, Any]], object]) -> Change:
     def apply(members: Members) -> Members:
         def change_one(listing: dict[str, Any]) -> None:
             tags = [run["tags"] for run in listing["runs"]]
-            trained = [each["codecbench.kind"] == "run" and "codecbench.reference" not in each for each in tags]
+            trained = [
+                each["codecbench.kind"] == "run" and "codecbench.reference" not in each for each in tags
+            ]
             change(listing["runs"][trained.index(True)])
 
         return with_listing(members, change_one)

@@ -23,6 +23,7 @@ SHARED = {
     "--workers": options.Workers,
     "--tracking-uri": options.TrackingUri,
     "--style": options.Style,
+    "--quiet": options.Quiet,
     "--metrics": options.Metrics,
 }
 

@@ -1,0 +1,61 @@
+"""All documents, and the JSON schemas that are shipped with the package."""
+
+from importlib.resources import files
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from experiments.commands.documents import audio, bottlenecks, studies
+from experiments.commands.documents.document import Document
+
+DOCUMENTS: tuple[type[Document], ...] = (
+    studies.TableDocument,
+    studies.PlanDocument,
+    studies.PowerDocument,
+    audio.EvaluateDocument,
+    bottlenecks.RatesDocument,
+    bottlenecks.GeometryDocument,
+    bottlenecks.SourceCodingDocument,
+    bottlenecks.ListQuantizersDocument,
+    audio.ListStudiesDocument,
+    audio.ListMetricsDocument,
+    audio.ListReferencesDocument,
+)
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Plain(GenerateJsonSchema):
+    """JSON schemas without the titles that only repeat the keys."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """No key has a title."""
+        return False
+
+    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
+        """The schema, its dialect first."""
+        made = super().generate(schema, mode)
+        for part in (made, *made.get("$defs", {}).values()):
+            part.pop("title", None)
+        return {"$schema": DIALECT, **made}
+
+
+def name_of(model: type[Document]) -> str:
+    """Name and version, such as `codecbench.table/1`."""
+    return str(model.model_fields["schema_"].default)
+
+
+def file_of(model: type[Document]) -> str:
+    """Name of the file of its schema, such as `table-1.schema.json`."""
+    return f"{name_of(model).removeprefix('codecbench.').replace('/', '-')}.schema.json"
+
+
+def schema_of(model: type[Document]) -> dict[str, Any]:
+    """The JSON schema of a document, made from its model."""
+    return model.model_json_schema(by_alias=True, mode="serialization", schema_generator=_Plain)
+
+
+def shipped(model: type[Document]) -> str:
+    """The text of the schema in the package. Raises FileNotFoundError."""
+    path = files("experiments.commands.documents") / "schemas" / file_of(model)
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,246 @@
+"""Documents about a study: its plan, its comparison table, its power."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from experiments.commands.documents.document import Count, Document, Part, Real
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.tables.table import Cell, Row, Table
+    from experiments.planning.plan import Plan
+
+
+class PlannedCorpus(Part):
+    """A corpus of the study at one sample rate."""
+
+    spec: str = Field(description="as the study names it")
+    sample_rate: int = Field(description="Hz")
+    content_hash: str = Field(description="empty until the corpus is prepared")
+    summary: str = Field(description="clips and hours of each split; empty until it is prepared")
+    test_clips: int = Field(description="clips of the test split; 0 until it is prepared")
+
+
+class PlannedRun(Part):
+    """A run of the study."""
+
+    label: str = Field(description="name of its row")
+    seed: int | None = Field(description="null for a reference codec")
+    hash: str = Field(description="identity of the run, 16 hexadecimal digits")
+    corpus: int = Field(description="place of its corpus in `corpora`, from 0")
+    training_hash: str = Field(description="identity of the training; empty for a reference codec")
+    warm_start: str = Field(description="`training_hash` of its warm start; empty without one")
+    warm_start_steps: int = Field(description="training steps of the warm start")
+    steps: int = Field(description="training steps")
+    config: dict[str, str] = Field(description="parameters on which its cost depends")
+
+
+class PlannedRate(Part):
+    """The rate of a row."""
+
+    bits_per_frame: Real
+    bitrate: Real = Field(description="bit/s")
+    token_rate: Real = Field(description="tokens a second, of all streams")
+    off: Real = Field(description="percent off the rate of the others, where more than 2 %; else null")
+
+
+class State(Part):
+    """The state of a run in the tracking store."""
+
+    status: str = Field(description="`running`, `finished`, `failed`, `diverged` or `pruned`")
+    reason: str = Field(description="why it failed or diverged; else empty")
+
+
+class Machine(Part):
+    """Where the work would be done."""
+
+    workers: int = Field(description="processes")
+    gpus: int = Field(description="GPUs of this machine")
+
+
+class Estimate(Part):
+    """The time that is left, from runs that were timed."""
+
+    warm_starts: int = Field(description="warm starts to train")
+    training: Real = Field(description="seconds of one worker; null where nothing alike was timed")
+    evaluation: Real = Field(description="seconds of one worker; null where nothing alike was timed")
+    missing: list[str] = Field(description="why a part is null")
+    hours: Real = Field(description="hours with all workers; null where a part is")
+
+
+class PlanDocument(Document):
+    """`codecbench plan STUDY`: runs, rates, what is finished, and the time that is left."""
+
+    schema_: Literal["codecbench.plan/1"] = Field(default="codecbench.plan/1", alias="schema")
+    study: str = Field(description="name of the study")
+    question: str
+    allow_rate_mismatch: bool = Field(description="rows of different rates are compared all the same")
+    corpora: list[PlannedCorpus]
+    runs: list[PlannedRun]
+    references: list[PlannedRun] = Field(description="reference codecs")
+    rates: dict[str, PlannedRate] = Field(description="by label; a row that spends no bits is left out")
+    store: str = Field(description="address of the tracking store")
+    states: dict[str, State] = Field(description="by `hash`, of runs that the store knows")
+    left: list[str] = Field(description="`hash` of the runs that `codecbench run` would do")
+    on_other_corpora: dict[str, int] = Field(description="by corpus: runs of this study finished there")
+    where: Machine
+    estimate: Estimate
+
+
+def plan_document(plan: "Plan", machine: Mapping[str, int]) -> PlanDocument:
+    """The document of a plan. machine: `workers` and `gpus`."""
+    seconds = plan.estimate.seconds
+    hours = None if seconds is None else seconds / 3600 / machine["workers"]
+    values: dict[str, Any] = {
+        **asdict(plan.outline),
+        "store": plan.store,
+        "states": {
+            key: {"status": status, "reason": reason} for key, (status, reason) in plan.states.items()
+        },
+        "left": [run.hash for run in plan.left(plan.outline.runs)],
+        "on_other_corpora": plan.on_other_corpora,
+        "where": dict(machine),
+        "estimate": {**asdict(plan.estimate), "hours": hours},
+    }
+    return PlanDocument.model_validate(values)
+
+
+class TableColumn(Part):
+    """A column of the table."""
+
+    key: str = Field(description="name of the column in `cells`, and for `--columns`")
+    source: str = Field(description="name under which it is logged, such as `eval/pesq`")
+    header: str = Field(description="as tables show it")
+    unit: str = Field(description="of the values; empty for a ratio or a correlation")
+    group: str = Field(description="`rate`, `use`, `quality` or `cost`")
+    higher_is_better: bool | None = Field(description="null: no value is better than another")
+
+
+class TableCell(Part):
+    """A value of a row."""
+
+    value: Real = Field(description="in the column's unit; null where there is none")
+    low: Real = Field(description="lower end of the 95 % interval")
+    high: Real = Field(description="upper end of the 95 % interval")
+    mark: str = Field(description="`best`; `tied`: not significantly different from the best; or empty")
+    text: str = Field(description="what stands in place of a value; else empty")
+
+
+class TableRow(Part):
+    """A row: seeds of one label are averaged."""
+
+    label: str
+    cells: dict[str, TableCell] = Field(description="by `key` of the column; none where there is a message")
+    message: str = Field(description="why there are no values; else empty")
+
+
+class TableSection(Part):
+    """Rows of one bitrate, or of one kind."""
+
+    title: str
+    comparable: bool = Field(description="whether its rows may be compared with each other")
+    rows: list[TableRow]
+
+
+class TableDocument(Document):
+    """`codecbench table STUDY`: the comparison of the study's rows."""
+
+    schema_: Literal["codecbench.table/1"] = Field(default="codecbench.table/1", alias="schema")
+    study: str
+    title: str
+    columns: list[TableColumn]
+    sections: list[TableSection]
+    caption: list[str]
+    notes: list[str]
+
+
+def table_document(study: str, table: "Table") -> TableDocument:
+    """The document of a comparison table."""
+    columns = [
+        TableColumn(
+            key=column.key,
+            source=column.source,
+            header=column.header,
+            unit=column.unit,
+            group=column.group,
+            higher_is_better=column.higher_is_better,
+        )
+        for column in table.columns
+    ]
+    keys = [column.key for column in columns]
+    return TableDocument(
+        study=study,
+        title=table.title,
+        columns=columns,
+        sections=[
+            TableSection(
+                title=section.title,
+                comparable=section.comparable,
+                rows=[_row(row, keys) for row in section.rows],
+            )
+            for section in table.sections
+        ],
+        caption=[*table.caption],
+        notes=[*table.notes],
+    )
+
+
+def _row(row: "Row", keys: list[str]) -> TableRow:
+    cells = {} if row.message else dict(zip(keys, map(_cell, row.cells), strict=True))
+    return TableRow(label=row.label, cells=cells, message=row.message)
+
+
+def _cell(cell: "Cell") -> TableCell:
+    return TableCell(value=cell.value, low=cell.low, high=cell.high, mark=cell.mark, text=cell.text)
+
+
+class Needed(Part):
+    """Test utterances that so many seeds need."""
+
+    seeds: int
+    utterances: Count = Field(description="null: no number is enough with so few seeds")
+
+
+class PowerPair(Part):
+    """A pair of rows."""
+
+    first: str
+    second: str
+    sd_seed: Real = Field(description="standard deviation between seeds of the paired difference")
+    sd_utterance: Real = Field(description="the same between utterances")
+    sd_rest: Real = Field(description="the same of what is left")
+    seeds: int = Field(description="seeds that both rows finished")
+    utterances: int = Field(description="utterances that were scored for both")
+    detectable: Real = Field(description="smallest difference that these show with the wanted probability")
+    needed: list[Needed]
+
+
+class PowerDocument(Document):
+    """`codecbench power STUDY`: seeds and utterances that would show a difference."""
+
+    schema_: Literal["codecbench.power/1"] = Field(default="codecbench.power/1", alias="schema")
+    study: str
+    metric: str
+    effect: Real = Field(description="difference to be shown, in the metric's unit")
+    power: Real = Field(description="wanted probability of showing it")
+    pairs: list[PowerPair] = Field(description="of rows at the study's rate; the level is 5 %, by Holm")
+
+
+def power_document(
+    study: str, frame: "pd.DataFrame", metric: str, effect: float, wanted: float
+) -> PowerDocument:
+    """The document of `analysis.statistics.power.power_frame`."""
+    pairs = []
+    for record in frame.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        needed = [
+            Needed(seeds=int(name.split("_")[1]), utterances=row.pop(name))
+            for name in list(row)
+            if name.startswith("with_")
+        ]
+        pairs.append(PowerPair.model_validate({**row, "needed": needed}))
+    return PowerDocument(study=study, metric=metric, effect=effect, power=wanted, pairs=pairs)
