@@ -3,11 +3,9 @@
 from importlib.resources import files
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
-from pydantic_core import CoreSchema
-
 from experiments.commands.documents import audio, bottlenecks, studies
 from experiments.commands.documents.document import Document
+from experiments.common.json_schemas import PlainSchema
 
 DOCUMENTS: tuple[type[Document], ...] = (
     studies.TableDocument,
@@ -25,21 +23,6 @@ DOCUMENTS: tuple[type[Document], ...] = (
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class _Plain(GenerateJsonSchema):
-    """JSON schemas without the titles that only repeat the keys."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """No key has a title."""
-        return False
-
-    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        """The schema, its dialect first."""
-        made = super().generate(schema, mode)
-        for part in (made, *made.get("$defs", {}).values()):
-            part.pop("title", None)
-        return {"$schema": DIALECT, **made}
-
-
 def name_of(model: type[Document]) -> str:
     """Name and version, such as `codecbench.table/1`."""
     return str(model.model_fields["schema_"].default)
@@ -52,7 +35,8 @@ def file_of(model: type[Document]) -> str:
 
 def schema_of(model: type[Document]) -> dict[str, Any]:
     """The JSON schema of a document, made from its model."""
-    return model.model_json_schema(by_alias=True, mode="serialization", schema_generator=_Plain)
+    made = model.model_json_schema(by_alias=True, mode="serialization", schema_generator=PlainSchema)
+    return {"$schema": DIALECT, **made}
 
 
 def shipped(model: type[Document]) -> str:
