@@ -9,7 +9,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
@@ -28,7 +27,6 @@ from experiments.studies.study import Study
 from quantizers import registry
 from quantizers.option_checks import LIMITS
 
-FILE = "study.schema.json"
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that editors of YAML know in full
 Schema = dict[str, Any]
 
@@ -38,11 +36,6 @@ _LINK = re.compile(r",? see \[below\]\([^)]*\)")  # of the page that has the sam
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 _LENGTHS = {"minLength": "minItems", "maxLength": "maxItems"}
 _SWEPT_KEYS = ("bits", "bitrate", "backbone", "data", "train")
-
-
-def shipped() -> str:
-    """The text of the schema in the package."""
-    return (files("experiments.studies") / FILE).read_text(encoding="utf-8")
 
 
 def text() -> str:
@@ -128,7 +121,7 @@ def _choices(parts: dict[str, Schema]) -> None:
     keys = quantizer["properties"]
     names = {"enum": [*quantizers.available()]}
     keys["name"] = {
-        **{key: keys["name"][key] for key in ("description",)},
+        "description": keys["name"]["description"],
         "anyOf": [names, {"type": "array", "minItems": 1, "items": names}],
     }
     keys["bits"] = _swept(keys["bits"])
@@ -177,10 +170,10 @@ def _rules(options: Mapping[str, Schema]) -> list[Schema]:
     for name, schema in options.items():
         names.setdefault(json.dumps(schema), []).append(name)
     rules = []
-    for schema, alike in names.items():
+    for same, alike in names.items():
         named = {"anyOf": [{"enum": alike}, {"type": "array", "contains": {"enum": alike}}]}
         condition = {"properties": {"name": named}, "required": ["name"]}
-        rules.append({"if": condition, "then": {"properties": {"options": json.loads(schema)}}})
+        rules.append({"if": condition, "then": {"properties": {"options": json.loads(same)}}})
     return rules
 
 

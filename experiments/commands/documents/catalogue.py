@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Any
 
-from experiments.commands.documents import audio, bottlenecks, studies
+from experiments.commands.documents import audio, bottlenecks, runs, studies
 from experiments.commands.documents.document import Document
 from experiments.common.json_schemas import PlainSchema
 
@@ -11,6 +11,9 @@ DOCUMENTS: tuple[type[Document], ...] = (
     studies.TableDocument,
     studies.PlanDocument,
     studies.PowerDocument,
+    runs.RunsDocument,
+    runs.ShowDocument,
+    runs.CompareDocument,
     audio.EvaluateDocument,
     bottlenecks.RatesDocument,
     bottlenecks.GeometryDocument,

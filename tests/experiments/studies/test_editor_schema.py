@@ -9,14 +9,14 @@ import jsonschema
 import pytest
 import yaml
 
-from experiments.studies import editor_schema, files, plain_yaml, study
+from experiments.studies import editor_schema, files, plain_yaml, schema_file, study
 
 SHIPPED = Path(files.__file__).parent / "shipped"
 
 
 @cache
 def validator() -> jsonschema.Draft7Validator:
-    schema = json.loads(editor_schema.shipped())
+    schema = json.loads(schema_file.shipped())
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema)
 
@@ -26,7 +26,7 @@ def mistakes(values: Any) -> list[str]:
 
 
 def test_the_shipped_schema_is_up_to_date() -> None:
-    assert editor_schema.shipped() == editor_schema.text(), "run python docs/make_json.py"
+    assert schema_file.shipped() == editor_schema.text(), "run python docs/make_json.py"
 
 
 @pytest.mark.parametrize("name", files.available())
@@ -53,7 +53,7 @@ RIGHT = """
 {quantizers: [fsq], bits: 12, backbone: {name: mdct-tiny, options: {width: [16, 32]}}}
 {quantizers: [fsq], bits: 12, data: ["demo", "folder:/data"], train: {warm_start: null, steps: 0}}
 {quantizers: [fsq], bits: 12, train: {objective: {name: vocos, options: {mel: 2}}, freeze: [encoder]}}
-{quantizers: [none, fsq], bits: 5e0, references: [ground-truth, opus:6000, {name: opus, options: {bitrate: 9000}, label: o}]}
+{quantizers: [none, fsq], bits: 5e0, references: [pcm, opus:6000, {name: opus, options: {bitrate: 9000}}]}
 {quantizers: [fsq], bits: 12, evaluate: {metrics: [pesq], robustness: {flips: [1, 2.5], metrics: [stoi]}}}
 {quantizers: [fsq], bits: 12, search: {space: {levels: [3, 9]}, pruner: null}}
 """
@@ -122,7 +122,7 @@ def test_a_study_without_a_name_or_with_a_wrong_one() -> None:
 
 
 def test_editors_have_a_description_of_every_key() -> None:
-    schema = json.loads(editor_schema.shipped())
+    schema = json.loads(schema_file.shipped())
     for key, value in schema["properties"].items():
         assert value.get("description"), key
     for name in ("Train", "Evaluate", "Search", "SearchSpace", "Robustness"):
