@@ -45,8 +45,8 @@ def _print(first: str, second: str, compared: Between) -> None:
     if len(compared.rows):
         console.table(table)
         console.say(
-            f"Difference: {second} less {first}, paired by seed and utterance. *: significant at 5 %, by Holm "
-            "over the rows of a metric. One seed says nothing of other trainings, so nothing is marked then."
+            f"Difference: {second} less {first}, paired by seed and utterance. *: significant at 5 %, by "
+            "Holm over the rows of a metric. One seed says nothing of other trainings: no marks then."
         )
     for label, reason in compared.left_out.items():
         console.say((f"not compared: {label}", "yellow"), f": {reason}")
