@@ -90,7 +90,7 @@ def _zip() -> Schema:
 
 def _swept(value: Schema) -> Schema:
     """A value of a key, or a list of such values."""
-    told = {key: value[key] for key in ("description", "default") if key in value}
+    told: Schema = {key: value[key] for key in ("description", "default") if key in value}
     one = {key: part for key, part in value.items() if key not in told}
     return {**told, "anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
 

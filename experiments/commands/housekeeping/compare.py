@@ -46,7 +46,7 @@ def _print(first: str, second: str, compared: Between) -> None:
         console.table(table)
         console.say(
             f"Difference: {second} less {first}, paired by seed and utterance. *: significant at 5 %, by "
-            "Holm over the rows of a metric. With one seed nothing is marked: it says nothing of other trainings."
+            "Holm over the rows of a metric. With one seed nothing is marked: it tells nothing of others."
         )
     for label, reason in compared.left_out.items():
         console.say((f"not compared: {label}", "yellow"), f": {reason}")
