@@ -1,4 +1,4 @@
-"""Reading studies: results, tables, statistics and figures from a tracking store alone; trains nothing.
+"""Reading studies of codecbench: results, tables, statistics, figures, from a tracking store; trains nothing.
 
 `load("STUDY")` reads a study, `load_codec("RUN")` a trained codec. `results` has its frames, `statistics`
 compares, `tables` and `figures` show, `reports` writes pages and the kit of a paper.
