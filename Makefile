@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test smoke lint types format clean
+.PHONY: help quickstart test smoke lint types format image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks
 	$(BIN)/codecbench run quickstart
 
 test: $(VENV)/.installed-test ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns and a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
@@ -41,6 +41,11 @@ types: $(VENV)/.installed-test ## mypy
 format: $(VENV)/.installed-test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+BASE ?= python:3.11-slim
+
+image: ## a container with codecbench, from BASE; needs Docker
+	docker build --build-arg BASE=$(BASE) --tag codecbench .
 
 clean: ## remove the virtual environment and caches, never your results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

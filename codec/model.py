@@ -12,10 +12,12 @@ from quantizers import Quantized, Quantizer
 
 
 class CodecOutput(NamedTuple):
-    """audio: [batch, samples], as long as the input; quantized: what the quantizer returned."""
+    """audio: [batch, samples], as long as the input; quantized: what the quantizer returned of `features`
+    [batch, frames, dim]."""
 
     audio: Tensor
     quantized: Quantized
+    features: Tensor
 
 
 class Codec(nn.Module):
@@ -52,8 +54,9 @@ class Codec(nn.Module):
 
     def forward(self, audio: Tensor) -> CodecOutput:
         """Reconstruct `audio` [batch, samples] through the quantizer."""
-        quantized = self.quantizer(self.features(audio))
-        return CodecOutput(self.decoder(quantized.features)[:, : audio.shape[-1]], quantized)
+        features = self.features(audio)
+        quantized = self.quantizer(features)
+        return CodecOutput(self.decoder(quantized.features)[:, : audio.shape[-1]], quantized, features)
 
     @torch.no_grad()
     def encode(self, audio: Tensor) -> Tensor:

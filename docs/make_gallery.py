@@ -3,19 +3,21 @@
     codecbench run gallery
     python docs/make_gallery.py
 
-Pictures go to docs/gallery/, palette-quantised, so that all together stay below 1.5 MB.
+Pictures go to docs/gallery/ as `codecbench figures` draws them: SVG, but PNG of all colours for what is made
+of pixels. The frame behind each is what the page's two lines give.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from pathlib import Path
 
 STUDY = "gallery"
 HERE = Path(__file__).parent
-COLOURS = 256
-LARGE = 200_000  # bytes
+ANCHOR = "fsq"  # of BD-rates: the curves of vq and rvq do not rise all the way in so short a training
+PIXELS = ("spectrograms",)  # of which an SVG is larger than a PNG
 WIDTH = 900  # most pixels across
 HEAD = """# Gallery
 
@@ -106,8 +108,8 @@ ENTRIES = (
     (
         "bd-rates",
         "BD-rates",
-        "With intervals, for each metric on which the curves overlap.",
-        'frame = analysis.bd_rates(results, "mel_distance")',
+        "With intervals, of the curves that overlap with the anchor's.",
+        f'frame = analysis.bd_rates(results, "mel_distance", "{ANCHOR}")',
         "analysis.bd_figure(frame)",
     ),
     (
@@ -186,8 +188,7 @@ ENTRIES = (
 
 def main() -> None:
     """Write the pictures and the page."""
-    from analysis import load
-    from analysis.figures.cells.lattices import lattice_figure
+    from analysis import bd_figure, bd_rates, lattice_figure, load
     from analysis.figures.drawn import file_name
     from analysis.figures.style import save, style
     from analysis.figures.writing import write_all
@@ -199,18 +200,24 @@ def main() -> None:
     given = parser.parse_args()
     results = load(STUDY, given.tracking_uri)
     gallery = HERE / "gallery"
-    gallery.mkdir(exist_ok=True)
+    shutil.rmtree(gallery, ignore_errors=True)
+    gallery.mkdir()
     with tempfile.TemporaryDirectory() as temporary:
         drawn = Path(temporary)
-        write_all(results, drawn, style_name="paper", formats=["png", "gif"], data=False)
+        write_all(results, drawn, style_name="paper", formats=["png", "svg", "gif"], data=False)
         with style("paper") as scale:
             for name in ("A3*", "E8"):
-                save(lattice_figure(name, scale), drawn / f"lattice-{file_name(name)}", ["png"])
+                save(lattice_figure(name, scale), drawn / f"lattice-{file_name(name)}", ["svg"])
+            saved = bd_rates(results, "mel_distance", ANCHOR)
+            save(bd_figure(saved, scale), drawn / "bd-rates", ["svg"])
         for name, *_ in ENTRIES:
             file = picture_of(name)
             if not (drawn / file).exists():
                 raise SystemExit(f"the study has no {file}; was it run to its end?")
-            shrink(drawn / file, gallery / file)
+            if file.endswith(".png"):
+                shrink(drawn / file, gallery / file)
+            else:
+                shutil.copyfile(drawn / file, gallery / file)
     (HERE / "gallery.md").write_text(page(), encoding="utf-8")
     total = sum((gallery / file.name).stat().st_size for file in gallery.iterdir())
     print(f"wrote {HERE / 'gallery.md'}; {total / 1e6:.2f} MB of pictures")
@@ -218,7 +225,9 @@ def main() -> None:
 
 def picture_of(name: str) -> str:
     """The file of an entry's picture."""
-    return name if name.endswith(".gif") else f"{name}.png"
+    if name.endswith(".gif"):
+        return name
+    return f"{name}.png" if name in PIXELS else f"{name}.svg"
 
 
 def page() -> str:
@@ -232,21 +241,15 @@ def page() -> str:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """Copy a picture at most `WIDTH` across and with `COLOURS` colours; a GIF as it is."""
+    """Copy a PNG at most `WIDTH` across. All its colours stay: fewer turn one quantizer's into another's."""
     from PIL import Image
 
-    if source.suffix == ".gif":
-        target.write_bytes(source.read_bytes())
-        return
     with Image.open(source) as read:
         picture = read.convert("RGB")
     if picture.width > WIDTH:
         height = round(picture.height * WIDTH / picture.width)
         picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    for colours in (COLOURS, COLOURS // 8):  # few are enough for what is large, a colour map
-        picture.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
-        if target.stat().st_size < LARGE:
-            return
+    picture.save(target, optimize=True)
 
 
 if __name__ == "__main__":

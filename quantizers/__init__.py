@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from quantizers.contract import Config, Quantized, Quantizer
     from quantizers.option_checks import NonFiniteError, QuantizerError
     from quantizers.parts.straight_through import straight_through
-    from quantizers.registry import available, build, create, entry, options, planar_views, register, validate
+    from quantizers.registry import (
+        available,
+        build,
+        create,
+        entry,
+        fit_options,
+        needs_features,
+        options,
+        planar_views,
+        planned_options,
+        register,
+        validate,
+    )
 
 _HOMES = {
     "Config": "contract",
@@ -26,8 +38,11 @@ _HOMES = {
     "build": "registry",
     "create": "registry",
     "entry": "registry",
+    "fit_options": "registry",
+    "needs_features": "registry",
     "options": "registry",
     "planar_views": "registry",
+    "planned_options": "registry",
     "register": "registry",
     "straight_through": "parts.straight_through",
     "validate": "registry",
@@ -43,8 +58,11 @@ __all__ = [
     "build",
     "create",
     "entry",
+    "fit_options",
+    "needs_features",
     "options",
     "planar_views",
+    "planned_options",
     "register",
     "straight_through",
     "validate",

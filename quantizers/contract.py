@@ -92,6 +92,16 @@ class Quantizer(nn.Module, ABC):
         )
 
     @classmethod
+    def waits_for(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of those of `options` whose meaning depends on the features that will be quantized."""
+        return ()
+
+    @classmethod
+    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
+        """`fit`, given the variances [dim] of the features' principal components, falling, float64."""
+        return cls.fit(bits, options)
+
+    @classmethod
     def planar_views(cls, config: Any) -> tuple[PlanarView, ...]:
         """The pairs of channels that a figure can show as planes of cells, under the options `config`.
 
@@ -138,16 +148,11 @@ class Quantizer(nn.Module, ABC):
         To be called once, before the first step and before any optimizer exists, with frames that the
         quantizer will see: 20,000 or more where possible, at least one. Weights then depend on these frames
         alone, not on any random generator, and the global one is not touched. Nothing is exchanged between
-        ranks: give all of them the same frames, or start before the weights of the first are sent round.
+        ranks: give all of them the same frames, or send weights and buffers of the first round afterwards.
 
         Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
         """
-        if features.ndim != 2 or features.shape[-1] != self.dim or not len(features):
-            raise QuantizerError(
-                f"{self._who} starts from features [frames, {self.dim}] of at least one frame, not "
-                f"{list(features.shape)}"
-            )
-        self._check_finite(features, "cannot start from")
+        check_frames(features, self.dim, self._who)
         training = self.training
         self.eval()
         try:
@@ -237,14 +242,7 @@ class Quantizer(nn.Module, ABC):
             )
 
     def _check_finite(self, features: Tensor, what: str) -> None:
-        if torch.isfinite(features.sum()):  # five times as fast as looking at each
-            return
-        frames = torch.isfinite(features).all(-1).flatten()
-        if not frames.all():
-            raise NonFiniteError(
-                f"{self._who} {what} features that are NaN or infinite, as {int((~frames).sum())} of "
-                f"{len(frames)} frames are; look at the audio, and at the weights of what made the features"
-            )
+        check_finite(features, f"{self._who} {what}")
 
     def _check_codes(self, codes: Tensor) -> None:
         if codes.ndim != 3 or codes.shape[-1] != self.streams or codes.dtype != torch.int64:
@@ -263,3 +261,24 @@ class Quantizer(nn.Module, ABC):
                 f"{self._who}: codes of stream {stream} must lie in [0, {self.codebook_sizes[stream]}), not "
                 f"in [{int(low)}, {int(high)}]; were they made by another configuration?"
             )
+
+
+def check_frames(features: Tensor, dim: int, who: str) -> None:
+    """Raise QuantizerError unless `features` are [frames, dim], at least one, and finite."""
+    if features.ndim != 2 or features.shape[-1] != dim or not len(features):
+        raise QuantizerError(
+            f"{who} starts from features [frames, {dim}] of at least one frame, not {list(features.shape)}"
+        )
+    check_finite(features, f"{who} cannot start from")
+
+
+def check_finite(features: Tensor, what: str) -> None:
+    """Raise NonFiniteError, beginning with `what`, where `features` [..., dim] are NaN or infinite."""
+    if torch.isfinite(features.sum()):  # five times as fast as looking at each
+        return
+    frames = torch.isfinite(features).all(-1).flatten()
+    if not frames.all():
+        raise NonFiniteError(
+            f"{what} features that are NaN or infinite, as {int((~frames).sum())} of {len(frames)} frames "
+            "are; look at the audio, and at the weights of what made the features"
+        )

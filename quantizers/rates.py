@@ -8,12 +8,13 @@ every other rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from quantizers.geometry.grids import ROW, PlanarGrid
 from quantizers.option_checks import LIMITS, QuantizerError, check_count, check_limits
 
 BITS_PER_CHANNEL = 3.2
+MOST_BITS = 8  # of a channel, where levels are chosen by variances
 TOLERANCE = 0.005  # among configurations this near the target, the predicted error decides
 BITS_PER_CODEBOOK = 13  # one trainable codebook of vectors: 8192 codes
 BITS_PER_STAGE = 10.5  # one stage of a residual quantizer: 1448 codes
@@ -53,7 +54,7 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
     if channels is None:
         channels = 1 if kind in SCALAR_KINDS and bits < 2 * math.log2(3) else choose_channels(bits)
     check_count("channels", channels)
-    width = 1 if kind in SCALAR_KINDS else 2
+    width = width_of(kind)
     if channels % width:
         raise QuantizerError(
             f"channels must be even, since a planar grid takes them in pairs; {channels} is not"
@@ -76,6 +77,54 @@ def choose_levels(bits: float, kind: str, channels: int | None = None) -> tuple[
                     best = (rank, first * count + second * (blocks - count))
     assert best is not None
     return best[1]
+
+
+def width_of(kind: str) -> int:
+    """Number of channels that share a cell."""
+    return 1 if kind in SCALAR_KINDS else 2
+
+
+def bits_of(kind: str, levels: Sequence[int]) -> float:
+    """Bits of one block of this kind and `levels`."""
+    if kind in SCALAR_KINDS:
+        return math.log2(levels[0])
+    grid, spacing = ("rect", "ideal") if kind == "square" else (kind, "ideal")
+    return math.log2(PlanarGrid(grid, (levels[0], levels[1]), spacing).size)
+
+
+def candidate_levels(kind: str, bits: float, least: int | None = None) -> list[tuple[int, ...]]:
+    """Levels that a block may have under water-filling, at most `bits` and `MOST_BITS` a channel.
+
+    All small numbers, then steps of 6 % (scalar) or 15 % (planar). Planar ones have up to three times as many
+    steps along the first axis as along the second: where the deviations of a pair's components differ, cells
+    stay regular in feature space if the steps differ as they do, and the first component is the larger one.
+
+    least: fewest levels of a scalar channel, if not that of its kind.
+    """
+    most = min(bits, MOST_BITS * width_of(kind)) + 1e-9
+    if kind in SCALAR_KINDS:
+        levels = _spread(least or SCALAR_KINDS[kind], 2.0**most, 0.06)
+        step = 2 if kind == "even" else 1
+        return [(level,) for level in sorted({level - level % step for level in levels})]
+    if kind == "square":
+        return [(level, level) for level in _spread(2, 2 ** (most / 2), 0.06)]
+    columns = rows = list(_spread(2, 2 * 2 ** (most / 2), 0.15))
+    if kind in ("hex", "rhombic"):
+        rows = sorted({level | 1 for level in rows})
+    if kind == "rhombic":
+        columns = rows
+    tallest = 1.5 if kind == "hex" else 1.0  # rows of a hexagonal grid are closer together
+    return [
+        (x, y) for x in columns for y in rows if x / 3 <= y <= tallest * x and bits_of(kind, (x, y)) <= most
+    ]
+
+
+def _spread(first: int, last: float, step: float) -> Iterator[int]:
+    """Whole numbers from `first` to `last`, each at least the share `step` above the one before."""
+    level = first
+    while level <= last + 1e-6:
+        yield level
+        level = max(level + 1, round(level * (1 + step)))
 
 
 def choose_codebooks(bits: float, most_bits: float, fewest: int = 1) -> tuple[int, int]:

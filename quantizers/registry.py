@@ -6,13 +6,17 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
-from quantizers.contract import Config, Quantizer
+import torch
+from torch import Tensor
+
+from quantizers.contract import Config, Quantizer, check_frames
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError, check_kind, check_limits, check_memory
+from quantizers.parts.components import principal_components
 from quantizers.suggestions import did_you_mean
 
 ENTRY_POINTS = "codecbench.quantizers"
@@ -75,7 +79,13 @@ def options(name: str) -> tuple[str, ...]:
 
 def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | None = None) -> Config:
     """The configuration that `create` would use, checked, without building anything. Raises
-    QuantizerError."""
+    QuantizerError, also for options that wait for features (`needs_features`)."""
+    return _validated(name, options, bits, None)
+
+
+def _validated(
+    name: str, options: Mapping[str, Any] | None, bits: float | None, variances: Tensor | None
+) -> Config:
     found = entry(name)
     given = dict(options or {})
     for key in given:
@@ -88,14 +98,16 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
             f"{name} has no option {key!r}; {hint}its options: {', '.join(found.options) or 'none'}"
         )
     try:
-        return _configured(found, given, bits)
+        return _configured(found, given, bits, variances)
     except (QuantizerError, TypeError) as error:
         raise QuantizerError(f"{name}: {error}") from None
     except OverflowError:
         raise QuantizerError(f"{name}: {bits:g} bits are too many for these options") from None
 
 
-def _configured(found: Entry, given: Mapping[str, Any], bits: float | None) -> Config:
+def _configured(
+    found: Entry, given: Mapping[str, Any], bits: float | None, variances: Tensor | None
+) -> Config:
     """The configuration of an entry. Limits are looked at first: beyond them, fitting may take for ever."""
     check_limits(given if bits is None else {**given, "bits": bits})
     hints = get_type_hints(found.cls.config_class)
@@ -103,7 +115,8 @@ def _configured(found: Entry, given: Mapping[str, Any], bits: float | None) -> C
         check_kind(key, value, hints.get(key))
     complete = {**found.preset, **given}
     if bits is not None:
-        complete = found.cls.fit(bits, complete)
+        fit = found.cls.fit if variances is None else partial(found.cls.fit_to, variances=variances)
+        complete = fit(bits, complete)
     for key in found.cls.fit_options:
         if key in complete:
             raise QuantizerError(f"{key} is only meaningful together with bits")
@@ -133,6 +146,58 @@ def build(name: str, config: Config, *, dim: int) -> Quantizer:
         raise QuantizerError(f"{name}: {error}") from None
     quantizer.name = name
     return quantizer
+
+
+def needs_features(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Names of those of `options` that wait for the features which the quantizer `name` will see.
+
+    Where there are any, `fit_options` chooses before `create`. Raises QuantizerError for an unknown name.
+    """
+    found = entry(name)
+    return found.cls.waits_for({**found.preset, **(options or {})})
+
+
+def fit_options(
+    name: str,
+    *,
+    dim: int,
+    bits: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    features: Tensor | None = None,
+) -> dict[str, Any]:
+    """Options of the quantizer `name` with nothing left open: `create(name, dim=dim, **these)` builds it.
+
+    bits: as in `create`. features: [frames, dim] of the kind that the quantizer will see; must be given where
+    `needs_features` names an option, and decide nothing elsewhere. Their principal variances count alone.
+
+    What the name fixes is left out; tuples are lists, as in files. Raises QuantizerError for unknown names
+    and options, for configurations that cannot be, and for features of another shape or that are not finite.
+    """
+    variances = None
+    if features is not None:
+        check_frames(features, dim, name)
+        components = principal_components(features)
+        variances = torch.zeros(dim, dtype=torch.float64)
+        variances[: components.rank] = components.variances
+    return _plain(name, _validated(name, options, bits, variances))
+
+
+def planned_options(
+    name: str, *, dim: int, bits: float | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`fit_options` before there are features, to check a study and to tell its rate within 2 %.
+
+    Where an option waits for features, levels are those for a stand-in whose principal variances are 1, 1/2,
+    1/3 and so on: not for training.
+    """
+    variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
+    return _plain(name, _validated(name, options, bits, variances))
+
+
+def _plain(name: str, config: Config) -> dict[str, Any]:
+    """The options of `config`, those that `name` fixes left out."""
+    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in entry(name).preset}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:

@@ -1,9 +1,11 @@
 """Captions of figures: a sentence for each, by the beginning of its file name."""
 
 CAPTIONS = {
-    "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set.",
+    "voronoi": "Voronoi cells of each pair of channels, their use, and the latents of the test set, with the "
+    "share of latents beyond the centres of the outermost cells, in red where a channel is saturated.",
     "voronoi-slice": "Cells of a learned codebook, cut by the plane of its first two principal components.",
-    "voronoi-tilings": "The tilings side by side at one bitrate: cells, their use, and the latents.",
+    "voronoi-tilings": "The tilings side by side at one bitrate: cells, their use, and the latents, with the "
+    "share of latents beyond the centres of the outermost cells, in red where a channel is saturated.",
     "voronoi-training": "Cells and latents before, early in and after training.",
     "lattice": "Cells of the lattice.",
     "rate-distortion": "Quality against bitrate with 95 % intervals.",
@@ -11,6 +13,8 @@ CAPTIONS = {
     "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard); the 95 % is of all together.",
     "robustness": "Quality under disturbance: codes replaced, lost or shuffled, recoding, noise, gain.",
     "learning-curves": "Training and validation: mean of seeds, band from the least to the greatest.",
+    "budgets": "Quality at several budgets of one training: mean and range of seeds, against steps and "
+    "against time, and paired differences to the best at the last budget with 95 % intervals over seeds.",
     "code-ranks": "Use of each code by its rank; the dashed line is uniform use.",
     "code-histograms": "How many codes are used how much.",
     "utilisation": "Use of the codebooks against their size.",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.figures.budgets import budget_figure
 from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
 from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
+from analysis.figures.cells.saturation import saturation_of
 from analysis.figures.cells.voronoi import use_frame, voronoi_figure
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
@@ -26,6 +28,7 @@ from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results, records
 from analysis.statistics.best import best_first
+from analysis.statistics.budgets import budget_differences, budget_means, by_budget, order
 from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.estimates import summary
 from analysis.statistics.matched_rates import _rates, coded_labels, main_labels
@@ -38,13 +41,21 @@ def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """The planar grids of each label, with the use and the latents of its first finished seed."""
     names = _file_names(results)
     for label, run in _first_seeds(results):
-        grids = grids_of(run)
-        if not grids:
+        views = views_of(run)
+        if not views:
             continue
+        grids = [view.grid for view in views]
         histograms, latents = _histograms(results, run), results.latents(run["run_id"])[: len(grids)]
         title = f"{shown(label)}: cells, their use and the latents on the test set ({_speech(run)})"
         figure = voronoi_figure(
-            grids, histograms, latents, title, reach=reach_of(run), displacement=bool(latents), scale=scale
+            grids,
+            histograms,
+            latents,
+            title,
+            reach=[view.reach for view in views],
+            displacement=bool(latents),
+            saturation=saturation_of(views, latents),
+            scale=scale,
         )
         yield Drawn(f"voronoi-{names[label]}", figure, use_frame(grids, histograms), label)
 
@@ -77,7 +88,8 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     shown = [runs[name] for name in TILINGS if name in runs and grids_of(runs[name])]
     if len(shown) < 2:
         return
-    grids = [grids_of(run)[0] for run in shown]
+    views = [views_of(run)[0] for run in shown]
+    grids = [view.grid for view in views]
     histograms = [_histograms(results, run)[:1] for run in shown]
     latents = [results.latents(run["run_id"])[:1] for run in shown]
     counts = [first[0] for first in histograms] if all(histograms) else []
@@ -88,8 +100,9 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         counts,
         samples,
         f"The first pair of each tiling at {rate:.2f} kbit/s ({_speech(shown[0])})",
-        reach=[reach_of(run)[0] for run in shown],
+        reach=[view.reach for view in views],
         displacement=bool(samples),
+        saturation=saturation_of(views, samples),
         scale=scale,
     )
     frame = use_frame(grids, counts)
@@ -148,6 +161,24 @@ def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     if len(histories):
         frame = curves(histories)
         yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
+
+
+def budgets(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the budget of the training, at the main rate, where runs have several."""
+    for metric in logged_metrics(results):
+        column = quality_column(metric)
+        frame = by_budget(results, metric, main_labels(results))
+        found = order(frame, column.higher_is_better)
+        if found is None:
+            continue
+        means, best = budget_means(frame), found.labels[0]
+        apart = budget_differences(frame, best)
+        header = f"{column.header} {column.arrow}".strip()
+        figure = budget_figure(means, apart, shown(best), header, _quantizers(results), scale)
+        shown_frame = means.merge(
+            apart.drop(columns="seeds"), on=["label", "steps"], how="left", suffixes=("", "_difference")
+        )
+        yield Drawn(f"budgets-{file_name(metric)}", figure, shown_frame)
 
 
 def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -287,6 +318,7 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     rate_distortion,
     robustness,
     learning,
+    budgets,
     code_ranks,
     utilisation,
     cost,

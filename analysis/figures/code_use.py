@@ -171,6 +171,8 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
     frame_codes (of a whole frame), and the fractions of `_SHARES`: of each factor alone, and of the codes of
     a frame jointly. `runs` is that of `Results`.
     """
+    if "usage/used_fraction" not in runs:
+        runs = runs.assign(**{"usage/used_fraction": np.nan})
     coded = runs[(runs["rate/bits_per_frame"] > 0) & runs["usage/used_fraction"].notna()]
     bits = coded["rate/bits_per_frame"]
     frame = coded[["label", "quantizer", "seed"]].assign(

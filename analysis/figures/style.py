@@ -48,6 +48,8 @@ _BASE: dict[str, Any] = {
     "svg.hashsalt": "codecbench",
     "pdf.fonttype": 42,
     "figure.dpi": 100,
+    # Hinting makes words wider or narrower by the resolution, so that a layout made at one clips at another.
+    "text.hinting": "none",
 }
 STYLES: dict[str, dict[str, Any]] = {
     "paper": {
@@ -147,9 +149,7 @@ def save(
 ) -> list[Path]:
     """Write `stem.<format>` and, with `data`, `stem.csv`; the same figure gives the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    if figure.get_layout_engine() is not None:  # once, not for every format
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    lay_out(figure)
     written = []
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
@@ -160,6 +160,13 @@ def save(
         plain_frame(data).to_csv(path, index=False, lineterminator="\n")
         written.append(path)
     return written
+
+
+def lay_out(figure: Figure) -> None:
+    """Place all that a figure shows, once and not for every format."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def _print(figure: Figure, path: Path, kind: str) -> None:

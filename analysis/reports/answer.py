@@ -8,6 +8,7 @@ from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.best import best_of
+from analysis.statistics.budgets import by_budget, order
 from analysis.statistics.comparisons import bd_rates, leaders, ranks_across
 from analysis.statistics.estimates import estimate
 from analysis.tables.cells import number
@@ -53,7 +54,30 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
         )
     if sentences:
         sentences[0] = f"{opening}, {sentences[0]}"
-    return sentences + _across_rates(results)
+    return sentences + _over_budgets(results, labels) + _across_rates(results)
+
+
+def _over_budgets(results: Results, labels: Sequence[str]) -> list[str]:
+    """Since which budget the order by each metric has stood, where trainings have several."""
+    sentences = []
+    for metric in logged_metrics(results):
+        column = quality_column(metric)
+        found = order(by_budget(results, metric, labels), column.higher_is_better)
+        if found is None:
+            continue
+        first, last = found.budgets[0], found.budgets[-1]
+        if found.moves:
+            sentences.append(
+                f"By {column.header} the order of the {len(found.labels)} systems still moves: at {last:,} "
+                f"steps it is not that of {found.budgets[-2]:,} steps."
+            )
+        else:
+            whole = f", the first of the budgets up to {last:,}" if found.since == first else f" of {last:,}"
+            sentences.append(
+                f"By {column.header} the order of the {len(found.labels)} systems has stood since "
+                f"{found.since:,} steps{whole}."
+            )
+    return sentences
 
 
 def _across_rates(results: Results) -> list[str]:

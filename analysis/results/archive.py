@@ -33,10 +33,10 @@ from experiments.common.atomic_files import replacing
 from experiments.tracking import artifacts
 from experiments.tracking.addresses import store_uri
 from experiments.tracking.reader import reader
-from experiments.tracking.schema import FINISHED, PARENT_TAG, RUNNING, TAG, status_of
+from experiments.tracking.schema import FINISHED, PARENT_TAG, RUNNING, TAG, Tag, status_of
 from experiments.tracking.stored import StoredRun, Value
 
-_LEARNING = ("train/", "validation/")
+_LEARNING = ("train/", "validation/", "budget/")
 _FOLDERS = re.compile(r"(?<![^\s\"':])/(?:[^\s\"':/]+/)+")  # of absolute paths; a URL's // is none
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 _KINDS = (artifacts.SCORES, artifacts.CONFIG, artifacts.USAGE, artifacts.ERROR)
@@ -106,6 +106,7 @@ def _entry(run: StoredRun, study: str) -> dict[str, Any]:
     """One run as `archive_format.Entry` has it."""
     info, data = run.info, run.data
     tags = {key: value for key, value in data.tags.items() if key.startswith(TAG) or key == PARENT_TAG}
+    tags.pop(Tag.STARTED, None)  # is about this store
     return {
         "id": info.run_id,
         "study": study,

@@ -117,8 +117,8 @@ def _added(run: StoredRun) -> bool:
 
 
 def _from_archive(runs: Sequence[StoredRun], parent: StoredRun | None) -> frozenset[str]:
-    """Ids of the runs that came out of an archive, where the study itself did not."""
-    if parent is None or Tag.ORIGIN in parent.data.tags:
+    """Ids of the runs that came out of an archive, where the study is not merely a copy out of one."""
+    if parent is None or (Tag.ORIGIN in parent.data.tags and Tag.STARTED not in parent.data.tags):
         return frozenset()
     return frozenset(run.info.run_id for run in runs if Tag.ORIGIN in run.data.tags)
 

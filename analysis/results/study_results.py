@@ -116,7 +116,15 @@ class Results:
     @cached_property
     def histories(self) -> pd.DataFrame:
         """Metrics logged while training, long: run_id, label, seed, metric, step, value."""
-        names = [str(name) for name in self.runs if str(name).startswith(("train/", "validation/"))]
+        return self._by_step(("train/", "validation/"))
+
+    @cached_property
+    def budgets(self) -> pd.DataFrame:
+        """Metrics at each budget of `train.decay_at`, `budget/...`, in the columns of `histories`."""
+        return self._by_step(("budget/",))
+
+    def _by_step(self, beginnings: tuple[str, ...]) -> pd.DataFrame:
+        names = [str(name) for name in self.runs if str(name).startswith(beginnings)]
         logged = {
             run["run_id"]: (run["label"], run["seed"], {name for name in names if pd.notna(run[name])})
             for run in records(self.runs[["run_id", "label", "seed", *names]])

@@ -65,7 +65,8 @@ def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFra
 
 def means_of(results: Results, metric: str, labels: Sequence[str]) -> dict[str, float]:
     """Mean of the finished seeds of each label, NaN where no seed was scored, in the order of `labels`."""
-    means = results.finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels))
+    finished = results.finished.reindex(columns=["label", f"eval/{metric}"])
+    means = finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels))
     return dict(zip(map(str, means.index), map(float, means), strict=True))
 
 

@@ -10,6 +10,8 @@ from analysis.tables.table import Cell
 MISSING = "—"
 
 
+_SIGNS = {"tied": "~", "starred": "*"}
+
 GROUP_TITLES = {"rate": "Rate", "use": "Codebook use", "quality": "Quality", "cost": "Cost"}
 
 
@@ -22,10 +24,10 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """The value alone, after `~` where it can't be told from the best."""
+    """The value alone, after `~` where it can't be told from the best, and `*` where that is starred."""
     if cell.value is None:
         return cell.text or MISSING
-    return ("~" if cell.mark == "tied" else "") + number(cell.value, column.digits)
+    return _SIGNS.get(cell.mark, "") + number(cell.value, column.digits)
 
 
 def interval_text(cell: Cell, column: Column, intervals: str) -> str:

@@ -21,6 +21,7 @@ from analysis.tables.notes import (
     notes_on_imported,
     notes_on_lost_seeds,
     notes_on_precisions,
+    notes_on_saturation,
     notes_on_use,
     outcome,
     rows_of,
@@ -92,6 +93,7 @@ def comparison(
     sections += _references(results, conditions, chosen, notes)
     notes += notes_on_lost_seeds(runs, set(finished["label"]))
     notes += notes_on_use(summaries, chosen)
+    notes += notes_on_saturation(summaries)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
     notes += notes_on_imported(results)
@@ -235,10 +237,10 @@ def _scored_cell(
     shown = [column for column in columns if column.interval]
     asked_for = [quality_column(metric) for metric in asked_metrics(results)]
     for column in {column.source: column for column in (*shown, *asked_for)}.values():
-        if f"{column.source}_asked" not in runs:
+        counts = [f"{column.source}_{name}" for name in ("asked", "scored")]
+        if not set(counts) <= set(runs.columns):
             continue
-        number = int(runs[f"{column.source}_asked"].sum())
-        scored = int(runs[f"{column.source}_scored"].sum())
+        number, scored = (int(count) for count in runs[counts].dropna().sum())
         if worst is None or scored / max(number, 1) < worst[0] / max(worst[1], 1):
             worst = (scored, number)
         if scored < number:

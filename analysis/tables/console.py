@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
-from analysis.tables.table import Cell, Table
+from analysis.tables.cells import cell_text, interval_text
+from analysis.tables.notes import BOLD, STAR
+from analysis.tables.table import Cell, Row, Table
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
-from analysis.tables.cells import cell_text, interval_text
 
 
-def console(table: Table, width: int) -> Group:
-    """For a terminal `width` characters wide: column groups that don't fit side by side follow below."""
+def console(table: Table, width: int, *, bold: bool = True) -> Group:
+    """For a terminal `width` characters wide: column groups that don't fit side by side follow below.
+
+    bold: whether bold letters can be seen. Where they cannot, as in a file, `*` marks the best.
+    """
     from rich.console import Group
     from rich.text import Text
 
+    if not bold:
+        table = _with_stars(table)
     panels: list[list[int]] = []
     for group in dict.fromkeys(column.group for column in table.columns):
         places = [place for place, column in enumerate(table.columns) if column.group == group]
@@ -33,6 +40,19 @@ def console(table: Table, width: int) -> Group:
     parts += [Text(), *[Text(line, style="dim") for line in table.caption]]
     parts += [Text(f"Note. {line}") for line in table.notes]
     return Group(*parts)
+
+
+def _with_stars(table: Table) -> Table:
+    """The table with a star in place of bold letters, in cells and caption."""
+
+    def starred(row: Row) -> Row:
+        cells = tuple(replace(cell, mark="starred") if cell.mark == "best" else cell for cell in row.cells)
+        return replace(row, cells=cells)
+
+    sections = tuple(replace(one, rows=tuple(starred(row) for row in one.rows)) for one in table.sections)
+    return replace(
+        table, sections=sections, caption=tuple(line.replace(BOLD, STAR) for line in table.caption)
+    )
 
 
 def _label_width(table: Table) -> int:
@@ -106,11 +126,11 @@ def _console_cell(cell: Cell, column: Column, intervals: str) -> str:
 
 
 def console_text(table: Table, width: int) -> str:
-    """Text that `print_table` prints on a terminal of that width, without colours or trailing spaces."""
+    """Text that `print_table` writes into a file of that width, without trailing spaces."""
     from rich.console import Console
 
     sink = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    sink.print(console(table, width), end="")
+    sink.print(console(table, width, bold=False), end="")
     text = sink.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
@@ -122,4 +142,4 @@ def print_table(table: Table) -> None:
     terminal = Console(highlight=False)
     width = terminal.width if terminal.is_terminal else max(terminal.width, 160)
     terminal.width = width
-    terminal.print(console(table, width))
+    terminal.print(console(table, width, bold=terminal.is_terminal and not terminal.is_dumb_terminal))

@@ -16,6 +16,8 @@ _TERMS = {  # by what a column shows
     "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
 }
 
+BOLD, STAR = "Bold:", "*:"  # how captions begin the explanation of the best
+
 _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS)  # of runs, that captions tell of
@@ -55,7 +57,7 @@ def caption(
     else:
         over = f", {sign} {half}95 % interval over seeds and utterances" if "interval" in shown else ""
         tied = ", ~ what can't be told from it" if "tied" in shown else ""
-        best = f" Bold: best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
+        best = f" {BOLD} best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
         lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
@@ -121,6 +123,22 @@ def notes_on_use(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) 
                 f"{label}: with {tokens}test tokens even a uniform source would use only {uniform:.1f} %"
             )
     return notes
+
+
+def notes_on_saturation(summaries: dict[str, pd.DataFrame]) -> list[str]:
+    """Name the rows whose channels are pushed into the ends of their ranges."""
+    told = {}
+    for label, runs in summaries.items():
+        if "usage/saturated_channels" in runs and (channels := runs["usage/saturated_channels"].mean()) > 0:
+            told[label] = f"{label} ({channels:.1f} channels, {100 * runs['usage/saturation'].mean():.0f} %)"
+    if not told:
+        return []
+    return [
+        f"! saturated: {', '.join(told.values())}. In these channels more values lie beyond the centres"
+        " of the outermost cells than even use of all cells would put into those cells as a whole. In"
+        " brackets stand their mean number and the mean share of all channels. Start from data, or lower the"
+        " learning rate, before drawing conclusions from these rows"
+    ]
 
 
 def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:

@@ -141,6 +141,7 @@ class SEANetEncoder(nn.Module):
         for stage in self.stages:
             signal = stage(signal)
         frames = signal.permute(2, 0, 1)
-        remembered = self.lstm(frames)[0] + frames
+        with torch.autocast(frames.device.type, enabled=False):  # cuDNN's would be fp16 under any autocast
+            remembered = self.lstm(frames.float())[0] + frames
         features = self.project_out(elu(remembered.permute(1, 2, 0)))
         return features.mT.to(torch.float32)

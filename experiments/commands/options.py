@@ -77,6 +77,10 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="processes; default one a core, as far as the memory goes"),
 ]
+RunsPerDevice = Annotated[
+    int,
+    typer.Option("--runs-per-device", min=1, help="runs that train at the same time on each GPU, if small"),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, or one GPU, such as cuda:1")
 ]
@@ -127,9 +131,21 @@ def chosen_device(name: str) -> str:
 
     if name != "auto":
         try:
-            torch.zeros(1, device=name)
-        except (RuntimeError, AssertionError) as error:
+            device = torch.device(name)
+            if device.type == "cuda":  # no context here, which would take memory of the card
+                _check_gpu(device.index or 0)
+            else:
+                torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise typer.BadParameter(f"{name}: {reason}; use --device cpu", param_hint="--device") from None
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_gpu(index: int) -> None:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        raise ValueError(f"there is no GPU {index} here, torch finds {count}")

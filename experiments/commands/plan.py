@@ -51,7 +51,8 @@ def plan(
     if measure:
         _measure(study_file, overrides, messages(quiet))
     planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
-    machine = {"workers": workers or default_workers(), "gpus": listed_gpus()}
+    gpus = listed_gpus()
+    machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
     if format == "json":
         from experiments.commands.documents import document, studies
 
@@ -84,7 +85,9 @@ def _table(plan: Plan) -> PlainTable:
         cells = ["—"] * 3
         if rate:
             off = "" if rate.off is None else f" ({rate.off:+.1f} %)"
-            bits, kilo = f"{rate.bits_per_frame:.2f}", f"{rate.bitrate / 1000:.3f}{off}"
+            about = "about " if rate.about else ""
+            bits = f"{about}{rate.bits_per_frame:.2f}"
+            kilo = f"{about}{rate.bitrate / 1000:.3f}{off}"
             cells = [bits, kilo, f"{rate.token_rate:.0f}"]
         seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None) or "—"
         states = Counter(plan.state(run) for run in runs)

@@ -21,6 +21,7 @@ from experiments.commands.options import (
     Quiet,
     ResultsFolder,
     RunsFolder,
+    RunsPerDevice,
     StudyFile,
     TrackingUri,
     Workers,
@@ -46,6 +47,7 @@ def run(
     directory: RunsFolder = Path("runs"),
     workers: Workers = None,
     device: Device = "auto",
+    runs_per_device: RunsPerDevice = 1,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="processes of this machine, or tasks on a Ray cluster")
     ] = "local",
@@ -84,7 +86,14 @@ def run(
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
-    place = executors.create(executor, workers=workers, address=address, cpus=run_cpus, gpus=run_gpus)
+    place = executors.create(
+        executor,
+        workers=workers,
+        address=address,
+        cpus=run_cpus,
+        gpus=run_gpus,
+        runs_per_device=runs_per_device,
+    )
     console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     row_rates = rates.row_rates(loaded)
     _print_rate_mismatches(row_rates, rates.unmatched(row_rates), loaded.allow_rate_mismatch, console)
@@ -115,7 +124,13 @@ def run(
         from experiments.commands import study_report
 
         problems = study_report.write(
-            summary, store, folder, rate_mismatch=loaded.allow_rate_mismatch, figures=figures, console=console
+            summary,
+            store,
+            folder,
+            question=loaded.question,
+            rate_mismatch=loaded.allow_rate_mismatch,
+            figures=figures,
+            console=console,
         )
     _print_counts(summary, console)
     for problem in problems:

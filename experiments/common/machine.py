@@ -28,18 +28,32 @@ def free_memory() -> int | None:
     return free
 
 
-def gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
+def gpus(device: str = "cuda") -> list[str]:
+    """The GPUs that `device` means, as CUDA_VISIBLE_DEVICES names them: all that this process may use for
+    `cuda`, one of these for `cuda:1`, none for another device."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return []
+    names = visible_gpus()
+    if names is None:
+        import torch
 
+        names = [str(number) for number in range(torch.cuda.device_count())]
+    return names[int(index) : int(index) + 1] if index else names
+
+
+def visible_gpus() -> list[str] | None:
+    """The names in CUDA_VISIBLE_DEVICES: numbers, or ids of GPUs or of MIG instances. None where it is not
+    set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
+    return None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
 
 
 def listed_gpus() -> int:
-    """Number of GPUs of this machine, as the driver lists them; needs no torch."""
+    """Number of GPUs that a study would use: those in CUDA_VISIBLE_DEVICES, else those that the driver lists.
+    Needs no torch."""
+    if (visible := visible_gpus()) is not None:
+        return len(visible)
     try:
         listed = subprocess.run(("nvidia-smi", "-L"), capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

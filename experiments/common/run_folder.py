@@ -11,14 +11,21 @@ from experiments.common.tensor_files import DamagedFile
 WEIGHTS = "codec.safetensors"
 SUMMARY = "trained.json"  # written last
 STATE = "state.safetensors"
+OPTIONS = "options.json"  # of the quantizer, where features have decided them
 HISTORY = "metrics.jsonl"
 SNAPSHOTS = "snapshots.npz"
+DECAYED = "decayed-*.safetensors"  # weights at budgets before the last
 
 REFERENCES = "references"  # beside the folders of trainings: what metrics compute from references alone
 
 
 class FolderError(ValueError):
     """The folder of all runs cannot be used; the message says why and what to do."""
+
+
+def decayed_weights(budget: int) -> str:
+    """Name of the file of the weights at a budget before the last, see `train.decay_at`."""
+    return f"decayed-{budget}.safetensors"
 
 
 def is_trained(folder: Path) -> bool:

@@ -32,6 +32,7 @@ def reconstruct(
     made = Reconstructions(
         audio=audio,
         usage=nothing,
+        spread=nothing,
         histograms=nothing,
         latents=nothing,
         slices=nothing,

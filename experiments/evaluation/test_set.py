@@ -13,6 +13,7 @@ from codec.model import Codec
 from experiments.data.dataset import Split
 from experiments.evaluation.scores import aggregate, score
 from quantizers.geometry.slices import principal_slice
+from quantizers.spread import SpreadCounter
 from quantizers.usage import UsageCounter
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Reconstructions:
     """The test split through a codec.
 
     audio: utterance to (reference, reconstruction), float32 [samples]. usage: `UsageCounter.report()`.
+    spread: `SpreadCounter.metrics()`.
     histograms: counts of each factor's codes; where every channel is a factor, also `pair_0` and so on,
     [x * y], of each pair of channels. latents: `pair_0` and so on, [points, 2] in grid units, empty where
     the quantizer has no plane. slices: `<field>_<group>` of the `Slice` of each learned codebook. seconds of
@@ -38,6 +40,7 @@ class Reconstructions:
 
     audio: dict[str, tuple[np.ndarray, np.ndarray]]
     usage: dict[str, Any]
+    spread: dict[str, float]
     histograms: dict[str, np.ndarray]
     latents: dict[str, np.ndarray]
     compute_seconds: float
@@ -53,6 +56,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     device = next(codec.parameters()).device
     quantizer = codec.quantizer
     counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    spread = SpreadCounter(quantizer)
     audio: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     coordinates: list[np.ndarray] = []
     vectors: list[torch.Tensor] = []
@@ -67,6 +71,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
         compute += time.perf_counter() - started
         seconds += len(reference) / codec.sample_rate
         quantized = output.quantized
+        spread.update(output.features, quantized)
         if quantizer.streams:
             factors = quantizer.factors(quantized.codes)
             counter.update(quantized.codes, factors)
@@ -82,6 +87,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     return Reconstructions(
         audio=audio,
         usage=counter.report(),
+        spread=spread.metrics(),
         histograms=counter.histograms() | pairs.counts,
         latents=_pairs(coordinates),
         slices=_slices(quantizer.codebook_vectors, vectors),
@@ -157,14 +163,16 @@ def rates(codec: Codec, usage: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def use(report: Mapping[str, Any]) -> dict[str, float]:
-    """`usage/...`: means over factors, beside what a uniform source of as many tokens would show."""
+def use(report: Mapping[str, Any], spread: Mapping[str, float]) -> dict[str, float]:
+    """`usage/...`: means over factors, beside what a uniform source of as many tokens would show; saturation
+    and effective dimension."""
+    spreads = {f"usage/{name}": value for name, value in spread.items()}
     if not report["factors"]:
-        return {}
+        return spreads
     names = ("tokens", *MEANS, "uniform_used_fraction", "uniform_perplexity")
     values = {f"usage/{name}": float(report[name]) for name in names}
     joint = report["joint"] or {}
-    return values | {f"usage/joint_{name}": float(joint[name]) for name in MEANS if name in joint}
+    return values | spreads | {f"usage/joint_{name}": float(joint[name]) for name in MEANS if name in joint}
 
 
 def cost(codec: Codec, made: Reconstructions) -> dict[str, float]:

@@ -53,6 +53,7 @@ def add(
     run_hash = hashlib.sha256(f"added {label}".encode()).hexdigest()[:16]
     tags = run_tags(
         parent.info.run_id,
+        study=study,
         quantizer=f"reference:{codec}",
         label=label,
         corpus=corpus,

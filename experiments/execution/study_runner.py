@@ -96,6 +96,7 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
             study.name,
             {
                 Tag.STATUS: RUNNING,
+                Tag.STARTED: "true",
                 **rows({run.hash: run.label for run in runs}),
                 **provenance(),
             },

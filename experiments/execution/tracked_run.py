@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from experiments import metrics
 from experiments.execution.jobs import Job
 from experiments.studies.runs import Run
+from experiments.tracking.descriptions import origin
 from experiments.tracking.schema import PARENT_TAG, RUNNING, Tag, provenance
 from experiments.tracking.store import Store
 
@@ -12,6 +13,7 @@ from experiments.tracking.store import Store
 def run_tags(
     parent_id: str,
     *,
+    study: str,
     quantizer: str,
     label: str,
     corpus: str,
@@ -33,6 +35,7 @@ def run_tags(
         Tag.CORPUS_HASH: corpus_hash,
         Tag.SYNTHETIC: str(synthetic).lower(),
         **more,
+        **origin(study),
         **provenance(),
     }
 
@@ -44,6 +47,7 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
     training = {Tag.TRAINING_HASH: run.training_hash} if isinstance(run, Run) else {}
     tags = run_tags(
         parent_id,
+        study=store.study,
         quantizer=run.quantizer,
         label=run.label,
         corpus=run.corpus.name,

@@ -1,6 +1,7 @@
 """The job of a training: train, score and log one run, or only train the warm start of others."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -8,12 +9,13 @@ import torch
 
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
+from experiments.common.tensor_files import DamagedFile
 from experiments.evaluation import robustness, test_set
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
-from experiments.tracking import artifacts
+from experiments.tracking import artifacts, descriptions
 from experiments.tracking import weights as stored_weights
 from experiments.tracking.journal import MetricsJournal
 from experiments.tracking.schema import Tag
@@ -21,11 +23,12 @@ from experiments.tracking.store import TrackingError
 from experiments.tracking.system_metrics import SystemMetrics
 from experiments.training import distributed, trained_codec
 from experiments.training.checkpoint import CheckpointError
+from experiments.training.decays import DecayedWeights
 from experiments.training.observer import Interrupted, Trained
 
 if TYPE_CHECKING:
     from codec.model import Codec
-    from experiments.data.dataset import Shards
+    from experiments.data.dataset import Shards, Split
 
 Obtained = tuple["Codec", Trained, "Shards"]
 
@@ -39,6 +42,9 @@ def carry_out(run: Run, context: Context, run_id: str) -> None:
     remove_stale(folder)
     _fetch_weights(run, context)
     codec, trained, shards = _train(run, context, run_id)
+    if run.asked is not None:
+        run = run.fitted(codec.quantizer.config)
+        store.log_params(run_id, run.resolved())
     name = f"{run.label} seed {run.seed}"
     model_id = stored_weights.log(store, run_id, name, folder, run.resolved(), trained.steps)
     if not context.job.warm_start:
@@ -111,7 +117,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
     )
     values |= {
         **test_set.rates(codec, reconstructions.usage),
-        **test_set.use(reconstructions.usage),
+        **test_set.use(reconstructions.usage, reconstructions.spread),
         **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,
         "cost/audio_seconds_trained": trained.audio_seconds,
@@ -136,4 +142,49 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
             reconstructions.slices,
         )
         artifacts.write_audio(folder, reconstructions.audio, evaluate.audio_examples, run.sample_rate)
-    context.store.log_values(run_id, values, trained.steps, model_id)
+    if run.train.decay_at:
+        budgets = _earlier_budgets(run, context, codec, test_split)
+        budgets[trained.steps] = _at_a_budget(values, trained.seconds)
+        context.store.log_points(run_id, _by_metric(budgets))
+    context.store.log_values(run_id, values, model_id=model_id)
+    place = f"{context.store.experiment_id}/{context.settings.parent_id}"
+    context.store.set_tags(run_id, {descriptions.NOTE: descriptions.of_run(run, values, place)})
+
+
+def _earlier_budgets(
+    run: Run, context: Context, codec: "Codec", test_split: "Split"
+) -> dict[int, dict[str, float]]:
+    """Means of the metrics, and seconds of training, at each budget of `train.decay_at` but the last."""
+    decayed = DecayedWeights(context.settings.directory / run.training_hash)
+    scored = {}
+    for budget in run.train.decay_at[:-1]:
+        try:
+            seconds = decayed.load(budget, codec)
+        except (DamagedFile, OSError) as error:
+            context.warn(f"the weights at {budget} steps cannot be scored: {error}")
+            continue
+        made = test_set.reconstruct(codec, test_split, context.checking(f"reconstructing at {budget} steps"))
+        _, values = test_set.quality(
+            made,
+            run.sample_rate,
+            run.evaluate.metrics,
+            context.checking(f"scoring at {budget} steps"),
+            context.settings.directory / REFERENCES,
+        )
+        scored[budget] = _at_a_budget(values, seconds)
+    return scored
+
+
+def _at_a_budget(values: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Means of the metrics among `eval/...`, and the seconds of training."""
+    means = {key: value for key, value in values.items() if f"{key}_asked" in values}
+    return {key.removeprefix("eval/"): value for key, value in means.items()} | {"train_seconds": seconds}
+
+
+def _by_metric(budgets: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    """`budget/...` by metric and step."""
+    points: dict[str, dict[int, float]] = {}
+    for budget, values in sorted(budgets.items()):
+        for name, value in values.items():
+            points.setdefault(f"budget/{name}", {})[budget] = value
+    return points

@@ -38,7 +38,7 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
                 training_hash=run.training_hash,
                 warm_start=start.training_hash if start else "",
                 warm_start_steps=start.train.steps if start else 0,
-                steps=run.train.steps,
+                steps=run.train.computed_steps,
                 config=costs.relevant(flatten(run.resolved())),
             )
         )
@@ -61,6 +61,7 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
                 bitrate=rate.bitrate,
                 token_rate=rate.token_rate,
                 off=100 * off[rate.label] if rate.label in off else None,
+                about=rate.about,
             )
             for rate in rates
         },

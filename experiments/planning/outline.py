@@ -31,12 +31,14 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRate:
-    """The rate of a row; `off`: by how much, in percent, where it is more than 2 % off the study's."""
+    """The rate of a row. off: by how much, in percent, where it is more than 2 % off the study's. about:
+    whether features will decide the levels, so that the rate is known within 2 % only."""
 
     bits_per_frame: float
     bitrate: float
     token_rate: float
     off: float | None = None
+    about: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
-from experiments.studies.study import Study, StudyError, configuration
+from experiments.studies.study import Study, StudyError, asked_of_features, configuration
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """Nominal rate of a row. bitrate: bit/s. token_rate: tokens a second, of all streams. asked: the bit/s
-    that the study asks for there, if any."""
+    that the study asks for there, if any. about: whether features will decide the levels, so that the rate is
+    known within 2 % only."""
 
     label: str
     bits_per_frame: float
     bitrate: float
     token_rate: float
     target: float | None = None
+    about: bool = False
 
 
 def row_rates(study: Study) -> list[Rate]:
@@ -45,6 +47,7 @@ def row_rates(study: Study) -> list[Rate]:
                     bitrate=bits * backbone.frame_rate,
                     token_rate=backbone.frame_rate * quantizer.streams,
                     target=target or None,
+                    about=asked_of_features(cell, choice) is not None,
                 )
             )
     return rates

@@ -11,7 +11,7 @@ from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.identity import identity
 from experiments.studies.sections import Evaluate, QuantizerChoice, Train
-from experiments.studies.study import Study, StudyError, configuration
+from experiments.studies.study import Study, StudyError, asked_of_features, configuration
 from quantizers import registry
 from quantizers.methods.none import Identity
 
@@ -43,6 +43,7 @@ class Run:
     seed: int
     quantizer: str
     quantizer_options: dict[str, Any]
+    asked: dict[str, Any] | None = None  # where options wait for features: all of them, and the bits a frame
     checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
     backbone_options: dict[str, Any]
@@ -53,7 +54,7 @@ class Run:
 
     @cached_property
     def quantizer_config(self) -> quantizers.Config:
-        """The configuration of the quantizer."""
+        """The configuration of the quantizer; a stand-in of about the same rate before `fitted`."""
         return self.checked_config or quantizers.validate(self.quantizer, self.quantizer_options)
 
     @cached_property
@@ -66,7 +67,11 @@ class Run:
             train.pop("start", None)
         return {
             "revision": REVISION,
-            "quantizer": {"class": entry.cls.__name__, **entry.preset, **self.quantizer_options},
+            "quantizer": {
+                "class": entry.cls.__name__,
+                **entry.preset,
+                **(self.quantizer_options if self.asked is None else self.asked),
+            },
             "backbone": {"class": type(backbone).__name__, **dataclasses.asdict(backbone)},
             "corpus": self.corpus.content_hash,
             "train": train,
@@ -97,7 +102,11 @@ class Run:
             "study": self.study,
             "label": self.label,
             "seed": self.seed,
-            "quantizer": {"name": self.quantizer, "options": self.quantizer_options},
+            "quantizer": {
+                "name": self.quantizer,
+                "options": self.quantizer_options,
+                **({} if self.asked is None else {"asked": self.asked}),
+            },
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
@@ -112,6 +121,11 @@ class Run:
             return {}
         release = weights.get(warm.weights)
         return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
+
+    def fitted(self, config: quantizers.Config) -> "Run":
+        """The same run, with the configuration that the features have decided."""
+        options = _plain_options(self.quantizer, config)
+        return dataclasses.replace(self, quantizer_options=options, checked_config=config)
 
     def codec(self) -> "Codec":
         """The untrained codec: backbone weights drawn from the seed alone."""
@@ -132,6 +146,8 @@ class Run:
             "start": "random",
             "freeze": (),
             "freeze_steps": None,
+            "decay_at": (),
+            "decay_share": 0.2,
         }
         train = self.train.model_copy(update=alone)
         return dataclasses.replace(
@@ -140,6 +156,7 @@ class Run:
             series="",
             quantizer="none",
             quantizer_options={},
+            asked=None,
             checked_config=None,
             train=train,
         )
@@ -182,6 +199,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             seed=seed,
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
+            asked=asked_of_features(cell, choice),
             checked_config=configuration(cell, choice),
             backbone=cell.backbone.name,
             backbone_options=dict(cell.backbone.options),
@@ -211,9 +229,15 @@ def sample_rate(study: Study) -> int:
 
 
 def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
-    """The options of the configuration that `choice` comes to, presets of the name left out."""
-    config = configuration(study, choice)
-    preset = registry.entry(choice.name).preset
+    """The options of the configuration that `choice` comes to, presets of the name left out; nothing where it
+    waits for features."""
+    if asked_of_features(study, choice) is not None:
+        return {}
+    return _plain_options(choice.name, configuration(study, choice))
+
+
+def _plain_options(name: str, config: quantizers.Config) -> dict[str, Any]:
+    preset = registry.entry(name).preset
     values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 

@@ -228,14 +228,29 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
 def configuration(study: Study, choice: QuantizerChoice) -> Config:
     """The configuration that `choice` comes to. Raises QuantizerError.
 
+    Where options wait for features, as `channels: fit` does, it is a stand-in of about the same rate: see
+    `asked_of_features`.
+
     Kept, since the check of the study, its runs and its rates ask for the same ones.
     """
-    return _configuration(choice.name, json.dumps(choice.options), bits_per_frame(study, choice))
+    dim = backbones.get(study.backbone.name, study.backbone.options).dim
+    return _configuration(choice.name, json.dumps(choice.options), bits_per_frame(study, choice), dim)
 
 
 @lru_cache(maxsize=2 * MOST_ROWS)
-def _configuration(name: str, options: str, bits: float | None) -> Config:
-    return quantizers.validate(name, json.loads(options), bits)
+def _configuration(name: str, options: str, bits: float | None, dim: int) -> Config:
+    given = json.loads(options)
+    if bits is not None and quantizers.needs_features(name, given):
+        given, bits = quantizers.planned_options(name, dim=dim, bits=bits, options=given), None
+    return quantizers.validate(name, given, bits)
+
+
+def asked_of_features(study: Study, choice: QuantizerChoice) -> dict[str, Any] | None:
+    """What `choice` asks for, and the bits a frame, where its configuration waits for the features that the
+    quantizer will see; None where it is complete."""
+    if not quantizers.needs_features(choice.name, choice.options):
+        return None
+    return {**choice.options, "bits": bits_per_frame(study, choice)}
 
 
 def bits_per_frame(study: Study, choice: QuantizerChoice) -> float | None:

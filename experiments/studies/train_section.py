@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -47,9 +48,21 @@ _AS_RELEASED = {
 # What an objective changes of the training section's defaults.
 RECIPES: Mapping[str, Mapping[str, Any]] = {"vocos": _AS_RELEASED, "wavtokenizer": _AS_RELEASED}
 # What runs did before these keys were there: left out of an identity, so that finished runs keep theirs.
-_BEFORE: Mapping[str, Any] = {"start": "random", "freeze": [], "freeze_steps": None}
+_BEFORE: Mapping[str, Any] = {
+    "start": "random",
+    "freeze": [],
+    "freeze_steps": None,
+    "decay_at": [],
+    "decay_share": 0.2,
+}
 # What of the training section does not decide the result, and so is not part of a run's identity.
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
+
+
+def _last_budget(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`steps` where only the budgets are given."""
+    budgets = value.get("decay_at")
+    return {"steps": budgets[-1]} if isinstance(budgets, list | tuple) and budgets else {}
 
 
 class WarmStart(Section):
@@ -163,6 +176,16 @@ class Train(Section):
     final_learning_rate: Annotated[float, Number, Field(ge=0, le=1)] = Field(
         default=0.05, description="share of the learning rate that is left in the end"
     )
+    decay_at: tuple[Count, ...] = Field(
+        default=(),
+        description="budgets in steps, rising, the last one equal to `steps`. The learning rate stays "
+        "constant after its rise; for each budget it falls over the last steps before it, off the same "
+        "training. The weights at every budget are scored, see [below](#budgets). It takes the place of "
+        "`schedule`",
+    )
+    decay_share: Annotated[float, Number, Field(gt=0, le=1)] = Field(
+        default=0.2, description="share of a budget's steps over which the learning rate falls"
+    )
     gradient_clip: Annotated[float, Number, Field(gt=0, le=1e9)] | None = Field(
         default=5.0,
         description="largest norm of the gradient, of the codec and of the discriminators each; "
@@ -217,7 +240,7 @@ class Train(Section):
         objective = value.get("objective", "spectral")
         name = objective.get("name") if isinstance(objective, dict) else objective
         start = "random" if value.get("warm_start") is None else "data"
-        return {"start": start, **RECIPES.get(str(name), {}), **value}
+        return {"start": start, **RECIPES.get(str(name), {}), **_last_budget(value), **value}
 
     def identity(self) -> dict[str, Any]:
         """What decides the trained weights. Keys that came later are left out at what was done before."""
@@ -228,6 +251,33 @@ class Train(Section):
             if values[name] == before:
                 del values[name]
         return values
+
+    @model_validator(mode="after")
+    def _budgets(self) -> "Train":
+        budgets = self.decay_at
+        if not budgets:
+            return self
+        if any(later <= budget for budget, later in itertools.pairwise(budgets)):
+            raise ValueError(f"decay_at: {list(budgets)} do not rise; give each budget once, in order")
+        if budgets[-1] != self.steps:
+            raise ValueError(
+                f"decay_at: the last budget is {budgets[-1]}, and steps is {self.steps}; make them equal"
+            )
+        if (start := self.decay_start(budgets[0])) < self.warmup_steps:
+            raise ValueError(
+                f"decay_at: for the budget {budgets[0]} the learning rate would fall from step {start} on, "
+                f"and it rises until step {self.warmup_steps}; give a larger budget, or fewer warmup_steps"
+            )
+        return self
+
+    def decay_start(self, budget: int) -> int:
+        """Number of finished steps after which the learning rate falls for `budget`."""
+        return budget - max(1, round(self.decay_share * budget))
+
+    @property
+    def computed_steps(self) -> int:
+        """All steps of the training, those of decays to earlier budgets included."""
+        return self.steps + sum(budget - self.decay_start(budget) for budget in self.decay_at[:-1])
 
     @model_validator(mode="after")
     def _parts_and_seconds(self) -> "Train":

@@ -39,6 +39,7 @@ class Tag:
     GIT_DIRTY = f"{TAG}git_dirty"
     ORIGIN = f"{TAG}origin"  # the run that an imported one was in its own store
     IMPORTED = f"{TAG}imported"  # "true": all of an imported run arrived
+    STARTED = f"{TAG}started"  # "true": `codecbench run` was started on the study in this store
     ROWS = f"{TAG}rows."  # and a number: the runs of a study, see `rows`
     WARNING = f"{TAG}warning."  # and a name
     LEASE = f"{TAG}lease."  # and what is leased, and a claim's own name

@@ -17,6 +17,7 @@ from experiments.tracking import places
 from experiments.tracking.addresses import sqlite_path
 from experiments.tracking.addresses import store_uri as store_uri
 from experiments.tracking.client import PAGE, connect, pages
+from experiments.tracking.descriptions import NOTE
 from experiments.tracking.errors import DEFAULT_STORE as DEFAULT_STORE
 from experiments.tracking.errors import TrackingError as TrackingError
 from experiments.tracking.errors import explained as explained
@@ -152,7 +153,7 @@ class Store:
         if found is None:
             tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view of training runs
             if question:
-                tags["mlflow.note.content"] = question
+                tags[NOTE] = question
             try:
                 return str(self.client.create_experiment(self.study, tags=tags))
             except MlflowException:  # another process was first
@@ -285,17 +286,42 @@ class Store:
             self.client.log_batch(run_id, params=params[start : start + 100])
 
     @_patient
-    def log_values(
-        self, run_id: str, values: Mapping[str, float], step: int = 0, model_id: str | None = None
-    ) -> None:
-        """Log final values, of the model `model_id` too; those that the run has already are left alone."""
+    def log_values(self, run_id: str, values: Mapping[str, float], model_id: str | None = None) -> None:
+        """Log final values, of the model `model_id` too; those that the run has already are left alone.
+
+        All are at step 0: MLflow's UI draws bars that compare runs of metrics that have no other.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         there = self.client.get_run(run_id).data.metrics
-        new = [Metric(key, value, now, step, model_id) for key, value in values.items() if key not in there]
+        new = [Metric(key, value, now, 0, model_id) for key, value in values.items() if key not in there]
         for start in range(0, len(new), BATCH):
             self.client.log_batch(run_id, metrics=new[start : start + BATCH])
+
+    @_patient
+    def summarise(self, run_id: str, values: Mapping[str, float], description: str) -> None:
+        """Give a study its description, and its values as they are now."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        there = self.client.get_run(run_id).data.metrics
+        new = [Metric(key, value, now, 0) for key, value in values.items() if there.get(key) != value]
+        for start in range(0, len(new), BATCH):
+            self.client.log_batch(run_id, metrics=new[start : start + BATCH])
+        self.client.set_tag(run_id, NOTE, description)
+
+    @_patient
+    def log_points(self, run_id: str, points: Mapping[str, Mapping[int, float]]) -> None:
+        """Log values by step, by metric; those that the run has already are left alone."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for key, values in points.items():
+            there = {point.step for point in self.client.get_metric_history(run_id, key)}
+            new = [Metric(key, value, now, step) for step, value in values.items() if step not in there]
+            if new:
+                self.client.log_batch(run_id, metrics=new)
 
     @_patient
     def history(self, run_id: str, key: str) -> dict[int, float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from experiments.common.atomic_files import partial_name
 from experiments.common.run_folder import (
+    DECAYED,
     HISTORY,
     SNAPSHOTS,
     SUMMARY,
@@ -29,9 +31,11 @@ _log = logging.getLogger("codecbench.tracking")
 
 def log(store: Store, run_id: str, name: str, directory: Path, config: Mapping[str, Any], steps: int) -> str:
     """Log what is in `directory` with a run: the weights as a model, whose id is returned, and as artifacts
-    snapshots and metrics by step of the training and, last, its summary, which says that all is there."""
+    snapshots, metrics by step, and weights at budgets before the last; at the very end the training's
+    summary, which says that all is there."""
     model_id = logged_model.log(store, run_id, name, directory / WEIGHTS, config, steps)
-    for file, place in ((SNAPSHOTS, ""), (HISTORY, CHECKPOINT), (SUMMARY, CHECKPOINT)):
+    decayed = [(path.name, CHECKPOINT) for path in sorted(directory.glob(DECAYED))]
+    for file, place in ((SNAPSHOTS, ""), (HISTORY, CHECKPOINT), *decayed, (SUMMARY, CHECKPOINT)):
         if (directory / file).exists():
             store.log_file(run_id, directory / file, place)
     return model_id
@@ -78,13 +82,16 @@ def _fetch(store: Store, run_id: str, directory: Path) -> bool:
     try:
         if logged_model.fetch(store, run_id, temporary) is None:
             return False
-        wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}"}
-        for path in wanted & (store.files(run_id, CHECKPOINT) | store.files(run_id, "")):
+        logged = store.files(run_id, CHECKPOINT)
+        decayed = {path for path in logged if fnmatch(path, f"{CHECKPOINT}/{DECAYED}")}
+        wanted = {SNAPSHOTS, f"{CHECKPOINT}/{HISTORY}", f"{CHECKPOINT}/{SUMMARY}", *decayed}
+        for path in wanted & (logged | store.files(run_id, "")):
             copy = store.fetch_file(run_id, path, temporary)
             copy.replace(temporary / copy.name)
         if not is_intact(temporary):
             raise DamagedFile("its content is not that which was written")
-        for name in (SNAPSHOTS, HISTORY, WEIGHTS, SUMMARY):  # the summary says that all is there
+        names = [SNAPSHOTS, HISTORY, *(Path(path).name for path in decayed), WEIGHTS]
+        for name in (*names, SUMMARY):  # the summary says that all is there
             if (temporary / name).exists():
                 (temporary / name).replace(directory / name)
     except (TrackingError, OSError) as error:

@@ -13,6 +13,7 @@ from experiments.data.streaming import StreamedCrops, TarSplit, joined
 from experiments.studies.sections import Train
 from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint
+from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
 from experiments.training.observer import Diverged, Interrupted, Observer, Trained
 from experiments.training.precision import compiled
@@ -63,21 +64,16 @@ def train(
         for name, text in warnings:
             _warn(first, state.step, name, text)
         clock = _Clock(state, config)
+        decayed = DecayedWeights(checkpoint.path.parent)
         while state.step < config.steps:
             clock.read()
-            if distributed.any_of(fabric, any(observer.should_stop() for observer in observers)):
+            for budget in decayed.missing(config, state.step, fabric):
+                _save(state, crops, checkpoint, fabric, observers)
+                clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers))
+            if _asked_to_stop(fabric, observers):
                 _save(state, crops, checkpoint, fabric, observers)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
-            freeze(codec, config, state.step)
-            audio = torch.from_numpy(crops.batch(state.step)).to(fabric.device)
-            update = step(state, replicas, audio, config)
-            if update.finite:
-                state.skipped_in_a_row = 0
-                if state.average is not None:
-                    state.average.update(codec, state.step + 1)
-            else:
-                _skip(state, update, crops, config, first)
-            state.step += 1
+            update = _advance(state, replicas, crops, config, first)
             last = state.step == config.steps
             steps_per_second, audio_per_second = clock.speed()
             if state.step % config.log_every == 0 or last:
@@ -109,6 +105,65 @@ def train(
         skipped=state.skipped,
         precision=state.precision,
     )
+
+
+def _advance(
+    state: TrainingState,
+    replicas: Replicas,
+    crops: Crops | StreamedCrops,
+    config: Train,
+    first: Sequence[Observer],
+    budget: int | None = None,
+) -> Update:
+    """Make one step, towards `budget` if that is not the last."""
+    freeze(state.codec, config, state.step)
+    audio = torch.from_numpy(crops.batch(state.step)).to(replicas.fabric.device)
+    update = step(state, replicas, audio, config, budget)
+    if update.finite:
+        state.skipped_in_a_row = 0
+        if state.average is not None:
+            state.average.update(state.codec, state.step + 1)
+    else:
+        _skip(state, update, crops, config, first)
+    state.step += 1
+    return update
+
+
+def _decay(
+    budget: int,
+    decayed: DecayedWeights,
+    state: TrainingState,
+    replicas: Replicas,
+    crops: Crops | StreamedCrops,
+    config: Train,
+    observers: Sequence[Observer],
+) -> float:
+    """Train on to `budget` with a falling rate, keep the weights, and come back; the seconds that it took.
+
+    Raises Interrupted: the state that was saved before is the one to go on from, and the decay begins again.
+    """
+    fabric = replicas.fabric
+    first = observers if fabric.is_global_zero else ()
+    start, left = state.step, BranchPoint(state, fabric.device)
+    while state.step < budget:
+        if _asked_to_stop(fabric, observers):
+            raise Interrupted(f"stopped after step {start}; the same command goes on from there")
+        _advance(state, replicas, crops, config, first, budget)
+        for observer in observers:
+            observer.progress(start, config.steps, f"decay to {budget} steps, at {state.step}")
+    validation.check_finite(state.evaluated_codec, state.step)
+    if fabric.is_global_zero:
+        decayed.write(budget, state.evaluated_codec, state.seconds + left.seconds)
+    left.come_back()
+    if state.data:
+        crops.seek(state.data)
+    state.codec.train()
+    return left.seconds
+
+
+def _asked_to_stop(fabric: "Fabric", observers: Sequence[Observer]) -> bool:
+    """Ask all observers of all processes."""
+    return distributed.any_of(fabric, any(observer.should_stop() for observer in observers))
 
 
 def _share_of_batches(
@@ -190,9 +245,10 @@ def _skip(
 
 
 def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Sequence[Observer]) -> None:
-    """Log losses and codebook use on the validation crops, and warn of codebooks that collapse."""
+    """Log losses and codebook use on the validation crops; warn of codebooks that collapse and of channels
+    that saturate."""
     with replicas.autocast():
-        values, shares = validation.measure(
+        values, shares, saturation = validation.measure(
             state.evaluated_codec, state.losses, audio.to(replicas.fabric.device)
         )
     state.codec.train()
@@ -205,6 +261,9 @@ def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Se
         )
         _warn(first, state.step, "codebook_collapse", text)
     state.collapsed = bool(collapsed)
+    if saturation and not state.saturated:
+        _warn(first, state.step, "saturated_channels", saturation)
+    state.saturated = bool(saturation)
 
 
 def _log_metrics(observers: Sequence[Observer], step: int, values: Mapping[str, float]) -> None:
@@ -227,6 +286,10 @@ class _Clock:
     def read(self) -> None:
         """Bring `seconds` of the state up to date."""
         self._state.seconds = self._earlier + time.monotonic() - self._started
+
+    def leave_out(self, seconds: float) -> None:
+        """Take `seconds` that were spent on something else out of the time of this sitting."""
+        self._started += seconds
 
     def speed(self) -> tuple[float, float]:
         """Steps, and seconds of audio, a second of this sitting."""

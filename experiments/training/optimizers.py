@@ -14,9 +14,18 @@ from experiments.studies.sections import Train
 from experiments.training.muon import Muon
 
 
-def schedule(step: int, config: Train) -> float:
-    """Share of the learning rate at `step`: a linear rise, then a fall along a line or half a cosine."""
+def schedule(step: int, config: Train, budget: int | None = None) -> float:
+    """Share of the learning rate at `step`: a linear rise, then a fall along a line or half a cosine.
+
+    budget: of `config.decay_at`, the last by default. The rate is constant then until it falls along a line
+    over the last steps of the budget (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395).
+    """
     rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.decay_at:
+        budget = config.steps if budget is None else budget
+        start = config.decay_start(budget)
+        fallen = max(0.0, (step - start) / (budget - start))
+        return rise * (1 - (1 - config.final_learning_rate) * fallen)
     if config.schedule == "cosine":
         fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         return rise * (config.final_learning_rate + (1 - config.final_learning_rate) * fall)

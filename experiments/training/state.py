@@ -28,6 +28,7 @@ _COUNTERS: dict[str, tuple[type, ...]] = {
     "skipped_in_a_row": (int,),
     "seconds": (float, int),
     "collapsed": (bool,),
+    "saturated": (bool,),
     "run_id": (str,),
     "precision": (str,),
     "data": (dict,),
@@ -49,6 +50,7 @@ class TrainingState:
     skipped_in_a_row: int = 0  # up to this step
     seconds: float = 0.0  # spent over all sittings
     collapsed: bool = False  # whether a codebook had collapsed at the last validation
+    saturated: bool = False  # whether a channel was saturated then
     run_id: str = ""  # of MLflow
     precision: str = ""  # of the network's blocks, `fp32 then bf16` where sittings differed
     data: dict[str, Any] = field(default_factory=dict)  # position in streamed data, `cursor` of the crops

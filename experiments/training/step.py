@@ -24,14 +24,16 @@ class Update:
     finite: bool
 
 
-def step(state: TrainingState, replicas: Replicas, audio: Tensor, config: Train) -> Update:
+def step(
+    state: TrainingState, replicas: Replicas, audio: Tensor, config: Train, budget: int | None = None
+) -> Update:
     """Update the discriminators, then the codec against the updated ones, from one forward pass.
 
     audio: [crops, samples], this process's share of the batch. It passes in `config.accumulate` parts, whose
-    gradients add up; codebooks that are moving averages move once, by all parts.
+    gradients add up; codebooks that are moving averages move once, by all parts. budget: as in `schedule`.
     """
     codebooks = state.codebooks
-    set_learning_rates(state.optimizers, schedule(state.step, config))
+    set_learning_rates(state.optimizers, schedule(state.step, config, budget))
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
     for codebook in codebooks:

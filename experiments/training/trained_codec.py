@@ -16,6 +16,7 @@ from experiments.data.dataset import Shards
 from experiments.studies.runs import Run
 from experiments.training import distributed
 from experiments.training.checkpoint import Checkpoint
+from experiments.training.fitted_options import fitted
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
@@ -41,8 +42,9 @@ def obtain(
     shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
     if shards.content_hash != run.corpus.content_hash:
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
-    codec = run.codec()
     folder = directory / run.training_hash
+    run = fitted(run, directory, shards.training(), fabric)
+    codec = run.codec()
     checkpoint = Checkpoint(folder / run_folder.STATE, run.training_identity, run_id)
     trained: Trained | None = _read(folder, codec) if fabric.is_global_zero else None
     trained = distributed.from_first(fabric, trained)

@@ -10,6 +10,7 @@ from experiments.data.dataset import Crops, Split
 from experiments.training.observer import Diverged
 from quantizers import Quantizer
 from quantizers.contract import CODEBOOK_BUFFERS
+from quantizers.spread import SpreadCounter
 from quantizers.usage import UsageCounter
 
 CROPS = 32
@@ -39,9 +40,10 @@ def check_finite(codec: Codec, step: int) -> None:
 
 
 @torch.no_grad()
-def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, float], list[float]]:
-    """Reconstruction losses on `audio` [crops, samples] and the least use of a codebook, as metrics; the use
-    of each codebook. Leaves `codec` in evaluation mode."""
+def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, float], list[float], str]:
+    """Reconstruction losses on `audio` [crops, samples], the least use of a codebook, saturation and
+    effective dimension, as metrics; the use of each codebook; a sentence on saturated channels, if any.
+    Leaves `codec` in evaluation mode."""
     codec.eval()
     output = codec(audio)
     terms = losses.reconstruction(output.audio, audio)
@@ -51,7 +53,10 @@ def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, floa
     if shares:
         values["validation/codebook_use"] = min(shares)
         values["validation/collapsed_codebooks"] = float(sum(share < COLLAPSE for share in shares))
-    return values, shares
+    spread = SpreadCounter(codec.quantizer)
+    spread.update(output.features, output.quantized)
+    values |= {f"validation/{name}": value for name, value in spread.metrics().items()}
+    return values, shares, spread.warning or ""
 
 
 def codebook_use(quantizer: Quantizer, codes: Tensor) -> list[float]:

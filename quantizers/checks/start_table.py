@@ -1,6 +1,7 @@
 """Print what each quantizer reaches by its start alone, before any training.
 
-`python -m quantizers.checks.start_table --bits 40` for the table of docs/quantizers.md.
+`python -m quantizers.checks.start_table --bits 40` for the table of docs/quantizers.md; with `--channels fit
+--allocation water-filling` what channels that fit the features add.
 """
 
 from __future__ import annotations
@@ -42,14 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=64, help="values a frame")
     parser.add_argument("--correlation", type=float, default=0.98, help="of neighbouring values")
     parser.add_argument("--frames", type=int, default=20_000, help="to start from; as many others to test on")
+    parser.add_argument("--channels", help="paper, fit or a number, where levels are chosen")
+    parser.add_argument("--allocation", help="even or water-filling, where levels are chosen")
     given = parser.parse_args(arguments)
+    channels = int(given.channels) if given.channels and given.channels.isdigit() else given.channels
+    asked = {"channels": channels, "allocation": given.allocation}
     torch.set_num_threads(1)
     frames, fresh = (gauss_markov(given.frames, given.dim, given.correlation, seed) for seed in (1, 2))
-    print(f"{'quantizer':22} {'bits':>6} {'random, dB':>11} {'started, dB':>12} {'seconds':>8}")
+    print(f"{'quantizer':22} {'bits':>6} {'random, dB':>11} {'started, dB':>12} {'seconds':>8}  channels")
     for name in given.names or registry.available():
         torch.manual_seed(0)
+        taken = registry.entry(name).cls.fit_options
+        options = {key: value for key, value in asked.items() if value is not None and key in taken}
         try:
-            quantizer = registry.create(name, dim=given.dim, bits=given.bits)
+            options = registry.fit_options(
+                name, dim=given.dim, bits=given.bits, options=options, features=frames
+            )
+            quantizer = registry.create(name, dim=given.dim, **options)
         except QuantizerError as error:
             print(f"{name:22} {error}")
             continue
@@ -59,10 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quantizer.start(frames)
         seconds = time.perf_counter() - begun
         after = signal_to_noise(quantizer, fresh)
-        print(
-            f"{name:22} {quantizer.bits_per_frame:6.2f} {before:11.2f} {after:12.2f} {seconds:8.1f}",
-            flush=True,
-        )
+        number = len(options["levels"]) if "levels" in options else "-"
+        row = f"{name:22} {quantizer.bits_per_frame:6.2f} {before:11.2f} {after:12.2f} {seconds:8.1f}"
+        print(f"{row}  {number}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quantizers.geometry.grids import PlanarGrid
+from quantizers.saturation import ChannelRanges, ranges
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,8 @@ class PlanarView:
     grid: PlanarGrid | LevelGrid
     factors: tuple[int, ...]
     reach: tuple[float, float]
+
+    @property
+    def ranges(self) -> ChannelRanges:
+        """Where the levels of the two channels lie."""
+        return ranges(self.grid.levels, self.grid.pitch, self.reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,10 @@ class FSP(ChannelQuantizer, LibraryQuantizer):
             vector_norm=config.norm,
         )
         self.inner.vector_norm = Moments(self.inner.vector_norm)
+
+    @classmethod
+    def least_levels(cls, options: Mapping[str, Any]) -> int:
+        return 2
 
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low = self.project_in(features)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,6 +79,10 @@ class FSQ(ChannelQuantizer):
         for name, value in constants.items():
             self.register_buffer(name, value.float(), persistent=False)
         self.lay_out(len(config.levels), config.levels)
+
+    @classmethod
+    def least_levels(cls, options: Mapping[str, Any]) -> int:
+        return 3 if options.get("range", FSQConfig.range) == "edge" else 2
 
     @classmethod
     def planar_views(cls, config: FSQConfig) -> tuple[PlanarView, ...]:

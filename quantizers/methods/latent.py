@@ -7,7 +7,9 @@ assumes that they never moved.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +68,10 @@ class Latent(ChannelQuantizer):
         present = torch.arange(most) < torch.tensor(config.levels).unsqueeze(-1)
         self.register_buffer("present", present, persistent=False)
         self.lay_out(len(config.levels), config.levels)
+
+    @classmethod
+    def least_levels(cls, options: Mapping[str, Any]) -> int:
+        return 2
 
     def quantize(self, features: Tensor) -> Quantized:
         low = self.project_in(features)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count, check_open
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.straight_through import straight_through
@@ -49,6 +49,7 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     codes)."""
 
     config_class = ResidualFSQConfig
+    blocks_at_once = 1  # the library refuses stages of many codes
     family = "scalar"
     paper = "arXiv 2309.15505"
     config: ResidualFSQConfig
@@ -66,12 +67,11 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
         check_bits(bits)
-        check_open("levels", options)
-        rest = {name: value for name, value in options.items() if name != "channels"}
-        stages = rest.setdefault("stages", 2 if bits >= 4 else 1)
-        check_count("stages", stages)
-        if "channels" in options:
-            return {**rest, "levels": choose_levels(bits / stages, "symmetric", channels=options["channels"])}
+        asked = cls.number_of_channels(options)
+        rest = cls._with_stages(bits, cls.settled(options))
+        stages = rest["stages"]
+        if asked is not None:
+            return {**rest, "levels": choose_levels(bits / stages, "symmetric", channels=asked)}
         best: tuple[float, tuple[int, ...]] | None = None
         for channels in range(choose_channels(bits), 0, -1):
             levels = choose_levels(bits / stages, "symmetric", channels=channels)
@@ -83,6 +83,26 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
                 break
         assert best is not None
         return {**rest, "levels": best[1]}
+
+    @classmethod
+    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
+        if not cls.waits_for(options):
+            return cls.fit(bits, options)
+        check_bits(bits)
+        staged = cls._with_stages(bits, options)  # every stage has the same levels
+        if staged.get("channels") in (None, "paper"):
+            staged["channels"] = choose_channels(bits)
+        return super().fit_to(bits / staged["stages"], staged, variances)
+
+    @classmethod
+    def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
+        return "symmetric"
+
+    @staticmethod
+    def _with_stages(bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        stages = options.get("stages", 2 if bits >= 4 else 1)
+        check_count("stages", stages)
+        return {**options, "stages": stages}
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:

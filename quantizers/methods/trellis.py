@@ -60,6 +60,7 @@ class TrellisQuantizer(ChannelQuantizer):
     """
 
     config_class = TrellisConfig
+    blocks_at_once, copies = 1, 16  # a path through channels of one number of levels
     family = "trellis"
     paper = "Marcellin and Fischer 1990"
     config: TrellisConfig

@@ -6,15 +6,18 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from quantizers.allocation import check_allocation, fit_levels
 from quantizers.contract import Config, Quantizer
 from quantizers.option_checks import QuantizerError, check_count, check_open
 from quantizers.parts.components import Components, generator, least_squares, principal_components
 from quantizers.parts.mixed_radix import MixedRadix
+from quantizers.parts.predicted_errors import predicted_errors
 from quantizers.parts.scales import best_scales
 from quantizers.rates import choose_levels
 
@@ -41,7 +44,9 @@ class LevelsConfig(Config):
 class ChannelQuantizer(Quantizer):
     """Linear to channels; sub-codes of theirs, packed into as few streams as hold them; linear back."""
 
-    fit_options = ("channels",)
+    fit_options: ClassVar[tuple[str, ...]] = ("channels", "allocation")
+    blocks_at_once: ClassVar[int] = 16  # whose errors are predicted together
+    copies: ClassVar[int] = 1  # of each of these, where they depend on each other
 
     config: Any
     packing: MixedRadix
@@ -57,10 +62,56 @@ class ChannelQuantizer(Quantizer):
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        channels = cls.number_of_channels(options)
+        levels = choose_levels(bits, cls.kind_of_levels(options), channels=channels)
+        return {**cls.settled(options), "levels": levels}
+
+    @classmethod
+    def waits_for(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        waiting = {"channels": "fit", "allocation": "water-filling"}
+        return tuple(name for name, value in waiting.items() if options.get(name) == value)
+
+    @classmethod
+    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
+        if not cls.waits_for(options):
+            return cls.fit(bits, options)
         check_open("levels", options)
-        rest = {name: value for name, value in options.items() if name != "channels"}
-        levels = choose_levels(bits, cls.kind_of_levels(options), channels=options.get("channels"))
+        rest = cls.settled(options)
+        levels = fit_levels(
+            variances,
+            bits,
+            cls.kind_of_levels(options),
+            partial(predicted_errors, cls, rest),
+            channels=options.get("channels"),
+            allocation=options.get("allocation"),
+            least=cls.least_levels(options),
+        )
         return {**rest, "levels": levels}
+
+    @classmethod
+    def number_of_channels(cls, options: Mapping[str, Any]) -> int | None:
+        """The number that `options` ask for; None leaves it to the rate. Raises QuantizerError where they fix
+        the levels too, or wait for features."""
+        check_open("levels", options)
+        channels = options.get("channels")
+        check_allocation(channels, options.get("allocation"))
+        if waiting := cls.waits_for(options):
+            raise QuantizerError(
+                f"{' and '.join(f'{name}: {options[name]}' for name in waiting)} choose levels by the "
+                "features that will be quantized; let quantizers.fit_options choose, and create with what it "
+                "returns"
+            )
+        return None if channels == "paper" else channels
+
+    @classmethod
+    def settled(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options` without those that only choose levels."""
+        return {name: value for name, value in options.items() if name not in cls.fit_options}
+
+    @classmethod
+    def least_levels(cls, options: Mapping[str, Any]) -> int | None:
+        """Fewest levels of a channel under `options`; None is the least of the kind of levels."""
+        return None
 
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:
@@ -115,18 +166,18 @@ class ChannelQuantizer(Quantizer):
 
         def read(scales: Tensor) -> Tensor:
             use(scales)
-            return self._values(seen)
+            return self.values_of(seen)
 
-        use(best_scales(read, targets, weights, [len(block) for block in self.steps]))
+        use(best_scales(read, targets, weights, len(self.steps[0])))
         self.refine(features)
-        weight, bias = least_squares(self._values(features), features)
+        weight, bias = least_squares(self.values_of(features), features)
         self.project_out.weight.copy_(weight)
         self.project_out.bias.copy_(bias)
 
     def refine(self, features: Tensor) -> None:
         """Set what lies between the linear maps by `features` [frames, dim], once `project_in` is set."""
 
-    def _values(self, features: Tensor) -> Tensor:
+    def values_of(self, features: Tensor) -> Tensor:
         """Quantized channels [frames, channels] of `features` [frames, dim]."""
         return self.channel_values(self.quantize(features.unsqueeze(0)).codes).squeeze(0)
 

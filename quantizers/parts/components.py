@@ -6,7 +6,6 @@ All of it is computed on the CPU, whatever device the features are on, so that a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,12 +63,9 @@ def least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """
     inputs, outputs = inputs.cpu().double(), outputs.cpu().double()
     means = inputs.mean(0), outputs.mean(0)
-    left, right = inputs - means[0], outputs - means[1]
-    # Standardised, so that the cut between signal and rounding does not depend on units.
-    scale = left.square().mean(0).sqrt()
-    scale = torch.where(scale > 1e-7 * inputs.abs().amax(0), scale, torch.inf)
-    left = left / scale
-    weight = (torch.linalg.pinv(left.mT @ left, rtol=1e-10, hermitian=True) @ (left.mT @ right)).mT / scale
+    left, right = _standard(inputs), outputs - means[1]
+    weight = (torch.linalg.pinv(left.mT @ left, rtol=1e-10, hermitian=True) @ (left.mT @ right)).mT
+    weight = weight / _deviation(inputs, inputs - means[0])
     return weight, means[1] - weight @ means[0]
 
 
@@ -105,17 +101,29 @@ def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> None
     set_linear(linear, rows, -rows @ components.mean)
 
 
-def unexplained(inputs: Tensor, outputs: Tensor, weights: Tensor, blocks: Sequence[int]) -> Tensor:
-    """Squared error of each block of `outputs` [frames, n], read out of the same block of `inputs` alone.
+def unexplained(inputs: Tensor, outputs: Tensor, width: int) -> Tensor:
+    """Mean squared error [n] float64 of each column of `outputs` [frames, n], told from its block of `inputs`
+    [frames, n] by an affine map.
 
-    weights: [n], what a unit of squared error counts in each column. blocks: their widths, n in all. Returns
-    [blocks] float64.
+    width: of the blocks, which divides n.
     """
-    errors, first = [], 0
-    for width in blocks:
-        part = slice(first, first + width)
-        weight, bias = least_squares(inputs[:, part], outputs[:, part])
-        left = outputs[:, part] - inputs[:, part].cpu().double() @ weight.mT - bias
-        errors.append((left.square().mean(0) * weights[part]).sum())
-        first += width
-    return torch.stack(errors)
+    left, right = (values.cpu().double().unflatten(1, (-1, width)) for values in (inputs, outputs))
+    left, right = _standard(left), right - right.mean(0)
+    gram = torch.einsum("fbi,fbj->bij", left, left)
+    cross = torch.einsum("fbi,fbj->bij", left, right)
+    explained = (cross * (torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ cross)).sum(1)
+    return ((right.square().sum(0) - explained).clamp_min(0) / len(left)).flatten()
+
+
+def _standard(inputs: Tensor) -> Tensor:
+    """`inputs` [frames, ...] with a mean of 0 and a deviation of 1; 0 where they vary by rounding alone.
+
+    So the cut between signal and rounding does not depend on units.
+    """
+    centred = inputs - inputs.mean(0)
+    return centred / _deviation(inputs, centred)
+
+
+def _deviation(inputs: Tensor, centred: Tensor) -> Tensor:
+    deviation = centred.square().mean(0).sqrt()
+    return torch.where(deviation > 1e-7 * inputs.abs().amax(0), deviation, torch.inf)

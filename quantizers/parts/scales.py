@@ -21,7 +21,7 @@ quantized and by the quantizer's own cells.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,24 +34,22 @@ _COARSE = tuple(2.0**power for power in (0, 1, -1, 2, -2, 3, -3, -4, -5))
 _FINE = tuple(2.0 ** (power / 8) for power in (-4, -2, 2, 4)), tuple(2.0 ** (power / 8) for power in (-1, 1))
 
 
-def best_scales(
-    read: Callable[[Tensor], Tensor], targets: Tensor, weights: Tensor, blocks: Sequence[int]
-) -> Tensor:
+def best_scales(read: Callable[[Tensor], Tensor], targets: Tensor, weights: Tensor, width: int = 1) -> Tensor:
     """The scale of each channel with which its block's values tell its targets best.
 
     read: from scales [channels] to the quantized values [frames, channels] that they give.
     targets: what a linear read-out of a block's values is to tell, [frames, channels]; weights: [channels],
-    what a unit of squared error counts. blocks: numbers of channels that share a cell and so a scale.
+    what a unit of squared error counts. width: of the blocks, whose channels share a cell and so a scale.
     Returns [channels] float64. Factors of 2, then eighths of an octave: within 5 % of the best.
     """
-    widths = torch.tensor(list(blocks))
-    best = torch.full((len(blocks),), BEST, dtype=torch.float64)
+    best = torch.full((len(weights) // width,), BEST, dtype=torch.float64)
     least = torch.full_like(best, math.inf)
     for factors in (_COARSE, *_FINE):
         middle = best
         for factor in factors:
             tried = middle * factor
-            errors = unexplained(read(tried.repeat_interleave(widths)), targets, weights, blocks)
+            left = unexplained(read(tried.repeat_interleave(width)), targets, width) * weights
+            errors = left.unflatten(0, (-1, width)).sum(1)
             better = errors < least * (1 - 1e-9)
             best, least = torch.where(better, tried, best), torch.where(better, errors, least)
-    return best.repeat_interleave(widths)
+    return best.repeat_interleave(width)

@@ -45,7 +45,7 @@ def set_weights(module: nn.Module, name: str, draw) -> None:
 
 def output(audio: Tensor, loss: float = 0.0) -> CodecOutput:
     nothing = torch.zeros(1, 1, 0)
-    return CodecOutput(audio, Quantized(nothing, nothing.long(), torch.tensor(loss), {}))
+    return CodecOutput(audio, Quantized(nothing, nothing.long(), torch.tensor(loss), {}), nothing)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """Saturation and effective dimension against closed forms, and on quantizers whose channels are saturated."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import quantizers
+from analysis.figures.cells.saturation import saturation_of
 from quantizers.saturation import DimensionCounter, SaturationCounter, participation_ratio, ranges
 
 SATURATING = ["fsq", "q2d2-hex", "q2d2-rect", "q2d2-rhombic", "q2d2-rect-released", "lattice"]
@@ -113,3 +116,20 @@ def test_fewer_channels_leave_fewer_dimensions() -> None:
         after = DimensionCounter(16)
         after.update(quantizer(features).features)
         assert abs(after.effective_dimension - channels) < 0.2
+
+
+def test_runs_from_random_weights_would_have_been_caught() -> None:
+    """Latents of the test set of a `q2d2-rect` run from random weights, as it was trained before there were
+    starts: `levels: [14, 15, 14, 15]`, seed 0, demo corpus, 60 steps, fp32."""
+    with np.load(Path(__file__).with_name("latents_after_60_steps.npz")) as file:
+        pairs = [file[f"pair_{pair}"].astype(np.float64) for pair in (0, 1)]
+    views = quantizers.planar_views("q2d2-rect", {"levels": [14, 15, 14, 15]})
+    counters = [SaturationCounter(view.ranges) for view in views]
+    for counter, latents in zip(counters, pairs, strict=True):
+        counter.update(torch.from_numpy(latents))
+    good, bad = (counter.report() for counter in counters)
+    assert good["warning"] is None
+    assert min(bad["shares"]) > 6 * max(bad["limits"])
+    assert "2 of 2 channels are saturated" in bad["warning"]
+    assert [each.saturated for each in saturation_of(views, pairs)] == [False, True]
+    assert saturation_of(views, pairs)[1].note.startswith("saturated: ")

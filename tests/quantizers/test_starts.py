@@ -91,7 +91,7 @@ def levels_of(values: Tensor, scale: float, levels: int, reach: str) -> Tensor:
 
 def told(values: Tensor, quantized: Tensor) -> float:
     """Signal-to-noise ratio in dB after a linear read-out."""
-    return -10 * math.log10(float(pca.unexplained(quantized, values, torch.ones(1), [1])[0]))
+    return -10 * math.log10(float(pca.unexplained(quantized, values, 1)))
 
 
 def test_even_scale_fills_the_range_evenly() -> None:
@@ -117,7 +117,7 @@ def test_the_scale_with_the_least_error_is_found(reach: str, levels: int, best: 
     def read(scales: Tensor) -> Tensor:
         return levels_of(values, float(scales), levels, reach)
 
-    found = float(best_scales(read, values, torch.ones(1), [1]))
+    found = float(best_scales(read, values, torch.ones(1)))
     assert math.isclose(found, best, rel_tol=0.08)
     ratios = {scale: told(values, read(torch.tensor(scale))) for scale in (found, best, EVEN)}
     assert ratios[best] - 0.05 < ratios[found]
@@ -144,7 +144,7 @@ def test_the_scale_that_is_found_beats_the_even_one(name: str) -> None:
         rows = EVEN * (components.directions / components.variances.sqrt()).mT[:channels]
         middle = quantizer.middle
         pca.set_linear(quantizer.project_in, rows, middle - (rows @ components.mean).float())
-        pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer._values(features), features))
+        pca.set_linear(quantizer.project_out, *pca.least_squares(quantizer.values_of(features), features))
     assert found - signal_to_noise(quantizer, fresh) > 0.5
 
 
@@ -316,8 +316,12 @@ def test_sums_that_overflow_are_not_mistaken_for_features_that_are_not_finite() 
 def test_the_table_of_starts(capsys: pytest.CaptureFixture[str]) -> None:
     main(["fsq", "none", "simvq", "--bits", "20", "--frames", "500"])
     lines = capsys.readouterr().out.splitlines()
-    name, bits, before, after, _ = lines[1].split()
-    assert (name, bits) == ("fsq", "19.93")
+    name, bits, before, after, _, channels = lines[1].split()
+    assert (name, bits, channels) == ("fsq", "19.93", "6")
     assert float(before) < 1 < 8 < float(after)
     assert "too many" in lines[2]
     assert len(lines) == 3
+    main(["fsq", "vq", "--bits", "12", "--frames", "500", "--channels", "5", "--allocation", "water-filling"])
+    fitted, vq = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert fitted[-1] == "5"
+    assert vq[-1] == "-"

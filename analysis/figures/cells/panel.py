@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analysis.figures.cells.power_diagram import power_cells
+from analysis.figures.cells.saturation import Saturation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ CELL = "#E8EEF4"
 EDGE = "#6B7785"
 DENSITY = "#D55E00"
 SHIFT = "#009E73"
+ALARM = "#B2182B"
 BINS = 160  # of the density, along each axis
 SHOWN = 1500  # latents drawn as dots
 MASSES = (0.5, 0.9)  # of the latents inside each density contour
@@ -80,6 +82,23 @@ def draw_cells(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=2, pad=2)
     axes.locator_params(nbins=5)
+
+
+def draw_saturation(axes: Axes, saturation: Saturation) -> None:
+    """The shares beyond the outermost centres, in red where a channel is saturated."""
+    axes.text(
+        0.5,
+        0.985,
+        saturation.note,
+        transform=axes.transAxes,
+        ha="center",
+        va="top",
+        fontsize="x-small",
+        color=ALARM if saturation.saturated else "black",
+        weight="bold" if saturation.saturated else "normal",
+        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.0},
+        zorder=6,
+    )
 
 
 def draw_latents(axes: Axes, sample: np.ndarray, box: np.ndarray, reach: tuple[float, float] | None) -> None:

@@ -14,9 +14,11 @@ from analysis.figures.cells.panel import (
     draw_displacement,
     draw_latents,
     draw_outline,
+    draw_saturation,
     legend,
     shading,
 )
+from analysis.figures.cells.saturation import Saturation
 from analysis.figures.style import DOUBLE_COLUMN
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def voronoi_figure(
     reach: Sequence[tuple[float, float]] = (),
     displacement: bool = False,
     titles: Sequence[str] = (),
+    saturation: Sequence[Saturation] = (),
     words: Words = GRID_WORDS,
     columns: int = _COLUMNS,
     scale: float = 1.0,
@@ -91,6 +94,7 @@ def voronoi_figure(
         reach: half width and half height of the rectangle that latents can reach, one a pair.
         displacement: draw a line from each point to the mean of the latents in its cell.
         titles: first words of each panel's title; by default the number of the pair.
+        saturation: of the two channels of each pair, written into its panel; empty for none.
         words: of the legend.
         columns: most panels in a row.
         scale: factor on the size in inches, as `style.style` yields it.
@@ -136,6 +140,8 @@ def voronoi_figure(
             if displacement:
                 draw_displacement(axes[index], points, sample)
         draw_outline(axes[index], reaches[index])
+        if saturation:
+            draw_saturation(axes[index], saturation[index])
         axes[index].set_title(
             name + _describe(grids[index], points, histograms[index] if histograms else None)
         )

@@ -46,7 +46,7 @@ def _print(first: str, second: str, compared: Between) -> None:
         console.table(table)
         console.say(
             f"Difference: {second} less {first}, paired by seed and utterance. *: significant at 5 %, by "
-            "Holm over the rows of a metric. With one seed nothing is marked: it tells nothing of others."
+            "Holm over the rows of a metric. One seed says nothing of other trainings: no marks then."
         )
     for label, reason in compared.left_out.items():
         console.say((f"not compared: {label}", "yellow"), f": {reason}")

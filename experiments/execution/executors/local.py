@@ -7,7 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING
@@ -32,13 +32,21 @@ _PRELOADED = ["mlflow", "torch", "torchaudio", "pandas", "experiments.execution.
 
 @dataclass(frozen=True)
 class Local:
-    """Processes of this machine; by default one a core, or a GPU, as far as the memory goes."""
+    """Processes of this machine; by default one a core, as far as the memory goes, or `runs_per_device` a
+    GPU."""
 
     workers: int | None = None
+    runs_per_device: int = 1
 
     @contextmanager
     def open(self, settings: Settings) -> "Iterator[LocalPool]":
-        pool = LocalPool(settings, self.workers, gpus() if settings.device == "cuda" else [])
+        chosen = gpus(settings.device)
+        if chosen:  # each process sees one GPU, which is cuda:0 there
+            settings = replace(settings, device="cuda")
+        workers = self.workers
+        if workers is None and not chosen and settings.device != "cpu":
+            workers = self.runs_per_device
+        pool = LocalPool(settings, workers, chosen * self.runs_per_device)
         try:
             yield pool
         except BaseException:  # a second Ctrl-C does not wait

@@ -169,12 +169,19 @@ def _perform(job: Job, settings: Settings, board: Any, folder: str) -> Outcome:
     with contextlib.suppress(OSError):  # where relative paths of corpora begin
         os.chdir(folder)
     if settings.device == "auto":
-        settings = replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")
+        settings = replace(settings, device=_device_of_task())
     link = _BoardLink(board)
     try:
         return Outcome(STOPPED) if link.stopping() else worker.perform(job, settings, link)
     finally:
         link.close()
+
+
+def _device_of_task() -> str:
+    """The GPU that Ray gave to this task, else the CPU: tasks that asked for none would share the first."""
+    import ray
+
+    return "cuda" if ray.get_gpu_ids() else "cpu"
 
 
 def _connect(address: str | None) -> Any:

@@ -13,10 +13,11 @@ from analysis import load
 from analysis.figures import catalogue as figures
 from analysis.figures import writing as drawing
 from analysis.figures.code_use import ranks, sizes, use_histogram
+from analysis.figures.differences import difference_figure
 from analysis.figures.learning import curves
 from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
 from analysis.figures.spectrograms import decibels
-from analysis.figures.style import _KNOWN, appearance, legend_below, save, style
+from analysis.figures.style import _KNOWN, appearance, lay_out, legend_below, save, style
 from analysis.figures.writing import write_all
 from analysis.results.study_results import Results
 from analysis.statistics.estimates import summary
@@ -270,3 +271,22 @@ def test_a_legend_stays_on_its_figure(words: int) -> None:
     assert edges.x0 >= 0
     assert edges.x1 <= figure.bbox.width
     assert drawn._ncols == (4 if words == 1 else 1)
+
+
+@pytest.mark.parametrize("name", ["paper", "talk", "web"])
+@pytest.mark.parametrize("dpi", [72, 120, 200, 300])
+def test_no_label_is_clipped_at_any_resolution(name: str, dpi: int) -> None:
+    labels = [f"q2d2-{grid}-released 20 bit" for grid in ("hex", "rect", "rhombic")]
+    rows = [
+        (label, "vq", metric, 0.1, -0.2, 0.3, 0.5, 3, 40) for metric in ("pesq", "stoi") for label in labels
+    ]
+    columns = ["label", "best", "metric", "difference", "low", "high", "p_holm", "seeds", "utterances"]
+    with style(name) as scale:
+        figure = difference_figure(pd.DataFrame(rows, columns=columns), scale=scale)
+        lay_out(figure)
+        figure.set_dpi(dpi)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        left, right = (panel.get_tightbbox(renderer) for panel in figure.axes)
+    assert left.x0 >= 0
+    assert left.x1 < right.x0
+    assert right.x1 <= figure.bbox.width

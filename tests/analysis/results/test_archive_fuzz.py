@@ -23,7 +23,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from analysis import load
+from analysis.figures.code_use import ranks, sizes, use_histogram
+from analysis.figures.differences import differences_to_best
+from analysis.figures.learning import curves
+from analysis.figures.robustness import robustness_frame
+from analysis.figures.trade_offs import cost_frame
+from analysis.reports.answer import answer
 from analysis.results.archive import export_studies, import_archive
+from analysis.results.study_metrics import logged_metrics
+from analysis.results.study_results import Results
+from analysis.statistics.comparisons import bd_rates, ranks_across
+from analysis.statistics.estimates import summary
+from analysis.statistics.matched_rates import coded_labels, main_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments.tracking.store import Store
@@ -188,9 +199,25 @@ def import_and_table(path: Path, uri: str, stages: list[str]) -> None:
     table = comparison(results)
     for kind in ("csv", "markdown", "html", "latex", "console"):
         assert "\x1b" not in render(table, kind)
-    assert len(results.histories) >= 0
-    assert len(results.usage) >= 0
     stages.append("shown")
+    frames_of(results)
+    stages.append("drawn from")
+
+
+def frames_of(results: Results) -> None:
+    """What figures and reports are made from."""
+    summary(results, references=True)
+    sizes(results.finished)
+    use_histogram(results.usage)
+    ranks(results.usage)
+    curves(results.histories)
+    robustness_frame(results)
+    differences_to_best(results, coded_labels(results))
+    answer(results, main_labels(results))
+    for metric in logged_metrics(results):
+        cost_frame(results, metric)
+        bd_rates(results, metric)
+        ranks_across(results, metric)
 
 
 def told(action: Callable[[], None]) -> str:

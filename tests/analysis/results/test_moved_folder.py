@@ -16,9 +16,11 @@ from analysis.reports.report import write_report
 from analysis.results.archive import export_studies, import_archive
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
+from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
 from tests.analysis.conftest import FakeRun
 from tests.analysis.conftest import Store as Written
+from tests.analysis.results.hostile import members_of
 
 RUNS = [
     FakeRun(label, seed=seed, effect=effect, bits=12.0, audio=0.01)
@@ -159,6 +161,15 @@ def test_runs_out_of_an_archive_are_named_in_a_study_of_ones_own(seven: Any, tmp
     (note,) = [line for line in comparison(load("own", address)).notes if "archive" in line]
     assert note == "! imported from an archive, and not trained or scored in this store: fsq, vq"
     assert not [line for line in comparison(load("seven", address)).notes if "archive" in line]
+    # The same study, once `codecbench run` took the archive's runs for its own.
+    copy = Store(address, "seven")
+    (parent,) = copy.search(kind="study")
+    copy.set_tags(parent.info.run_id, {Tag.STARTED: "true"})
+    (note,) = [line for line in comparison(load("seven", address)).notes if "archive" in line]
+    assert "fsq" in note
+    assert "q2d2-hex" in note
+    export_studies(["seven"], tmp_path / "again.zip", address)  # for another store it is as it was
+    assert Tag.STARTED.encode() not in members_of(tmp_path / "again.zip")["archive.json"]
 
 
 def test_captions_explain_what_there_is(store: Any) -> None:

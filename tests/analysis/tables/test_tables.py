@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from analysis import load
 from analysis.results.columns import ColumnError
 from analysis.statistics.matched_rates import main_labels, rate_groups
 from analysis.tables.comparison import TableError, comparison
-from analysis.tables.console import console_text
+from analysis.tables.console import console, console_text, print_table
 from analysis.tables.formats import FormatError, render
 from analysis.tables.table import Table
 
@@ -163,6 +164,25 @@ def test_marks(full: Any) -> None:
     assert "<strong>~" in render(table, "html")
 
 
+def test_the_best_is_starred_where_bold_cannot_be_seen(
+    full: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = comparison(load("full", full.uri), ["pesq", "mel_distance"])
+    best = next(row for row in table.rows if row.cells[0].mark == "best").cells[0].value
+    monkeypatch.setenv("COLUMNS", "200")
+    print_table(table)  # pytest's capture is no terminal
+    piped = capsys.readouterr().out
+    assert f"*{best:.2f} ±" in piped
+    assert "*: best at its rate, ~ what can't be told from it" in piped
+    assert "Bold" not in piped
+    seen = Console(width=200, force_terminal=True)
+    with seen.capture() as capture:
+        seen.print(console(table, 200))
+    assert re.search(rf"\x1b\[1m *{best:.2f} ±", capture.get())
+    assert f"*{best:.2f}" not in capture.get()
+    assert "*" not in render(table, "csv")
+
+
 def test_one_seed_marks_nothing(table: Table) -> None:
     assert not any(cell.mark for row in table.rows for cell in row.cells)
 
@@ -267,3 +287,19 @@ def test_hostile_labels_are_escaped(store: Any) -> None:
     )
     row = next(line for line in render(table, "markdown").splitlines() if "50%" in line)
     assert row.replace("\\|", "").count("|") == 3
+
+
+def test_rows_with_saturated_channels_are_named(store: Any) -> None:
+    pushed = {"usage/saturated_channels": 2.0, "usage/saturation": 0.51, "usage/effective_dimension": 3.25}
+    fine = {"usage/saturated_channels": 0.0, "usage/saturation": 0.08, "usage/effective_dimension": 9.0}
+    store.study(
+        "saturated", [store.Run("fsq", metrics=pushed), store.Run("vq"), store.Run("hex", metrics=fine)]
+    )
+    results = load("saturated", store.uri)
+    (note,) = [note for note in comparison(results).notes if "saturated" in note]
+    assert note.startswith("! saturated: fsq (2.0 channels, 51 %). ")
+    shown = render(
+        comparison(results, columns=["saturation", "saturated_channels", "effective_dimension"]), "csv"
+    )
+    assert "51.0" in shown
+    assert "3.2" in shown

@@ -96,7 +96,11 @@ def test_an_imported_study_goes_on_where_it_was(undisturbed: Path, small_study: 
     (tmp_path / "small.yaml").write_text(small_study)
     codecbench(tmp_path, "import", "small.zip")
     said = codecbench(tmp_path, "run", "small.yaml", "--no-figures").stdout
-    assert said == (undisturbed / "first.txt").read_text()
+    # Whoever starts a study of their own is told that its runs are somebody else's.
+    own, _, rest = said.partition("! imported from an archive, and not trained or scored in this store: ")
+    note, _, end = rest.partition("\n")
+    assert note.startswith("none, ")
+    assert own + end == (undisturbed / "first.txt").read_text()
     assert not (tmp_path / "runs").exists()
 
 

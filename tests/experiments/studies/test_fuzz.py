@@ -22,5 +22,6 @@ def test_random_study_files_and_options_end_in_messages() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    print(done.stdout)  # the counts, for who runs it by hand with -s
     for kind in ("study refused", "study planned", "yaml refused", "quantizer refused", "quantizer built"):
         assert kind in done.stdout, done.stdout

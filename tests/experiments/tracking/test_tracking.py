@@ -62,10 +62,10 @@ def test_a_study_lists_any_number_of_runs(store: Store) -> None:
 
 def test_final_values_are_logged_once(store: Store) -> None:
     run_id = store.start("x", {}, match={"kind": KIND_RUN, "run_hash": "values"})
-    store.log_values(run_id, {"eval/pesq": 1.5}, 7)
-    store.log_values(run_id, {"eval/pesq": 1.6, "eval/stoi": 0.9}, 7)
-    assert history(store, run_id, "eval/pesq") == [(7, 1.5)]
-    assert history(store, run_id, "eval/stoi") == [(7, 0.9)]
+    store.log_values(run_id, {"eval/pesq": 1.5})
+    store.log_values(run_id, {"eval/pesq": 1.6, "eval/stoi": 0.9})
+    assert history(store, run_id, "eval/pesq") == [(0, 1.5)]
+    assert history(store, run_id, "eval/stoi") == [(0, 0.9)]
 
 
 def test_a_killed_run_logs_nothing_twice_and_loses_nothing(store: Store, tmp_path: Path) -> None:

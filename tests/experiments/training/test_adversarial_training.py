@@ -196,6 +196,23 @@ def test_a_collapsed_codebook_is_a_warning(shards: data.Shards, tmp_path: Path) 
     assert "1 of 1 codebooks have collapsed" in found[2]
 
 
+def test_channels_that_saturate_are_a_warning(shards: data.Shards, tmp_path: Path) -> None:
+    codec, watcher = build("fsq"), Watcher()
+    with torch.no_grad():
+        codec.quantizer.project_in.bias[:2] += 5.0
+    go(codec, shards, tmp_path, watcher, learning_rate=1e-12, validate_every=1)
+    logged = watcher.logged[1]
+    assert logged["validation/saturated_channels"] == 2
+    channels = len(codec.quantizer.channel_ranges.levels)
+    assert logged["validation/saturation"] == pytest.approx(2 / channels, abs=0.05)
+    assert logged["validation/effective_dimension_quantized"] > 0.99
+    assert 0.99 < logged["validation/effective_dimension"] < codec.quantizer.dim + 0.01
+    saturated = [warning for warning in watcher.warnings if warning[1] == "saturated_channels"]
+    ((step, _, text),) = saturated  # once, not at every validation
+    assert step == 1
+    assert f"2 of {channels} channels are saturated" in text
+
+
 def test_use_of_codebooks() -> None:
     torch.manual_seed(0)
     quantizer = quantizers.create("fsq", dim=4, levels=(5, 5))

@@ -1,0 +1,78 @@
+"""Quality against the budget of a training, in steps and in seconds, and paired differences to the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def budget_figure(
+    means: pd.DataFrame,
+    differences: pd.DataFrame,
+    best: str,
+    header: str,
+    quantizers: dict[str, str] | None = None,
+    scale: float = 1.0,
+) -> Figure:
+    """Three panels: `budget_means` against steps and against seconds of training, with a band from the least
+    to the greatest seed, and `budget_differences` to `best` with 95 % intervals.
+
+    header: what the metric is called.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(DOUBLE_COLUMN * scale, 2.6 * scale), layout="constrained")
+    by_steps, by_seconds, apart = figure.subplots(1, 3)
+    handles = {}
+    labels = list(dict.fromkeys(means["label"]))
+    for label in labels:
+        colour, marker = appearance(label, (quantizers or {}).get(label, ""))
+        curve = means[means["label"] == label].sort_values("steps")
+        for axes, key in ((by_steps, "steps"), (by_seconds, "seconds")):
+            (line,) = axes.plot(curve[key], curve["mean"], color=colour, marker=marker, markersize=4 * scale)
+            if (curve["seeds"] > 1).any():
+                axes.fill_between(
+                    curve[key], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0
+                )
+        handles[label] = line
+        mine = differences[differences["label"] == label].sort_values("steps")
+        if mine.empty:
+            continue
+        place = labels.index(label) - (len(labels) - 1) / 2
+        shifted = mine["steps"] * 1.03**place  # intervals beside each other
+        half = (mine["high"] - mine["difference"]).fillna(0.0)
+        apart.errorbar(
+            shifted,
+            mine["difference"],
+            yerr=half,
+            color=colour,
+            marker=marker,
+            markersize=4 * scale,
+            linewidth=1,
+            capsize=2,
+        )
+    apart.axhline(0, color="black", linewidth=0.8)
+    by_steps.set(xlabel="budget (steps)", ylabel=header)
+    by_seconds.set(xlabel="training (s)")
+    apart.set(xlabel="budget (steps)", ylabel=f"difference to {best}")
+    for axes in (by_steps, apart):
+        _mark_budgets(axes, sorted(set(means["steps"])))
+    by_seconds.set_xscale("log")
+    legend_below(figure, handles, 4)
+    return figure
+
+
+def _mark_budgets(axes: Axes, budgets: list[int]) -> None:
+    """A logarithmic axis of steps whose ticks are the budgets."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets], rotation=30)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
