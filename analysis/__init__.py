@@ -1,7 +1,7 @@
-"""Reading studies: results, tables, statistics and figures from a tracking store alone; trains nothing.
+"""Reading studies of codecbench: results, tables, statistics, figures, from a tracking store; trains nothing.
 
-`load("STUDY")` reads a study. `results` has its frames, `statistics` compares, `tables` and `figures` show,
-`reports` writes pages and the kit of a paper.
+`load("STUDY")` reads a study, `load_codec("RUN")` a trained codec. `results` has its frames, `statistics`
+compares, `tables` and `figures` show, `reports` writes pages and the kit of a paper.
 
 The names below are what a notebook needs. Each is imported when it is first used.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from analysis.figures.trade_offs import cost_figure, cost_frame, utterance_figure, utterance_frame
     from analysis.results.load import load
     from analysis.results.study_results import Results, ResultsError
+    from analysis.results.trained import load_codec
     from analysis.statistics.comparisons import bd_rates, leaders, pairwise, ranks_across
     from analysis.statistics.estimates import estimate, summary
     from analysis.statistics.matched_rates import coded_labels, main_labels
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "results.load": ("load",),
+    "results.trained": ("load_codec",),
     "results.study_results": (
         "Results",
         "ResultsError",
@@ -143,6 +145,7 @@ __all__ = [
     "leaders",
     "learning_figure",
     "load",
+    "load_codec",
     "main_labels",
     "movement_frame",
     "pairwise",

@@ -109,21 +109,26 @@ def main() -> None:
 
 
 def shadowed_package() -> str:
-    """A message where Python would import a stranger under the name of one of our packages, else empty."""
+    """A message where Python would import a stranger under the name of one of our packages, else empty.
+
+    Files of another distribution may lie in the same folder as ours: what `__init__.py` says tells.
+    """
     home = Path(__file__).resolve().parents[1]
     for name in guard.PACKAGES:
         spec = importlib.util.find_spec(name)
         places = [Path(place).parent for place in (spec and spec.submodule_search_locations) or ()]
-        if home in [place.resolve() for place in places]:
-            continue
-        other = spec.origin if spec and spec.origin else next(iter(places), "missing")
         if spec is None:
             return f"codecbench's package {name!r} is missing; install codecbench again"
-        return (
-            f"{other} hides codecbench's own package {name!r} in {home}. Remedy: rename it, start codecbench "
-            "from another folder, or, where another distribution installed it, install codecbench into a "
-            "virtual environment of its own"
-        )
+        if home not in [place.resolve() for place in places]:
+            other = spec.origin or next(iter(places), "a file")
+            remedy = guard.rival_distributions() or (
+                "rename it, start codecbench from another folder, or, where another distribution "
+                "installed it, install codecbench into a virtual environment of its own"
+            )
+            return f"{other} hides codecbench's own package {name!r} in {home}: {remedy}"
+        if guard.MARK not in (home / name / "__init__.py").read_bytes():
+            remedy = guard.rival_distributions() or "install codecbench again, by itself"
+            return f"{home / name} is not codecbench's own package {name!r} any more: {remedy}"
     return ""
 
 

@@ -30,6 +30,7 @@ from experiments.commands.outputs import explanation, is_explained
 
 FAILED, WRONG_INPUT = 1, 2
 STOPPED, NO_READER = 130, 141  # as shells name an end by SIGINT and by SIGPIPE
+MARK = b"codecbench"  # in `__init__.py` of each of our packages
 PACKAGES = ("quantizers", "codec", "experiments", "analysis")  # our top-level packages
 
 # Typer has its own copy of Click or uses an installed one, by its version: the class is taken from Typer.
@@ -95,8 +96,9 @@ def rival_distributions() -> str:
             others = sorted(set(owners.get(package, ())) - {"codecbench"})
             if others:
                 return (
-                    f"the distribution {others[0]!r} has a package called {package!r}, too, and their files "
-                    "are mixed. Remedy: install codecbench into a virtual environment without it"
+                    f"distribution {others[0]!r} has a package called {package!r}, too. Remedy: install "
+                    f"codecbench into a virtual environment without it, or `pip uninstall {others[0]}` and "
+                    "install codecbench again"
                 )
     return ""
 
