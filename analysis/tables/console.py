@@ -50,7 +50,9 @@ def _with_stars(table: Table) -> Table:
         return replace(row, cells=cells)
 
     sections = tuple(replace(one, rows=tuple(starred(row) for row in one.rows)) for one in table.sections)
-    return replace(table, sections=sections, caption=tuple(line.replace(BOLD, STAR) for line in table.caption))
+    return replace(
+        table, sections=sections, caption=tuple(line.replace(BOLD, STAR) for line in table.caption)
+    )
 
 
 def _label_width(table: Table) -> int:

@@ -277,7 +277,9 @@ def test_a_legend_stays_on_its_figure(words: int) -> None:
 @pytest.mark.parametrize("dpi", [72, 120, 200, 300])
 def test_no_label_is_clipped_at_any_resolution(name: str, dpi: int) -> None:
     labels = [f"q2d2-{grid}-released 20 bit" for grid in ("hex", "rect", "rhombic")]
-    rows = [(label, "vq", metric, 0.1, -0.2, 0.3, 0.5, 3, 40) for metric in ("pesq", "stoi") for label in labels]
+    rows = [
+        (label, "vq", metric, 0.1, -0.2, 0.3, 0.5, 3, 40) for metric in ("pesq", "stoi") for label in labels
+    ]
     columns = ["label", "best", "metric", "difference", "low", "high", "p_holm", "seeds", "utterances"]
     with style(name) as scale:
         figure = difference_figure(pd.DataFrame(rows, columns=columns), scale=scale)
