@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test smoke lint types format clean
+.PHONY: help quickstart test smoke lint types format image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,11 @@ types: $(VENV)/.installed-test ## mypy
 format: $(VENV)/.installed-test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+BASE ?= python:3.11-slim
+
+image: ## a container with codecbench, from BASE; needs Docker
+	docker build --build-arg BASE=$(BASE) --tag codecbench .
 
 clean: ## remove the virtual environment and caches, never your results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

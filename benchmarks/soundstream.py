@@ -149,6 +149,8 @@ def main() -> None:
         return peer(audio.unsqueeze(1)).squeeze(1)
 
     def step(network: Callable[[], Tensor]) -> None:
+        for module in (encoder, decoder, peer):
+            module.zero_grad()  # as a training does: gradients are made anew
         network().square().mean().backward()
 
     def forward(network: Callable[[], Tensor]) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "experiments" / "commands" / "documents" / "schemas"
 PAGE = HERE / "json.md"
+STUDY = HERE.parent / "experiments" / "studies" / "study.schema.json"
 _PART = re.compile(r"(<!-- documents -->\n).*?(<!-- documents end -->)", re.DOTALL)
 
 
 def files() -> dict[Path, str]:
     """The text of every file that this script writes."""
     from experiments.commands.documents import catalogue
+    from experiments.studies import editor_schema
 
     made = {
         SCHEMAS / catalogue.file_of(model): json.dumps(catalogue.schema_of(model), indent=1) + "\n"
@@ -29,6 +31,7 @@ def files() -> dict[Path, str]:
     described = "\n".join(
         _described(catalogue.name_of(model), catalogue.schema_of(model)) for model in catalogue.DOCUMENTS
     )
+    made[STUDY] = editor_schema.text()
     page = PAGE.read_text(encoding="utf-8")
     made[PAGE] = _PART.sub(lambda part: f"{part[1]}\n{described}\n{part[2]}", page)
     return made

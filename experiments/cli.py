@@ -5,6 +5,7 @@ import logging
 import platform
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ from experiments.commands import (
     weights,
 )
 from experiments.commands.display.terminal import messages, output
+from experiments.commands.housekeeping import runs, study_files
 
 app = typer.Typer(
     name="codecbench",
@@ -38,26 +40,26 @@ app = typer.Typer(
 )
 listing = typer.Typer(help="List studies, quantizers, metrics or references.", no_args_is_help=True)
 
-app.command()(run.run)
-app.command()(plan.plan)
-app.command()(train.train)
-app.command()(search.search)
-app.command()(results.table)
-app.command()(results.figures)
-app.command()(voronoi.voronoi)
-app.command()(results.report)
-app.command()(results.paper)
-app.command()(results.power)
-app.command()(archive.export)
-app.command("import")(archive.import_)
-app.command()(evaluate.evaluate)
-app.command()(metrics.check_metrics)
-app.command()(quantizers.rates)
-app.command()(quantizers.geometry)
-app.command()(source_coding.source_coding)
-app.command()(quantizers.check_quantizer)
-app.add_typer(listing, name="list")
-app.add_typer(weights.app, name="weights")
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Studies": (study_files.init, study_files.show_study, plan.plan, run.run, train.train, search.search),
+    "Results": (
+        *(results.table, results.figures, results.report, results.paper, results.power, runs.compare),
+        *(archive.export, archive.import_),
+    ),
+    "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),
+    "Decoded audio": (evaluate.evaluate, metrics.check_metrics),
+    "Quantizers without speech": (
+        *(quantizers.rates, quantizers.geometry, voronoi.voronoi, source_coding.source_coding),
+        quantizers.check_quantizer,
+    ),
+}
+_NAMES = {archive.import_: "import"}  # where it is no name of a function
+
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(_NAMES.get(_command), rich_help_panel=_panel)(_command)
+app.add_typer(listing, name="list", rich_help_panel="Lists")
+app.add_typer(weights.app, name="weights", rich_help_panel="Lists")
 listing.command("quantizers")(quantizers.list_quantizers)
 listing.command("studies")(run.list_studies)
 listing.command("metrics")(metrics.list_metrics)

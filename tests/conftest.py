@@ -1,7 +1,38 @@
-"""The environment of all tests."""
+"""The environment of all tests, and the released weights that some of them need."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Processes that run tests in parallel get the width of the terminal from their parent; outputs to a file have
 # a width of their own, which tests look at.
 os.environ.pop("COLUMNS", None)
+
+
+def soundstream_folder() -> Path | None:
+    """The folder with the released files of Lyra 2, which no test downloads: in $CODECBENCH_SOUNDSTREAM, or
+    beside the repository. None where there is none."""
+    named = os.environ.get("CODECBENCH_SOUNDSTREAM")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "models" / "lyra"
+    return folder if folder.is_dir() else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests of SoundStream ran: a run without the weights proves less."""
+    folder = soundstream_folder()
+    terminalreporter.write_line(
+        f"SoundStream's released weights: tested, from {folder}"
+        if folder
+        else "SoundStream's released weights: not here, tests with them were skipped; name their folder in "
+        "CODECBENCH_SOUNDSTREAM"
+    )
+
+
+@pytest.fixture(scope="session")
+def lyra_files() -> Path:
+    """The folder with the released files of Lyra 2; skips where there is none."""
+    folder = soundstream_folder()
+    if folder is None:
+        pytest.skip("the weights of Lyra 2 are not here: name their folder in CODECBENCH_SOUNDSTREAM")
+    return folder

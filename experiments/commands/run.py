@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from experiments.studies.rates import Rate
 
 # Outcomes of runs in words, where the status is not one.
-_WORDS = {"elsewhere": "left to others", "lost": "killed"}
+_WORDS = {"elsewhere": "left to others", "lost": "killed", "other": "of other rows"}
 
 
 def run(
@@ -60,8 +60,19 @@ def run(
     run_gpus: Annotated[
         float, typer.Option(parser=number(0), metavar="NUMBER", help="ray: GPUs that each run takes")
     ] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROW", help="only this row, by its label, with all its seeds; repeatable"),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="train failed and diverged runs again")] = False,
-    force: Annotated[bool, typer.Option("--force", help="train all runs again, finished ones too")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="train runs again, finished ones too; without --only warm starts, too"),
+    ] = False,
+    keep_warm_starts: Annotated[
+        bool,
+        typer.Option("--keep-warm-starts", help="with --force: begin from the warm starts that there are"),
+    ] = False,
     figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
@@ -103,6 +114,8 @@ def run(
             device=chosen_device(device) if executor == "local" else device,
             retry=retry,
             force=force,
+            only=only or (),
+            keep_warm_starts=keep_warm_starts or bool(only),
             announce=display.announce,
             show=display.show,
         )
@@ -168,9 +181,10 @@ def _end(summary: Summary, console: Console, problems: list[str]) -> None:
     if summary.stopped:
         console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
         raise typer.Exit(STOPPED)
-    total = len(summary.runs)
+    total = len(summary.asked)
     if not summary.complete:
-        failed = f"{total - len(summary.finished)} of {total} runs failed"
+        finished = {run.hash for run in summary.finished}
+        failed = f"{sum(run.hash not in finished for run in summary.asked)} of {total} runs failed"
         console.say((failed, "red"), "; see the table, and error.txt of each in the store")
         raise typer.Exit(FAILED)
     if problems:

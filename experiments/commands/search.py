@@ -42,8 +42,10 @@ def search(
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Search tilings, levels, dimensions and more for the best one, beside random search. Start it again to
-    go on after a stop."""
+    """Search tilings, levels, dimensions and more for the best one, beside random search.
+
+    Start it again to go on after a stop.
+    """
     from experiments.execution import executors, study_runner
     from experiments.search import space, trials
     from experiments.studies import runs, sections, study

@@ -63,8 +63,10 @@ def source_coding(
         typer.Option(parser=file_name, metavar="FILE", help="draw the curves: .png, .svg or .pdf"),
     ] = None,
 ) -> None:
-    """Run quantizers on sources with a known rate-distortion function, and print the gap to Shannon's
-    bound; or on features of a trained codec, beside a Gaussian source's bound."""
+    """Run quantizers on sources with a known rate-distortion function, beside Shannon's bound.
+
+    Or on features of a trained codec, beside the bound of a Gaussian source.
+    """
     parse = number(0, _MOST_BITS, above=True)
     targets = [parse(value) for value in names_of(bits, "--bits")]
     outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))

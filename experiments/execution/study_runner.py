@@ -17,7 +17,7 @@ from experiments.execution.tracked_run import open_run
 from experiments.studies import reference_runs
 from experiments.studies.reference_runs import ReferenceRun
 from experiments.studies.runs import Corpora, CorpusIdentity, Run, expand, study_hash
-from experiments.studies.study import Study
+from experiments.studies.study import Study, StudyError
 from experiments.tracking import leases
 from experiments.tracking.leases import Leases
 from experiments.tracking.schema import (
@@ -34,6 +34,7 @@ from experiments.tracking.schema import (
     status_of,
 )
 from experiments.tracking.store import Store
+from quantizers.suggestions import did_you_mean
 
 AnyRun = TypeVar("AnyRun", Run, ReferenceRun)
 
@@ -44,13 +45,14 @@ DAY = 86_400.0  # seconds
 @dataclass
 class Summary:
     """The outcome of a study: that of each run that was to do, by hash; `reused` were finished before, or
-    by another runner meanwhile."""
+    by another runner meanwhile. other_rows: hashes of unfinished runs that `only` left out."""
 
     runs: list[Run]
     parent_id: str
     directory: Path
     reused: set[str] = field(default_factory=set)
     outcomes: dict[str, str] = field(default_factory=dict)
+    other_rows: set[str] = field(default_factory=set)
     references: list[ReferenceRun] = field(default_factory=list)
 
     @property
@@ -58,8 +60,13 @@ class Summary:
         return [r for r in self.runs if r.hash in self.reused or self.outcomes.get(r.hash) == FINISHED]
 
     @property
+    def asked(self) -> list[Run]:
+        """The runs of the rows that were asked for, and those of other rows that are finished."""
+        return [run for run in self.runs if run.hash not in self.other_rows]
+
+    @property
     def complete(self) -> bool:
-        return len(self.finished) == len(self.runs)
+        return len(self.finished) == len(self.asked)
 
     @property
     def stopped(self) -> bool:
@@ -67,13 +74,17 @@ class Summary:
 
     def counts(self) -> dict[str, int]:
         """Number of runs by outcome, the references left out; the sum is that of all runs."""
-        outcomes = [
-            "reused" if run.hash in self.reused else self.outcomes.get(run.hash, STOPPED) for run in self.runs
-        ]
+        outcomes = [self._outcome(run) for run in self.runs]
         return {name: outcomes.count(name) for name in dict.fromkeys(sorted(outcomes, key=_ORDER.index))}
 
+    def _outcome(self, run: Run) -> str:
+        if run.hash in self.reused:
+            return "reused"
+        return OTHER if run.hash in self.other_rows else self.outcomes.get(run.hash, STOPPED)
 
-_ORDER = [FINISHED, "reused", FAILED, DIVERGED, STOPPED, LOST, ELSEWHERE]
+
+OTHER = "other"  # of a row that was not asked for, and not finished before
+_ORDER = [FINISHED, "reused", FAILED, DIVERGED, STOPPED, LOST, ELSEWHERE, OTHER]
 
 
 def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> tuple[Store, str]:
@@ -161,14 +172,17 @@ def execute(
     return {key: outcome for key, outcome in outcomes.items() if key not in warm}
 
 
-def supersede(runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Path) -> None:
-    """Put what there is of `runs` and their warm starts aside, so that all is done again.
+def supersede(
+    runs: "Sequence[Run | ReferenceRun]", store: Store, directory: Path, *, warm_starts: bool = True
+) -> None:
+    """Put what there is of `runs`, and of their warm starts with `warm_starts`, aside, so that it is done
+    again.
 
     Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted. What another runner
     works on is left to it.
     """
     known = Leases(store, leases.seconds())
-    starts = [start for start in (run.warm_start() for run in runs) if start]
+    starts = [start for start in (run.warm_start() for run in runs) if start and warm_starts]
     jobs = [*(Job(run=run) for run in runs), *(Job(run=start, warm_start=True) for start in starts)]
     for kind in (KIND_RUN, KIND_WARM_START):
         of_kind = {job.key: job for job in jobs if job.kind == kind}
@@ -216,25 +230,34 @@ def run_study(
     device: str = "cpu",
     retry: bool = False,
     force: bool = False,
+    only: Sequence[str] = (),
+    keep_warm_starts: bool = False,
     announce: Callable[[Sequence[Run | ReferenceRun], set[str], dict[str, tuple[str, str]]], None],
     show: Callable[[Update], None],
 ) -> tuple[Summary, Store]:
     """Run what is missing of `study`. A reference that could not run before is tried again.
 
-    retry: runs that failed or diverged, too. force: all of them.
+    retry: runs that failed or diverged, too. force: all of them, and their warm starts unless
+    `keep_warm_starts`. only: labels of the rows to do; empty is all. Rows that are left out keep their state.
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     runs = expand(study, corpus)
     require_weights(runs)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
+    chosen, chosen_references = _of_rows(runs, references, only)
     if force:
-        supersede([*runs, *references], store, directory)
-    todo, reused, broken = pending(runs, store, retry)
-    references_todo, _, _ = pending(references, store, retry=True)
+        again: list[Run | ReferenceRun] = [*chosen, *chosen_references]
+        supersede(again, store, directory, warm_starts=not keep_warm_starts)
+    todo, reused, broken = pending(chosen, store, retry)
+    references_todo, _, _ = pending(chosen_references, store, retry=True)
+    hashes = {run.hash for run in chosen}
+    _, done_before, _ = pending([run for run in runs if run.hash not in hashes], store, retry=False)
     announce([*todo, *references_todo], reused, broken)
     summary = Summary(runs, parent, directory, reused, {key: status for key, (status, _) in broken.items()})
     summary.references = references
+    summary.reused |= done_before
+    summary.other_rows = {run.hash for run in runs} - hashes - done_before
     if todo or references_todo:
         settings = Settings(
             store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
@@ -246,8 +269,24 @@ def run_study(
         summary.reused |= {
             key for key, outcome in outcomes.items() if outcome.reused and outcome.status == FINISHED
         }
-    if summary.stopped:
+    if summary.stopped or (summary.complete and summary.other_rows):
         store.pause(parent)
     else:
         store.set_status(parent, FINISHED if summary.complete else FAILED)
     return summary, store
+
+
+def _of_rows(
+    runs: Sequence[Run], references: Sequence[ReferenceRun], labels: Sequence[str]
+) -> tuple[list[Run], list[ReferenceRun]]:
+    """The runs and references of the rows with `labels`, all for none. Raises StudyError for a wrong one."""
+    known = list(dict.fromkeys([*(run.label for run in runs), *(run.label for run in references)]))
+    for label in labels:
+        if label not in known:
+            hint = did_you_mean(label, known)
+            raise StudyError(f"--only {label}: the study has no such row; {hint}its rows: {', '.join(known)}")
+    wanted = set(labels or known)
+    return (
+        [run for run in runs if run.label in wanted],
+        [run for run in references if run.label in wanted],
+    )

@@ -6,6 +6,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from experiments.studies import plain_yaml
 from experiments.studies.axes import RATES
 from experiments.studies.plain_yaml import MOST_BYTES, PlainYAMLError
@@ -34,6 +36,23 @@ def read(study: str) -> tuple[dict[str, Any], str]:
     if path.suffix in (".yaml", ".yml") or _is_file(path):
         return _extended(path, ()), str(path)
     return _extended(_named(study, ""), ()), f"{study}.yaml"
+
+
+def template(name: str) -> str:
+    """The text of a study file to begin with, for a study called `name`."""
+    text = (files("experiments.studies") / "template.yaml").read_text(encoding="utf-8")
+    return text.replace("NAME", name)
+
+
+def shipped_text(name: str) -> str:
+    """The file of a shipped study as it is. Raises StudyError."""
+    return _named(name, "").read_text(encoding="utf-8")
+
+
+def merged_text(name: str) -> str:
+    """A shipped study with what it takes from others, as YAML without comments. Raises StudyError."""
+    values = _extended(_named(name, ""), ())
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
 
 
 def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class ObjectiveChoice(Section):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        given = value.get("options") or {}
+        given = {} if value.get("options") is None else value["options"]
         if not isinstance(given, dict):
             raise ValueError("options: give weights by name, such as {log_mel: 15}")
         weights = objectives.get(str(value.get("name", "spectral")), given)

@@ -1,10 +1,8 @@
 """Weights and audio drawn from names, so that golden values need no stored weights."""
 
 import math
-import os
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,17 +18,6 @@ def draw(name: str, *shape: int) -> torch.Tensor:
 @pytest.fixture(scope="session", name="draw")
 def draw_fixture() -> Callable[..., torch.Tensor]:
     return draw
-
-
-@pytest.fixture(scope="session")
-def lyra_files() -> Path:
-    """The folder with the released files of Lyra 2, which no test downloads: in $CODECBENCH_SOUNDSTREAM, or
-    beside the repository."""
-    named = os.environ.get("CODECBENCH_SOUNDSTREAM")
-    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "models" / "lyra"
-    if not folder.is_dir():
-        pytest.skip("the weights of Lyra 2 are not here: name their folder in CODECBENCH_SOUNDSTREAM")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,17 @@
 from importlib.resources import files
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
-from pydantic_core import CoreSchema
-
-from experiments.commands.documents import audio, bottlenecks, studies
+from experiments.commands.documents import audio, bottlenecks, runs, studies
 from experiments.commands.documents.document import Document
+from experiments.common.json_schemas import PlainSchema
 
 DOCUMENTS: tuple[type[Document], ...] = (
     studies.TableDocument,
     studies.PlanDocument,
     studies.PowerDocument,
+    runs.RunsDocument,
+    runs.ShowDocument,
+    runs.CompareDocument,
     audio.EvaluateDocument,
     bottlenecks.RatesDocument,
     bottlenecks.GeometryDocument,
@@ -23,21 +24,6 @@ DOCUMENTS: tuple[type[Document], ...] = (
     audio.ListReferencesDocument,
 )
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class _Plain(GenerateJsonSchema):
-    """JSON schemas without the titles that only repeat the keys."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """No key has a title."""
-        return False
-
-    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        """The schema, its dialect first."""
-        made = super().generate(schema, mode)
-        for part in (made, *made.get("$defs", {}).values()):
-            part.pop("title", None)
-        return {"$schema": DIALECT, **made}
 
 
 def name_of(model: type[Document]) -> str:
@@ -52,7 +38,8 @@ def file_of(model: type[Document]) -> str:
 
 def schema_of(model: type[Document]) -> dict[str, Any]:
     """The JSON schema of a document, made from its model."""
-    return model.model_json_schema(by_alias=True, mode="serialization", schema_generator=_Plain)
+    made = model.model_json_schema(by_alias=True, mode="serialization", schema_generator=PlainSchema)
+    return {"$schema": DIALECT, **made}
 
 
 def shipped(model: type[Document]) -> str:

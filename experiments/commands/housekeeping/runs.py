@@ -1,0 +1,80 @@
+"""`codecbench runs`, `show`, `compare`, `clean` and `ui`: what there is in a store and on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.options import OutputFormat, RunsFolder, StudyName, TrackingUri
+from experiments.tracking.store import store_uri
+
+
+def runs(
+    study: StudyName,
+    directory: RunsFolder = Path("runs"),
+    format: OutputFormat = "console",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """List the runs of a study: row, seed, status, reason, time, and where the weights are."""
+    from experiments.commands.housekeeping import shown_runs
+
+    shown_runs.show_list(study, store_uri(tracking_uri), directory, format)
+
+
+def show(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="MLflow id or hash of a run, or the beginning of one"),
+    ],
+    directory: RunsFolder = Path("runs"),
+    format: OutputFormat = "console",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Show one run: its configuration, its values, the paths of its files."""
+    from experiments.commands.housekeeping import shown_runs
+
+    shown_runs.show_run(run, store_uri(tracking_uri), directory, format)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="a study")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="another study of the same store")],
+    format: OutputFormat = "console",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Compare the rows that two studies have in common, paired by seed and utterance."""
+    from experiments.commands.housekeeping import compare as comparing
+
+    comparing.compare(first, second, store_uri(tracking_uri), format)
+
+
+def clean(
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="only this kind of what is listed; repeatable"),
+    ] = None,
+    older_than: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="prepared corpora that were not used for so long")
+    ] = 30,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without asking")] = False,
+    directory: RunsFolder = Path("runs"),
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """List what can be deleted, with sizes, and delete it after a question."""
+    from experiments.commands.housekeeping import cleaning
+
+    cleaning.clean(kind or [], older_than, yes, directory, store_uri(tracking_uri))
+
+
+def ui(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="default: 5000, or the next one that is free")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Start MLflow's UI on the tracking store, for this machine alone, and print its address."""
+    from experiments.commands.housekeeping import mlflow_ui
+
+    mlflow_ui.serve(store_uri(tracking_uri), port)
