@@ -97,6 +97,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the store's error tells what its retries met
     # Schedulers stop what they started with SIGTERM: like Ctrl-C, it lets every command end its processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

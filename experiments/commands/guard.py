@@ -50,8 +50,12 @@ class GuardedCommands(TyperGroup):
             answer = super().invoke(ctx)
             sys.stdout.flush()
             return answer
-        except (typer.Exit, typer.Abort, _UsageError):
-            raise  # Typer prints these
+        except _UsageError as error:
+            said = str(getattr(error, "message", error))
+            setattr(error, "message", said.replace("Value error, ", ""))  # noqa: B010 -- pydantic's words
+            raise
+        except (typer.Exit, typer.Abort):
+            raise  # Typer prints these, and the ones above
         except (Exception, KeyboardInterrupt) as error:
             raise typer.Exit(report(error)) from None
 

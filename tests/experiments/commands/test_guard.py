@@ -156,6 +156,17 @@ def test_a_pipe_to_a_worker_that_breaks_is_not_taken_for_a_reader(tmp_path: Path
     assert broken("raise BrokenPipeError(32, 'Broken pipe')", tmp_path).returncode == 1
 
 
+def test_words_of_libraries_stay_out_of_messages(tmp_path: Path) -> None:
+    wrong = codecbench("voronoi", "q2d2-hex", "7", "7", "--range", "foo", folder=tmp_path)
+    assert wrong.returncode == 2
+    assert "'foo' is not one of 'cell', 'edge'" in wrong.stderr
+    assert "Value error" not in wrong.stderr
+    away = codecbench("table", "x", "--tracking-uri", "http://127.0.0.1:9", folder=tmp_path)
+    assert away.returncode == 2
+    (line,) = away.stderr.splitlines()  # and none of the retries
+    assert line.startswith("error: the tracking store http://127.0.0.1:9 does not answer")
+
+
 def test_version(tmp_path: Path) -> None:
     done = codecbench("--version", folder=tmp_path)
     assert done.returncode == 0
