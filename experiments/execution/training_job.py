@@ -16,8 +16,8 @@ from experiments.execution.job_observers import JournalObserver, PruningObserver
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts, descriptions
-from experiments.tracking import weights as stored_weights
 from experiments.tracking.journal import MetricsJournal
+from experiments.tracking.models import weights as stored_weights
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
 from experiments.tracking.system_metrics import SystemMetrics

@@ -13,8 +13,8 @@ from codec import backbones, model
 from codec.model import Codec
 from experiments.common import tensor_files
 from experiments.common.run_folder import WEIGHTS, is_trained
-from experiments.tracking import logged_model
 from experiments.tracking.addresses import store_uri
+from experiments.tracking.models import logged_model
 from experiments.tracking.named_runs import RunError, label_of, the_run
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
