@@ -83,6 +83,7 @@ def run(
 
     console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
+    study_runner.require_weights(loaded)  # before minutes of preparing a corpus
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
