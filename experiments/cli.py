@@ -27,7 +27,7 @@ from experiments.commands import (
     voronoi,
     weights,
 )
-from experiments.commands.display.terminal import messages, output
+from experiments.commands.display.terminal import forget_impossible_size, messages, output
 from experiments.commands.housekeeping import runs, study_files
 
 app = typer.Typer(
@@ -92,6 +92,7 @@ def codecbench(
 
 def main() -> None:
     """Entry point of `codecbench`. See `experiments.commands.guard` for errors and exit codes."""
+    forget_impossible_size()
     for stream in (sys.stdout, sys.stderr):
         # A letter that the terminal's encoding lacks becomes `?`, rather than the end of a study.
         if hasattr(stream, "reconfigure"):

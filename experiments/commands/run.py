@@ -87,6 +87,8 @@ def run(
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
+    uri = store_uri(tracking_uri)
+    chosen = chosen_device(device) if executor == "local" else device  # before a corpus is prepared
     place = executors.create(
         executor,
         workers=workers,
@@ -109,10 +111,10 @@ def run(
         summary, store = study_runner.run_study(
             loaded,
             corpora,
-            uri=store_uri(tracking_uri),
+            uri=uri,
             directory=directory,
             executor=place,
-            device=chosen_device(device) if executor == "local" else device,
+            device=chosen,
             retry=retry,
             force=force,
             only=only or (),
