@@ -80,7 +80,7 @@ def load_wavtokenizer_parts(
     checkpoint: str | Path, backbone: WavTokenizerBackbone
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder and decoder of a released WavTokenizer or Q2D2 checkpoint, to be trained on with another
-    quantizer: as `backbone` builds them, with weight normalisation. The grid of a Q2D2 model is not asked for.
+    quantizer: as `backbone` builds them, with weight normalisation. The grid of a Q2D2 model is not needed.
 
     A `backbone` without conditions takes the first of the equivalent ones. Raises CheckpointError, also with
     the sizes that the weights have where `backbone` has others.
