@@ -119,6 +119,7 @@ def test_the_ui_answers_on_this_machine_alone_and_ends(tmp_path: Path) -> None:
             assert json.load(answer)["experiment"]["name"] == "seen"
     finally:
         process.send_signal(signal.SIGINT)
+        process.stdout.close()
     assert process.wait(60) == 0
     with socket.socket() as tried:
         assert tried.connect_ex((mlflow_ui.HOST, port)) != 0
