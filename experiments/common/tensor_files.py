@@ -72,8 +72,8 @@ def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
 def fault_of_format(path: Path) -> str:
     """Why `path` cannot be a file of weights, judged by its first bytes, or nothing.
 
-    By its name, a file is safetensors (a length of 8 bytes, then a JSON object), or what `torch.save` writes: a
-    zip archive, or a pickle of older versions. Neither torch nor safetensors is imported.
+    By its name, a file is safetensors (a length of 8 bytes, then a JSON object), or what `torch.save` writes:
+    a zip archive, or a pickle of older versions. Neither torch nor safetensors is imported.
     """
     if not path.is_file():
         return "it is not there" if not path.exists() else "it is no file"

@@ -438,7 +438,7 @@ def test_a_cache_that_is_a_file_is_told_by_plans_too(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "file"))
     for ask in (data.prepare, data.prepared):
-        with pytest.raises(DataError, match="file: Not a directory.*set CODECBENCH_CACHE"):
+        with pytest.raises(DataError, match=r"file: Not a directory.*set CODECBENCH_CACHE"):
             ask(f"folder:{three_files}", sample_rate=RATE)
 
 
