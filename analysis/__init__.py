@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from analysis.results.load import load
     from analysis.results.study_results import Results, ResultsError
     from analysis.results.trained import load_codec
-    from analysis.statistics.comparisons import bd_rates, leaders, pairwise, ranks_across
+    from analysis.statistics.comparisons import bd_rates, pairwise, ranks_across
     from analysis.statistics.estimates import estimate, summary
     from analysis.statistics.matched_rates import coded_labels, main_labels
     from analysis.statistics.power import power_frame
+    from analysis.statistics.tied_with_best import leaders
     from analysis.tables.comparison import comparison
     from analysis.tables.console import print_table
     from analysis.tables.formats import render
@@ -57,10 +58,10 @@ _NAMES = {
     ),
     "statistics.comparisons": (
         "bd_rates",
-        "leaders",
         "pairwise",
         "ranks_across",
     ),
+    "statistics.tied_with_best": ("leaders",),
     "statistics.power": ("power_frame",),
     "statistics.matched_rates": (
         "coded_labels",

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.results.columns import quality_column
 from analysis.statistics.comparisons import LEVEL, scores_of
-from analysis.statistics.significance import Spread, complete, mean_squares
+from analysis.statistics.intervals import Spread, complete, mean_squares
 
 if TYPE_CHECKING:
     from analysis.results.study_results import Results

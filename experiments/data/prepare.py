@@ -48,6 +48,7 @@ def prepare(
 
 def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: Progress | None) -> Shards:
     stream = _stream(corpus)
+    _check_root(root)
     target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
@@ -67,6 +68,11 @@ def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: 
     return Shards(target, index, stream)
 
 
+def _check_root(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise _unusable(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+
+
 def _unusable(root: Path, error: OSError) -> DataError:
     return DataError(
         f"cannot use the cache {root}: {error.strerror or error}. "
@@ -80,8 +86,7 @@ def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards |
     if complete:
         _check_listed(corpus)
     root = cache_directory()
-    if root.exists() and not root.is_dir():  # so that a plan tells it, and not only the run
-        raise _unusable(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    _check_root(root)  # so that a plan tells it, and not only the run
     target = _target(root, spec, sample_rate, corpus)
     index = _open(target)
     if index is None:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from analysis import load
+from analysis.statistics.intervals import spread
 from analysis.statistics.matched_rates import RateError, coded_labels
 from analysis.statistics.power import (
     Components,
@@ -16,7 +17,6 @@ from analysis.statistics.power import (
     power_frame,
     print_power,
 )
-from analysis.statistics.significance import spread
 
 
 def test_one_seed_is_students_test() -> None:
