@@ -120,6 +120,6 @@ def test_the_ui_answers_on_this_machine_alone_and_ends(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     with socket.socket() as tried:
         assert tried.connect_ex((mlflow_ui.HOST, port)) != 0
