@@ -97,6 +97,15 @@ def test_the_ui_of_nothing_and_of_a_server() -> None:
     assert not Path("none.db").exists()
 
 
+# Where the tests run in the background of a shell, their children are started deaf to it.
+HEARS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from experiments.cli import main
+main()
+"""
+
+
 @pytest.mark.slow
 def test_the_ui_answers_on_this_machine_alone_and_ends(tmp_path: Path) -> None:
     Store(f"sqlite:///{tmp_path}/mlflow.db", "seen")
@@ -105,7 +114,7 @@ def test_the_ui_answers_on_this_machine_alone_and_ends(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     root = Path(__file__).parents[3]
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", "ui", "--port", str(port)],
+        [sys.executable, "-c", HEARS_CTRL_C, "ui", "--port", str(port)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(root), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
         stdout=subprocess.PIPE,
