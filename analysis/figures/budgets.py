@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, legend_below, looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +31,12 @@ def budget_figure(
     by_steps, by_seconds, apart = figure.subplots(1, 3)
     handles = {}
     labels = list(dict.fromkeys(means["label"]))
+    look = looks({label: (quantizers or {}).get(label, "") for label in labels})
     for label in labels:
-        colour, marker = appearance(label, (quantizers or {}).get(label, ""))
+        colour = look[label].colour
         curve = means[means["label"] == label].sort_values("steps")
         for axes, key in ((by_steps, "steps"), (by_seconds, "seconds")):
-            (line,) = axes.plot(curve[key], curve["mean"], color=colour, marker=marker, markersize=4 * scale)
+            (line,) = axes.plot(curve[key], curve["mean"], markersize=4 * scale, **look[label].line)
             if (curve["seeds"] > 1).any():
                 axes.fill_between(
                     curve[key], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0
@@ -51,11 +52,10 @@ def budget_figure(
             shifted,
             mine["difference"],
             yerr=half,
-            color=colour,
-            marker=marker,
             markersize=4 * scale,
             linewidth=1,
             capsize=2,
+            **look[label].line,
         )
     apart.axhline(0, color="black", linewidth=0.8)
     by_steps.set(xlabel="budget (steps)", ylabel=header)

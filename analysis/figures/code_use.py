@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below, shown
+from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below, looks, shown
 from analysis.results.labels import series
 
 if TYPE_CHECKING:
@@ -198,17 +198,17 @@ def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, sc
     figure = Figure(figsize=(DOUBLE_COLUMN * scale, (0.4 + 2.2 * rows) * scale), layout="constrained")
     handles = {}
     named = frame.assign(series=[(curves or {}).get(label) or series(label) for label in frame["label"]])
+    look = looks(dict(zip(named["series"], named["quantizer"], strict=True)))
     for axes, (size, column, uniform, title) in zip(
         figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True
     ):
         for name, group in named.groupby("series", sort=False):
             mean = group.groupby(size)[[column, uniform] if uniform else [column]].mean()
-            colour, marker = appearance(str(name), str(group["quantizer"].iloc[0]))
             if uniform and mean[uniform].notna().any():
                 handles["uniform source"] = axes.scatter(
                     mean.index, 100 * mean[uniform], color="#555555", marker="_", s=110 * scale, zorder=4
                 )
-            (handles[str(name)],) = axes.plot(mean.index, 100 * mean[column], color=colour, marker=marker)
+            (handles[str(name)],) = axes.plot(mean.index, 100 * mean[column], **look[str(name)].line)
         axes.set_xscale("log", base=2)
         names = {"codebook_size": "codebook size of a stream", "frame_codes": "codes of a frame"}
         axes.set(xlabel=names[size], ylabel=title, ylim=(0, 105))

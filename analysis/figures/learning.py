@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, legend_below, looks
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
-_DASHES = ("-", "--", ":", "-.")
 
 
 def curves(histories: pd.DataFrame) -> pd.DataFrame:
@@ -45,29 +44,21 @@ def learning_figure(
     figure = Figure(figsize=(width, (2.2 * rows + 0.4) * scale), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     handles = {}
-    dashes: dict[str, tuple[tuple[str, str], str]] = {}
+    look = looks({label: (quantizers or {}).get(label, "") for label in map(str, frame["label"].unique())})
     for place, metric in enumerate(metrics):
         for label, curve in frame[frame["metric"] == metric].groupby("label", sort=False):
             curve = curve.sort_values("step")
-            look = appearance(str(label), (quantizers or {}).get(str(label), ""))
             every = max(1, len(curve) // 6)
-            # Systems that share a colour, such as the rates of one quantizer, differ in their dashes.
-            if label not in dashes:
-                alike = sum(other == look for other, _ in dashes.values())
-                dashes[str(label)] = look, _DASHES[alike % len(_DASHES)]
-            (colour, marker), style = dashes[str(label)]
             (line,) = axes[place].plot(
                 curve["step"],
                 curve["mean"],
-                color=colour,
-                marker=marker,
                 markevery=every,
                 markersize=3 * scale,
-                linestyle=style,
+                **look[str(label)].line,
             )
             if (curve["seeds"] > 1).any():
                 axes[place].fill_between(
-                    curve["step"], curve["low"], curve["high"], color=colour, alpha=0.2, linewidth=0
+                    curve["step"], curve["low"], curve["high"], color=line.get_color(), alpha=0.2, linewidth=0
                 )
             handles[str(label)] = line
         axes[place].set_xlim(left=0)

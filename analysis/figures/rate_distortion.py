@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, shown
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, looks, shown
 from analysis.results.columns import quality_column
 from experiments.common.matched_rates import RATE_TOLERANCE
 
@@ -151,8 +151,8 @@ def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
     """Colour, marker and line of a curve."""
     first = curve.iloc[0]
     if not first["reference"]:
-        colour, marker = appearance(str(first["series"]), str(first["quantizer"]))
-        return {"color": colour, "marker": marker}
+        own = frame[~frame["reference"]]
+        return looks(dict(zip(own["series"], own["quantizer"], strict=True)))[str(first["series"])].line
     turn = _turn(frame, str(first["series"]))
     return {
         "color": GREYS[turn % len(GREYS)],

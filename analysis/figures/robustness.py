@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN, appearance, legend_below
+from analysis.figures.style import DOUBLE_COLUMN, legend_below, looks
 from analysis.results.columns import quality_column
 
 if TYPE_CHECKING:
@@ -68,17 +68,17 @@ def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     figure = Figure(figsize=(width * scale, (1.7 * len(metrics) + 0.5) * scale), layout="constrained")
     panels = figure.subplots(len(metrics), len(kinds), squeeze=False, sharey="row")
     handles = {}
+    look = looks(dict(zip(frame["label"], frame["quantizer"], strict=True)))
     for row, metric in enumerate(metrics):
         for place, kind in enumerate(kinds):
             panel = panels[row, place]
             mine = frame[(frame["metric"] == metric) & (frame["kind"] == kind)]
             for label, curve in mine.groupby("label", sort=False):
                 curve = curve.sort_values("severity")
-                colour, marker = appearance(str(label), str(curve["quantizer"].iloc[0]))
                 mean = curve["mean"].to_numpy()
                 bars = np.nan_to_num(np.abs([mean - curve["low"], curve["high"] - mean]))
                 handles[str(label)] = panel.errorbar(
-                    curve["severity"], mean, yerr=bars, color=colour, marker=marker, capsize=1.5
+                    curve["severity"], mean, yerr=bars, capsize=1.5, **look[str(label)].line
                 )
             if kind == "noise":
                 panel.invert_xaxis()  # worse to the right, as in the others

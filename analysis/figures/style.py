@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.figures import fonts
 from analysis.results.labels import series
@@ -35,6 +35,10 @@ _KNOWN = {
 }
 _OTHERS = ("#56B4E9", "#7F7F7F", "#5D3A9B", "#994F00", "#40B0A6", "#1A85FF", "#4B0092", "#B2A100")
 _MARKERS = ("v", "<", ">", "P", "X", "p", "8", "H")
+
+# Of systems that share colour and marker, in turn: how much of the marker is filled, and dashes of the line.
+_FILLS = ("full", "none", "left", "top")
+_DASHES = ("-", "--", ":", "-.")
 
 _BASE: dict[str, Any] = {
     "axes.spines.top": False,
@@ -119,6 +123,54 @@ def appearance(label: str, quantizer: str = "") -> tuple[str, str]:
             return _KNOWN[known]
     number = sum(place * ord(letter) for place, letter in enumerate(name, 1))
     return _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
+
+
+class Look(NamedTuple):
+    """The look of a system in a figure of several.
+
+    arm: which of those that share colour and marker, from 0: a study may train a quantizer in several ways.
+    """
+
+    colour: str
+    marker: str
+    arm: int = 0
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Arguments of matplotlib for the markers."""
+        look: dict[str, Any] = {"color": self.colour, "marker": self.marker}
+        fill = _FILLS[self.arm % len(_FILLS)]
+        if fill == "none":
+            look["markerfacecolor"] = "white"
+        elif fill != "full":
+            look |= {"fillstyle": fill, "markerfacecoloralt": "white"}
+        return look
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Arguments of matplotlib for a line with markers."""
+        return {**self.points, "linestyle": _DASHES[self.arm % len(_DASHES)]}
+
+
+def looks(quantizers: Mapping[str, str]) -> dict[str, Look]:
+    """The look of each system, by its name; quantizers: the quantizer of each, in the order of the legend.
+
+    The same end of a name ("rvq steps=0", "fsq steps=0") is the same arm for all quantizers, as far as they
+    have as many.
+    """
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, quantizer in quantizers.items():
+        alike.setdefault(appearance(name, quantizer), []).append(name)
+    shared = [name for names in alike.values() if len(names) > 1 for name in names]
+    ends = list(dict.fromkeys(name.removeprefix(quantizers[name]) for name in shared))
+    arms = {name: ends.index(name.removeprefix(quantizers[name])) for name in shared}
+    chosen: dict[str, Look] = {}
+    for look, names in alike.items():
+        own = [arms.get(name, 0) for name in names]
+        if len({arm % len(_FILLS) for arm in own}) < len(own):  # two would look alike: count them anew
+            own = list(range(len(names)))
+        chosen |= {name: Look(*look, arm) for name, arm in zip(names, own, strict=True)}
+    return chosen
 
 
 def shown(label: str) -> str:

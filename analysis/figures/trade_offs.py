@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, shown
+from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, looks, shown
 from analysis.results.columns import quality_column
 from analysis.statistics.estimates import summary
 from analysis.statistics.pareto import front
@@ -51,6 +51,7 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     figure = Figure(figsize=(width, 2.6 * scale), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False).ravel()
     handles = {}
+    look = looks(dict(zip(frame["label"], frame["quantizer"], strict=True)))
     mean = frame["mean"].to_numpy()
     bars = np.nan_to_num(np.abs(np.stack([mean - frame["low"], frame["high"] - mean])))
     for panel, cost in zip(panels, costs, strict=True):
@@ -59,16 +60,14 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
             ahead = np.flatnonzero(front(np.stack((x, mean), axis=1), (False, column.higher_is_better)))
             ahead = ahead[np.argsort(x[ahead], kind="stable")]
             panel.plot(x[ahead], mean[ahead], color="#999999", linewidth=0.8, zorder=1)
-        for place, (label, quantizer) in enumerate(zip(frame["label"], frame["quantizer"], strict=True)):
-            colour, marker = appearance(label, quantizer)
+        for place, label in enumerate(frame["label"]):
             handles[label] = panel.errorbar(
                 x[place],
                 mean[place],
                 yerr=bars[:, [place]],
-                color=colour,
-                marker=marker,
                 capsize=2,
                 linestyle="",
+                **look[label].points,
             )
         panel.set_xlabel(COSTS[cost])
         panel.margins(x=0.15)

@@ -17,7 +17,7 @@ from analysis.figures.differences import difference_figure
 from analysis.figures.learning import curves
 from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
 from analysis.figures.spectrograms import decibels
-from analysis.figures.style import _KNOWN, appearance, lay_out, legend_below, save, style
+from analysis.figures.style import _KNOWN, appearance, lay_out, legend_below, looks, save, style
 from analysis.figures.writing import write_all
 from analysis.results.study_results import Results
 from analysis.statistics.estimates import summary
@@ -222,6 +222,24 @@ def test_one_colour_a_quantizer() -> None:
     assert appearance("mine") == appearance("mine")
     seven = ["none", "vq", "rvq", "fsq", "q2d2-hex", "q2d2-rect", "q2d2-rhombic"]
     assert len({appearance(name) for name in seven}) == 7
+
+
+def test_arms_of_a_quantizer_are_told_apart() -> None:
+    arms = (" steps=0", " steps=300 freeze=encoder,decoder", " steps=300 freeze=none")
+    look = looks({f"{name}{arm}": name for name in ("rvq", "fsq") for arm in arms} | {"vq": "vq"})
+    assert len(set(map(str, (one.points for one in look.values())))) == 7
+    assert [look[f"rvq{arm}"].points | {"color": ""} for arm in arms] == [
+        {"color": "", "marker": "D"},
+        {"color": "", "marker": "D", "markerfacecolor": "white"},
+        {"color": "", "marker": "D", "fillstyle": "left", "markerfacecoloralt": "white"},
+    ]
+    for arm in arms:
+        assert look[f"rvq{arm}"].line["linestyle"] == look[f"fsq{arm}"].line["linestyle"]
+    assert look["vq"].points == {"color": "#E69F00", "marker": "s"}  # alone, as ever
+    rates = looks({f"fsq {bits} bit": "fsq" for bits in (12, 16, 20)} | {"rvq 12 bit": "rvq"})
+    assert [one.arm for one in rates.values()] == [0, 1, 2, 0]
+    named = looks(dict.fromkeys(("of mine", "fsq"), "fsq"))
+    assert [one.arm for one in named.values()] == [0, 1]
 
 
 def test_learning_bands_span_the_seeds(results: Results) -> None:
