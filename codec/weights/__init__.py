@@ -7,12 +7,13 @@ None of them is in this repository.
 
 from codec.weights.cache import cache_directory
 from codec.weights.catalogue import Release, ReleasedFile, WeightsError, available, get
-from codec.weights.obtaining import content_hash, files, obtain, part, place, present
+from codec.weights.obtaining import absence, content_hash, files, obtain, part, place, present
 
 __all__ = [
     "Release",
     "ReleasedFile",
     "WeightsError",
+    "absence",
     "available",
     "cache_directory",
     "content_hash",

@@ -85,6 +85,16 @@ def present(name: str) -> bool:
     )
 
 
+def absence(name: str) -> str:
+    """Why `obtain(name)` has nothing to read, with a remedy; empty where it has. Nothing is downloaded."""
+    if not present(name):
+        try:
+            files(name)
+        except WeightsError as error:
+            return str(error)
+    return ""
+
+
 def place(name: str) -> Path:
     """Where `obtain(name)` reads from: the converted file, or the folder with the released ones."""
     release = get(name)

@@ -72,6 +72,8 @@ def _print(plan: Plan, machine: dict[str, int], console: Console) -> None:
     console.table(_table(plan))
     if mismatch := _rate_mismatch(outline):
         console.say(("rate mismatch", "yellow"), f": {mismatch}")
+    for text in plan.missing_weights.values():
+        console.say(("weights missing", "yellow"), f": {text}")
     for line in _work_lines(plan, machine):
         console.say(line)
 

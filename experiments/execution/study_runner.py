@@ -218,8 +218,8 @@ def require_weights(study: Study) -> None:
     starts = (cell.train.warm_start for cell in study.cells())
     named = (start.weights for start in starts if start is not None)
     for name in dict.fromkeys(filter(None, named)):
-        if not weights.present(name):
-            weights.files(name)
+        if absence := weights.absence(name):
+            raise weights.WeightsError(absence)
 
 
 def run_study(

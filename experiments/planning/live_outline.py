@@ -27,7 +27,8 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
         for corpus in corpora
     }
     planned = []
-    for run in runs.expand(study, prepared):
+    expanded = runs.expand(study, prepared)
+    for run in expanded:
         start = run.warm_start()
         planned.append(
             PlannedRun(
@@ -65,4 +66,5 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
             )
             for rate in rates
         },
+        weights=tuple(dict.fromkeys(filter(None, (run.released_weights for run in expanded)))),
     )

@@ -52,3 +52,4 @@ class Outline:
     runs: tuple[PlannedRun, ...]
     references: tuple[PlannedRun, ...]
     rates: dict[str, PlannedRate]  # by label; a row that spends no bits is not there
+    weights: tuple[str, ...] = ()  # names of the released weights that rows start from

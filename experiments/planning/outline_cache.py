@@ -38,6 +38,7 @@ def outline(name: str, overrides: Sequence[str]) -> Outline:
             "corpora": tuple(PlannedCorpus(**corpus) for corpus in fields["corpora"]),
             "runs": tuple(PlannedRun(**run) for run in fields["runs"]),
             "references": tuple(PlannedRun(**run) for run in fields["references"]),
+            "weights": tuple(fields["weights"]),
             "rates": {label: PlannedRate(**rate) for label, rate in fields["rates"].items()},
         }
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec import weights
 from experiments.common.run_folder import is_trained
 from experiments.planning import costs
 from experiments.planning.costs import Costs
@@ -42,6 +43,7 @@ class Plan:
     states: dict[str, tuple[str, str]]  # by run hash: status, reason
     estimate: Estimate
     on_other_corpora: dict[str, int]  # by corpus: runs of a study of this name that finished on it
+    missing_weights: dict[str, str]  # by name: why they cannot be read, and what to do
 
     def state(self, run: PlannedRun) -> str:
         """The status of a run in the store, or `to do`."""
@@ -69,6 +71,7 @@ def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) 
         states=states,
         estimate=estimate,
         on_other_corpora=_on_other_corpora(outlined, known),
+        missing_weights={name: text for name in outlined.weights if (text := weights.absence(name))},
     )
 
 

@@ -114,12 +114,17 @@ class Run:
             "evaluate": self.evaluate.model_dump(mode="json"),
         }
 
+    @property
+    def released_weights(self) -> str | None:
+        """The name of the released weights that the run starts from, if any."""
+        warm = self.train.warm_start
+        return None if warm is None else warm.weights
+
     def _released(self) -> dict[str, Any]:
         """Source and licence of the released weights that the run starts from, if any."""
-        warm = self.train.warm_start
-        if warm is None or warm.weights is None:
+        if self.released_weights is None:
             return {}
-        release = weights.get(warm.weights)
+        release = weights.get(self.released_weights)
         return {"weights": {"name": release.name, "licence": release.licence, "source": release.source}}
 
     def fitted(self, config: quantizers.Config) -> "Run":

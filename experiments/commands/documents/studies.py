@@ -90,6 +90,8 @@ class PlanDocument(Document):
     states: dict[str, State] = Field(description="by `hash`, of runs that the store knows")
     left: list[str] = Field(description="`hash` of the runs that `codecbench run` would do")
     on_other_corpora: dict[str, int] = Field(description="by corpus: runs of this study finished there")
+    weights: list[str] = Field(description="names of the released weights that rows start from")
+    missing_weights: dict[str, str] = Field(description="by name: why they cannot be read, and the remedy")
     where: Machine
     estimate: Estimate
 
@@ -106,6 +108,7 @@ def plan_document(plan: "Plan", machine: Mapping[str, int]) -> PlanDocument:
         },
         "left": [run.hash for run in plan.left(plan.outline.runs)],
         "on_other_corpora": plan.on_other_corpora,
+        "missing_weights": plan.missing_weights,
         "where": dict(machine),
         "estimate": {**asdict(plan.estimate), "hours": hours},
     }

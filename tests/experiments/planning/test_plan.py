@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from typer.testing import CliRunner
 
+from codec import weights
 from experiments.cli import app
 from experiments.planning import plan as plans
 from experiments.studies import runs, study
@@ -54,6 +55,24 @@ def test_unequal_rates_are_told_before_anything_is_trained() -> None:
     apart = " ".join(plan("tilings-same-levels", "--set", "allow_rate_mismatch=false").split())
     assert "set apart in tables and statistics" in apart
     assert "rate mismatch" not in plan("tilings-matched-rate")
+
+
+def test_missing_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
+    store = ("--tracking-uri", f"sqlite:///{tmp_path}/none.db")
+    said = " ".join(plan("soundstream", *store).split())
+    assert "weights missing: the weights of soundstream are not here" in said
+    assert "codecbench weights get soundstream" in said
+    document = json.loads(plan("soundstream", "--format", "json", *store))
+    assert document["weights"] == ["soundstream"] == list(document["missing_weights"])
+    (tmp_path / "weights").mkdir()
+    release = weights.get("soundstream")
+    for file in release.files:  # at hand, if not yet looked into: a plan checks no sums
+        folder = tmp_path / "weights" / release.name
+        folder.mkdir(exist_ok=True)
+        (folder / file.name).touch()
+    assert "weights missing" not in plan("soundstream", *store)
 
 
 def test_a_plan_made_again_imports_no_torch(tmp_path: Path) -> None:
