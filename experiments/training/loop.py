@@ -19,7 +19,7 @@ from experiments.training.observer import Diverged, Interrupted, Observer, Train
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
 from experiments.training.state import TrainingState, initial_state, random_state
-from experiments.training.step import Update, step
+from experiments.training.step import Update, overweight, step
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -74,6 +74,8 @@ def train(
                 _save(state, crops, checkpoint, fabric, observers)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
             update = _advance(state, replicas, crops, config, first)
+            if state.step == 1 and (text := overweight(update, config)):
+                _warn(first, state.step, "quantizer_loss", text)
             last = state.step == config.steps
             steps_per_second, audio_per_second = clock.speed()
             if state.step % config.log_every == 0 or last:

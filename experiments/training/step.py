@@ -74,6 +74,23 @@ def step(
     return Update(values, finite)
 
 
+def overweight(update: Update, config: Train) -> str:
+    """What to say of a first step from trained weights whose quantizer loss outweighs all other terms; else
+    empty.
+
+    Commitment losses are in squared units of the features. A new backbone's are about one, and those of a
+    trained one may be anything: the loss then pulls trained weights towards the codes.
+    """
+    loss, own = update.values["loss"], update.values.get("quantizer")
+    if config.warm_start is None or own is None or not own > 0.5 * loss:
+        return ""
+    return (
+        f"the quantizer's own loss is {(own / loss).item():.0%} of the loss at the first step from trained "
+        "weights, in squared units of their features; lower the weight quantizer of train.objective.options, "
+        "for example to 1 over the features' mean square"
+    )
+
+
 class _Means:
     """Means over the parts of a step, by name."""
 

@@ -78,6 +78,27 @@ def test_two_processes_learn_what_one_does_from_the_doubled_batch(trained: Path)
         torch.testing.assert_close(both["codec"][name], weight, rtol=1e-3, atol=1e-3, msg=name)
 
 
+def test_a_part_that_thaws_learns_from_all_processes(speech: Path, tmp_path: Path) -> None:
+    start(str(WORKER), "thaw", str(speech), str(tmp_path))
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    start(*torchrun, str(WORKER), "thaw", str(speech), str(tmp_path))
+    for steps in (2, 4):
+        alone = load(tmp_path / f"of_1_{steps}" / "0.pt")
+        first, second = (load(tmp_path / f"of_2_{steps}" / f"{rank}.pt")["trained"] for rank in (0, 1))
+        for name, weight in first.items():
+            assert torch.equal(weight, second[name]), name
+            torch.testing.assert_close(weight, alone["trained"][name], rtol=1e-3, atol=1e-3, msg=name)
+        moved = {
+            part: any(
+                not torch.equal(weight, alone["begun"][name])
+                for name, weight in first.items()
+                if name.startswith(part)
+            )
+            for part in ("encoder", "decoder")
+        }
+        assert moved == {"encoder": steps > 2, "decoder": True}
+
+
 def test_every_quantizer_trains_in_two_processes_with_snapshots(speech: Path, tmp_path: Path) -> None:
     """The first process alone validates and takes snapshots: none of that may wait for the other one."""
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")

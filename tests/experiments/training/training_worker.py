@@ -2,6 +2,7 @@
 
 training_worker.py kills MANIFEST FOLDER      one training killed at random moments, one left alone
 training_worker.py ddp MANIFEST FOLDER NAMES  under torchrun: each rank writes what it trained
+training_worker.py thaw MANIFEST FOLDER       under torchrun or alone: a frozen encoder that thaws
 training_worker.py snapshots MANIFEST FOLDER  under torchrun: every quantizer with snapshots, as a run has it
 """
 
@@ -148,6 +149,24 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
         )
 
 
+def thaw(manifest: str, folder: Path) -> None:
+    """Trains with an encoder that is frozen for the first two steps, for two steps and for four."""
+    fabric = distributed.launched("cpu")
+    for steps in (2, 4):
+        backbone = backbones.get("mdct-tiny", {"width": 16, "blocks": 1})
+        codec = model.build(backbone, lambda dim: quantizers.create("fsq", dim=dim, bits=10.0), seed=0)
+        config = Train(
+            steps=steps, batch_size=4, crop_seconds=0.25, warmup_steps=1, precision="fp32",
+            freeze=["encoder"], freeze_steps=2, optimizer="adamw", learning_rate=1e-3,
+        )  # fmt: skip
+        begun = {name: value.clone() for name, value in codec.state_dict().items()}
+        place = folder / f"of_{fabric.world_size}_{steps}"
+        place.mkdir(parents=True, exist_ok=True)
+        run(codec, config, manifest, place, Losses(), fabric)
+        weights = {"begun": begun, "trained": codec.state_dict()}
+        torch.save(weights, place / f"{fabric.global_rank}.pt")
+
+
 def snapshots(manifest: str, folder: Path) -> None:
     """Trains with every quantizer that has codes, after a warm start; each rank prints a digest of its
     weights."""
@@ -187,6 +206,6 @@ def snapshots(manifest: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"kills": kills, "ddp": ddp, "snapshots": snapshots}[sys.argv[1]](
+    {"kills": kills, "ddp": ddp, "thaw": thaw, "snapshots": snapshots}[sys.argv[1]](
         sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5]
     )
