@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PureWindowsPath
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,9 @@ BOLD, STAR = "Bold:", "*:"  # how captions begin the explanation of the best
 
 _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
-PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS)  # of runs, that captions tell of
+_NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
+_CHECKPOINT = "param/train.warm_start.checkpoint"
+PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS, _CHECKPOINT)  # of runs, that captions tell of
 
 
 def caption(
@@ -62,6 +65,7 @@ def caption(
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
     lines += _released_weights(runs)
+    lines += _checkpoints(runs)
     lines += _warm_start(runs)
     return lines
 
@@ -83,10 +87,21 @@ def _released_weights(runs: pd.DataFrame) -> list[str]:
     ]
 
 
+def _checkpoints(runs: pd.DataFrame) -> list[str]:
+    """Names of the checkpoint files that the systems begin from, and where their licence is to be looked for:
+    the files do not hold it."""
+    named = runs[_CHECKPOINT].dropna() if _CHECKPOINT in runs else ()
+    names = dict.fromkeys(PureWindowsPath(value).name for value in map(str, named) if value not in _NOTHING)
+    return [
+        f"Encoder and decoder begin from the checkpoint {name}, which names no licence: see where it is from."
+        for name in names
+    ]
+
+
 def _warm_start(runs: pd.DataFrame) -> list[str]:
     if _WARM_STEPS not in runs:
         return []
-    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in ("", "0", "None", "null")})
+    warm = sorted({value for value in runs[_WARM_STEPS].dropna() if value not in _NOTHING})
     if not warm:
         return []
     own = sorted(set(runs[_STEPS].dropna())) if _STEPS in runs else []

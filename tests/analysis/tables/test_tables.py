@@ -228,6 +228,16 @@ def test_warm_start_is_told(store: Any) -> None:
     )
 
 
+def test_the_checkpoint_of_a_warm_start_is_told_without_its_folder(store: Any) -> None:
+    start = {"train.warm_start.steps": "None", "train.warm_start.checkpoint": "/home/me/wavtokenizer.ckpt"}
+    store.study("start", [store.Run("fsq", params=start), store.Run("vq", params=start)])
+    caption = comparison(load("start", store.uri)).caption
+    assert caption[-1] == (
+        "Encoder and decoder begin from the checkpoint wavtokenizer.ckpt, which names no licence: see where "
+        "it is from."
+    )
+
+
 def test_rate_groups() -> None:
     rates = {"a": 1000.0, "b": 1019.0, "c": 985.0, "d": 2000.0, "e": 2010.0, "f": 3000.0}
     assert rate_groups(rates) == [["a", "b", "c"], ["d", "e"], ["f"]]
