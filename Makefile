@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test smoke lint types format image clean
+.PHONY: help quickstart test test-long smoke lint types format image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,8 +23,11 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks on the demo corpus
 	$(BIN)/codecbench run quickstart
 
-test: $(VENV)/.installed-test ## all tests
+test: $(VENV)/.installed-test ## all tests but the few of test-long
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(VENV)/.installed-test ## the few tests that take minutes each
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
 
 smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns and a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke

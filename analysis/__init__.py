@@ -1,7 +1,7 @@
-"""Reading studies: results, tables, statistics and figures from a tracking store alone; trains nothing.
+"""Reading studies of codecbench: results, tables, statistics, figures, from a tracking store; trains nothing.
 
-`load("STUDY")` reads a study. `results` has its frames, `statistics` compares, `tables` and `figures` show,
-`reports` writes pages and the kit of a paper.
+`load("STUDY")` reads a study, `load_codec("RUN")` a trained codec. `results` has its frames, `statistics`
+compares, `tables` and `figures` show, `reports` writes pages and the kit of a paper.
 
 The names below are what a notebook needs. Each is imported when it is first used.
 """
@@ -32,16 +32,19 @@ if TYPE_CHECKING:
     from analysis.figures.trade_offs import cost_figure, cost_frame, utterance_figure, utterance_frame
     from analysis.results.load import load
     from analysis.results.study_results import Results, ResultsError
-    from analysis.statistics.comparisons import bd_rates, leaders, pairwise, ranks_across
+    from analysis.results.trained import load_codec
+    from analysis.statistics.comparisons import bd_rates, pairwise, ranks_across
     from analysis.statistics.estimates import estimate, summary
     from analysis.statistics.matched_rates import coded_labels, main_labels
     from analysis.statistics.power import power_frame
+    from analysis.statistics.tied_with_best import leaders
     from analysis.tables.comparison import comparison
     from analysis.tables.console import print_table
     from analysis.tables.formats import render
 
 _NAMES = {
     "results.load": ("load",),
+    "results.trained": ("load_codec",),
     "results.study_results": (
         "Results",
         "ResultsError",
@@ -55,10 +58,10 @@ _NAMES = {
     ),
     "statistics.comparisons": (
         "bd_rates",
-        "leaders",
         "pairwise",
         "ranks_across",
     ),
+    "statistics.tied_with_best": ("leaders",),
     "statistics.power": ("power_frame",),
     "statistics.matched_rates": (
         "coded_labels",
@@ -143,6 +146,7 @@ __all__ = [
     "leaders",
     "learning_figure",
     "load",
+    "load_codec",
     "main_labels",
     "movement_frame",
     "pairwise",

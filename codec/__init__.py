@@ -1,4 +1,4 @@
-"""The fixed codec around a quantizer: encoder, quantizer, decoder.
+"""The fixed codec of codecbench around a quantizer: encoder, quantizer, decoder.
 
 `codec.model.build(codec.backbones.get("mdct-tiny"), make_quantizer, seed)` makes an untrained one.
 `backbones` has encoders and decoders, `losses` what trains them, `references` codecs from outside.

@@ -5,7 +5,7 @@ import math
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,38 @@ def load_wavtokenizer(
     weights.refuse_rest()
     codec = Codec(encoder, bottleneck, decoder, sample_rate=backbone.sample_rate, hop=backbone.hop)
     return (fold_weight_norm(codec) if fold else codec).eval()
+
+
+def load_wavtokenizer_parts(
+    checkpoint: str | Path, backbone: WavTokenizerBackbone
+) -> tuple[nn.Module, nn.Module]:
+    """The encoder and decoder of a released WavTokenizer or Q2D2 checkpoint, to be trained on with another
+    quantizer: as `backbone` builds them, with weight normalisation. The grid of a Q2D2 model plays no part.
+
+    A `backbone` without conditions takes the first of the equivalent ones. Raises CheckpointError, also with
+    the sizes that the weights have where `backbone` has others.
+    """
+    path = Path(checkpoint)
+    weights = _Weights(path, _read(path))
+    weights.leave_out_unused()
+    own = _backbone(weights, _Settings(sample_rate=backbone.sample_rate), fold=not backbone.conditions)
+    own = replace(own, dropout=backbone.dropout)
+    sizes = {name: value for name, value in asdict(own).items() if value != getattr(backbone, name)}
+    if sizes:
+        text = ", ".join(
+            f"{name}: {list(v) if isinstance(v, tuple) else v}" for name, v in sorted(sizes.items())
+        )
+        raise CheckpointError(
+            f"{path} has other sizes than the backbone that is to start from it; name the backbone that it "
+            f"belongs to, or give its options {{{text}}}"
+        )
+    encoder, decoder = own.build()
+    _load(encoder, _encoder_state(weights, len(own.strides)), path)
+    _load(decoder, _decoder_state(weights, own), path)
+    for key in [key for key in weights.tensors if key.startswith(QUANTIZER)]:
+        del weights.tensors[key]
+    weights.refuse_rest()
+    return encoder, decoder
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
     codecbench run gallery
     python docs/make_gallery.py
 
-Pictures go to docs/gallery/ as `codecbench figures` draws them: SVG, but PNG of all colours for what is made
-of pixels. The frame behind each is what the page's two lines give.
+Pictures go to docs/gallery/ as `codecbench figures` draws them: SVG, and PNG in all its colours for what is
+made of pixels.
 """
 
 from __future__ import annotations

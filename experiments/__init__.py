@@ -1,4 +1,4 @@
-"""Everything that runs, in rooms from top to bottom; a room imports those below it.
+"""Everything of codecbench that runs, in rooms from top to bottom; a room imports those below it.
 
 `cli` and `commands` are the command line. `search` chooses quantizers, `execution` does the runs of a study,
 `planning` says what they will cost, `tracking` keeps them in MLflow, `evaluation` scores a codec, `training`

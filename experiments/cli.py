@@ -27,7 +27,7 @@ from experiments.commands import (
     voronoi,
     weights,
 )
-from experiments.commands.display.terminal import messages, output
+from experiments.commands.display.terminal import forget_impossible_size, messages, output
 from experiments.commands.housekeeping import runs, study_files
 
 app = typer.Typer(
@@ -92,11 +92,13 @@ def codecbench(
 
 def main() -> None:
     """Entry point of `codecbench`. See `experiments.commands.guard` for errors and exit codes."""
+    forget_impossible_size()
     for stream in (sys.stdout, sys.stderr):
         # A letter that the terminal's encoding lacks becomes `?`, rather than the end of a study.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the store's error tells what its retries met
     # Schedulers stop what they started with SIGTERM: like Ctrl-C, it lets every command end its processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -109,21 +111,26 @@ def main() -> None:
 
 
 def shadowed_package() -> str:
-    """A message where Python would import a stranger under the name of one of our packages, else empty."""
+    """A message where Python would import a stranger under the name of one of our packages, else empty.
+
+    Files of another distribution may lie in the same folder as ours: what `__init__.py` says tells.
+    """
     home = Path(__file__).resolve().parents[1]
     for name in guard.PACKAGES:
         spec = importlib.util.find_spec(name)
         places = [Path(place).parent for place in (spec and spec.submodule_search_locations) or ()]
-        if home in [place.resolve() for place in places]:
-            continue
-        other = spec.origin if spec and spec.origin else next(iter(places), "missing")
         if spec is None:
             return f"codecbench's package {name!r} is missing; install codecbench again"
-        return (
-            f"{other} hides codecbench's own package {name!r} in {home}. Remedy: rename it, start codecbench "
-            "from another folder, or, where another distribution installed it, install codecbench into a "
-            "virtual environment of its own"
-        )
+        if home not in [place.resolve() for place in places]:
+            other = spec.origin or next(iter(places), "a file")
+            remedy = guard.rival_distributions() or (
+                "rename it, start codecbench from another folder, or, where another distribution "
+                "installed it, install codecbench into a virtual environment of its own"
+            )
+            return f"{other} hides codecbench's own package {name!r} in {home}: {remedy}"
+        if guard.MARK not in (home / name / "__init__.py").read_bytes():
+            remedy = guard.rival_distributions() or "install codecbench again, by itself"
+            return f"{home / name} is not codecbench's own package {name!r} any more: {remedy}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Every bottleneck behind one contract.
+"""Every bottleneck of codecbench behind one contract.
 
 `create("q2d2-hex", dim=512, bits=19)` builds one; `available()` names them; docs/adding_a_quantizer.md
 adds one. `methods` has one quantization method a module, `parts` what several of them share, `geometry` grids

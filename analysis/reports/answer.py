@@ -9,8 +9,9 @@ from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.best import best_of
 from analysis.statistics.budgets import by_budget, order
-from analysis.statistics.comparisons import bd_rates, leaders, ranks_across
+from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.estimates import estimate
+from analysis.statistics.tied_with_best import leaders
 from analysis.tables.cells import number
 from experiments.common.matched_rates import RATE_TOLERANCE
 

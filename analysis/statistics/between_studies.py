@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.results.columns import quality_column
 from analysis.results.study_results import Results
-from analysis.statistics.significance import holm, paired_difference
+from analysis.statistics.intervals import holm, paired_difference
 
 COLUMNS = ["label", "metric", "first", "second", "difference", "low", "high", "p_value", "p_holm"]
 

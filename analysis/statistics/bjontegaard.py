@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.significance import Interval
+from analysis.statistics.intervals import Interval
 
 GROUPS = 40
 

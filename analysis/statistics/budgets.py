@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.results.study_results import Results
 from analysis.statistics.best import best_first
-from analysis.statistics.significance import student_quantile
+from analysis.statistics.intervals import student_quantile
 
 BUDGET = "budget/"  # of logged metrics
 SECONDS = "train_seconds"

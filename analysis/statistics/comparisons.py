@@ -11,9 +11,8 @@ import pandas as pd
 from analysis.results.columns import quality_column
 from analysis.results.labels import series
 from analysis.results.study_results import Results
-from analysis.statistics.best import best_of
 from analysis.statistics.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
-from analysis.statistics.significance import average_ranks, critical_difference, holm, paired_difference
+from analysis.statistics.intervals import average_ranks, critical_difference, holm, paired_difference
 from experiments.common.matched_rates import rate_groups
 
 LEVEL = 0.05
@@ -68,23 +67,6 @@ def means_of(results: Results, metric: str, labels: Sequence[str]) -> dict[str, 
     finished = results.finished.reindex(columns=["label", f"eval/{metric}"])
     means = finished.groupby("label")[f"eval/{metric}"].mean().reindex(list(labels))
     return dict(zip(map(str, means.index), map(float, means), strict=True))
-
-
-def leaders(results: Results, metric: str, labels: Sequence[str]) -> tuple[str, set[str]] | None:
-    """The best of `labels`, and those that can't be told from it at the 5 % level.
-
-    None with one seed, which can't show whether another training would turn out the same, and for a metric
-    whose direction is not known.
-    """
-    frame = pairwise(results, metric, labels)
-    if len(labels) < 2 or frame.empty or frame["seeds"].min() < 2:
-        return None
-    best = best_of(means_of(results, metric, labels), quality_column(metric).higher_is_better)
-    if best is None:
-        return None
-    with_best = frame[(frame["first"] == best) | (frame["second"] == best)]
-    tied = with_best[with_best["p_holm"] > LEVEL]
-    return best, (set(tied["first"]) | set(tied["second"])) - {best}
 
 
 def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.DataFrame:

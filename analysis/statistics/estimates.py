@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
-from analysis.statistics.significance import Interval, mean_interval
+from analysis.statistics.intervals import Interval, mean_interval
 
 
 def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from analysis.results.study_results import Results
-from experiments.common.matched_rates import rate_groups
+from experiments.common.matched_rates import RATE_TOLERANCE, rate_groups
+
+
+class RateError(ValueError):
+    """A bitrate at which a study has nothing."""
 
 
 def main_labels(results: Results) -> list[str]:
@@ -13,10 +17,23 @@ def main_labels(results: Results) -> list[str]:
     return ceiling + (groups[0] if groups else [])
 
 
-def coded_labels(results: Results) -> list[str]:
-    """`main_labels` without the unquantized systems."""
+def coded_labels(results: Results, bitrate: float | None = None) -> list[str]:
+    """`main_labels` without the unquantized systems, or those at `bitrate` (bit/s).
+
+    Raises RateError where nothing finished at that rate.
+    """
     _, groups = _rates(results)
-    return groups[0] if groups else []
+    if bitrate is None:
+        return groups[0] if groups else []
+    rates = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    near = [str(label) for label in rates.index if abs(rates[label] / bitrate - 1) <= RATE_TOLERANCE]
+    if not near:
+        known = ", ".join(sorted({f"{rate / 1e3:.2f}" for rate in rates if rate > 0}, key=float))
+        raise RateError(
+            f"nothing finished at {bitrate / 1e3:.2f} kbit/s in study {results.study!r}; there are {known} "
+            "kbit/s"
+        )
+    return near
 
 
 def mismatch_allowed(results: Results) -> bool:

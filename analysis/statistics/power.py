@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.results.columns import quality_column
 from analysis.statistics.comparisons import LEVEL, scores_of
-from analysis.statistics.significance import Spread, complete, mean_squares
+from analysis.statistics.intervals import Spread, complete, mean_squares
 
 if TYPE_CHECKING:
     from analysis.results.study_results import Results
@@ -184,6 +184,7 @@ def power_frame(
 def print_power(frame: pd.DataFrame, metric: str, effect: float, wanted: float) -> None:
     """Print `power_frame` to the terminal."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     column = quality_column(metric)
@@ -204,7 +205,8 @@ def print_power(frame: pd.DataFrame, metric: str, effect: float, wanted: float) 
         shown = f"{row['detectable']:.{column.digits}f}"
         view.add_row(f"{row['second']} - {row['first']}", *spread, shown, *needed)
     console = Console(highlight=False)
-    console.width = max(console.width, 120)
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, 120, Measurement.get(console, wide, view).maximum)  # nothing is cut
     console.print(view)
     own = frame.iloc[0]
     console.print(

@@ -11,9 +11,9 @@ import pandas as pd
 from analysis.results.columns import SCORED, Column, quality_column, select
 from analysis.results.study_metrics import asked_metrics, default_keys
 from analysis.results.study_results import Results, records
-from analysis.statistics.comparisons import leaders
 from analysis.statistics.estimates import estimate
 from analysis.statistics.matched_rates import mismatch_allowed
+from analysis.statistics.tied_with_best import leaders
 from analysis.tables.notes import (
     PARAMETERS,
     caption,

@@ -1,4 +1,5 @@
-"""Backbones by name: everything of a codec but its quantizer."""
+"""Backbones by name: everything of a codec but its quantizer. A new one is a module beside this, a subclass
+of `contract.Backbone`, and its name here."""
 
 import dataclasses
 from collections.abc import Mapping

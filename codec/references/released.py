@@ -1,8 +1,9 @@
 """Released WavTokenizer and Q2D2 checkpoints as reference codecs."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,13 @@ from codec.references.contract import Decoded, Rates, Reference, ReferenceUnavai
 
 if TYPE_CHECKING:
     from codec.model import Codec
+
+
+@lru_cache
+def _digest(path: Path, changed: int) -> str:
+    """sha256 of a file; changed: when it was written last."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +52,12 @@ class WavTokenizer(Reference):
 
     @property
     def version(self) -> str:
+        """What the files hold: another training under the same name, of the same size, is another codec."""
         path = Path(self.checkpoint)
-        return f"{path.name} {path.stat().st_size}" if path.is_file() else "absent"
+        if not path.is_file():
+            return "absent"
+        files = [path, *([Path(self.config)] if self.config and Path(self.config).is_file() else [])]
+        return f"{path.name} {' '.join(_digest(file, file.stat().st_mtime_ns)[:16] for file in files)}"
 
     def prepare(self) -> None:
         _ = self._codec

@@ -30,6 +30,7 @@ from experiments.commands.outputs import explanation, is_explained
 
 FAILED, WRONG_INPUT = 1, 2
 STOPPED, NO_READER = 130, 141  # as shells name an end by SIGINT and by SIGPIPE
+MARK = b"codecbench"  # in `__init__.py` of each of our packages
 PACKAGES = ("quantizers", "codec", "experiments", "analysis")  # our top-level packages
 
 # Typer has its own copy of Click or uses an installed one, by its version: the class is taken from Typer.
@@ -49,8 +50,12 @@ class GuardedCommands(TyperGroup):
             answer = super().invoke(ctx)
             sys.stdout.flush()
             return answer
-        except (typer.Exit, typer.Abort, _UsageError):
-            raise  # Typer prints these
+        except _UsageError as error:
+            said = str(getattr(error, "message", error))
+            setattr(error, "message", said.replace("Value error, ", ""))  # noqa: B010 -- pydantic's words
+            raise
+        except (typer.Exit, typer.Abort):
+            raise  # Typer prints these, and the ones above
         except (Exception, KeyboardInterrupt) as error:
             raise typer.Exit(report(error)) from None
 
@@ -95,8 +100,9 @@ def rival_distributions() -> str:
             others = sorted(set(owners.get(package, ())) - {"codecbench"})
             if others:
                 return (
-                    f"the distribution {others[0]!r} has a package called {package!r}, too, and their files "
-                    "are mixed. Remedy: install codecbench into a virtual environment without it"
+                    f"distribution {others[0]!r} has a package called {package!r}, too. Remedy: install "
+                    f"codecbench into a virtual environment without it, or `pip uninstall {others[0]}` and "
+                    "install codecbench again"
                 )
     return ""
 

@@ -135,7 +135,7 @@ def chosen_device(name: str) -> str:
             if device.type == "cuda":  # no context here, which would take memory of the card
                 _check_gpu(device.index or 0)
             else:
-                torch.zeros(1, device=device)
+                torch.zeros(1, device=device).tolist()  # `meta` makes tensors, but holds no values
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise typer.BadParameter(f"{name}: {reason}; use --device cpu", param_hint="--device") from None

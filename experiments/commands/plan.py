@@ -48,9 +48,10 @@ def plan(
     from experiments.planning import plan as plans
 
     overrides = changes_of(changes, data)
+    uri = store_uri(tracking_uri)  # before a corpus is prepared
     if measure:
         _measure(study_file, overrides, messages(quiet))
-    planned = plans.make(study_file, overrides, store_uri(tracking_uri), directory)
+    planned = plans.make(study_file, overrides, uri, directory)
     gpus = listed_gpus()
     machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
     if format == "json":

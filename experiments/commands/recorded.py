@@ -11,7 +11,7 @@ from experiments.commands import progress
 from experiments.commands.display.terminal import Console
 from experiments.data import prepare
 from experiments.evaluation import recorded_features
-from experiments.tracking import logged_model
+from experiments.tracking.models import logged_model
 from experiments.tracking.store import Store, store_uri
 from quantizers.checks.source_coding import Recorded
 

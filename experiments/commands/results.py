@@ -173,6 +173,14 @@ def power(
     wanted: Annotated[
         float, typer.Option("--power", help="wanted probability of showing it", min=0.5, max=0.999)
     ] = 0.8,
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            parser=number(0, above=True),
+            metavar="BIT/S",
+            help="judge the systems of this rate; default the one that most systems share",
+        ),
+    ] = None,
     format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -181,7 +189,8 @@ def power(
     from analysis.statistics import matched_rates, power
 
     results = load(study, tracking_uri)
-    frame = power.power_frame(results, metric, effect, matched_rates.coded_labels(results), wanted=wanted)
+    labels = matched_rates.coded_labels(results, bitrate)
+    frame = power.power_frame(results, metric, effect, labels, wanted=wanted)
     if format == "json":
         from experiments.commands.documents import document, studies
 

@@ -33,7 +33,7 @@ from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
     from experiments.execution.study_runner import Summary
-    from experiments.studies.rates import Rate
+    from experiments.studies.row_rates import Rate
 
 # Outcomes of runs in words, where the status is not one.
 _WORDS = {"elsewhere": "left to others", "lost": "killed", "other": "of other rows"}
@@ -79,13 +79,16 @@ def run(
 ) -> None:
     """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
     from experiments.execution import executors, study_runner
-    from experiments.studies import rates, runs, study
+    from experiments.studies import row_rates, runs, study
 
     console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
+    study_runner.require_weights(loaded)  # before minutes of preparing a corpus
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
+    uri = store_uri(tracking_uri)
+    chosen = chosen_device(device) if executor == "local" else device  # before a corpus is prepared
     place = executors.create(
         executor,
         workers=workers,
@@ -95,8 +98,8 @@ def run(
         runs_per_device=runs_per_device,
     )
     console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
-    row_rates = rates.row_rates(loaded)
-    _print_rate_mismatches(row_rates, rates.unmatched(row_rates), loaded.allow_rate_mismatch, console)
+    rates = row_rates.row_rates(loaded)
+    _print_rate_mismatches(rates, row_rates.unmatched(rates), loaded.allow_rate_mismatch, console)
     remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
         corpora = {
@@ -108,10 +111,10 @@ def run(
         summary, store = study_runner.run_study(
             loaded,
             corpora,
-            uri=store_uri(tracking_uri),
+            uri=uri,
             directory=directory,
             executor=place,
-            device=chosen_device(device) if executor == "local" else device,
+            device=chosen,
             retry=retry,
             force=force,
             only=only or (),

@@ -66,6 +66,7 @@ def search(
     folder = results / loaded.name / "search"
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
+    uri, chosen = store_uri(tracking_uri), chosen_device(device)  # before a corpus is prepared
     section = loaded.search or sections.Search()
     choices = space.Space(section.space, trials.budget(loaded))
     console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
@@ -86,10 +87,10 @@ def search(
         outcome = trials.search(
             loaded,
             corpus,
-            uri=store_uri(tracking_uri),
+            uri=uri,
             directory=directory,
             executor=executors.create("local", workers=workers),
-            device=chosen_device(device),
+            device=chosen,
             announce=lambda todo, reused: display.announce(todo, set(map(str, range(reused))), {}),
             show=display.show,
         )

@@ -69,6 +69,30 @@ def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     return tensors, metadata
 
 
+def fault_of_format(path: Path) -> str:
+    """Why `path` cannot be a file of weights, judged by its first bytes, or nothing.
+
+    By its name, a file is safetensors (a length of 8 bytes, then a JSON object), or what `torch.save` writes:
+    a zip archive, or a pickle of older versions. Neither torch nor safetensors is imported.
+    """
+    if not path.is_file():
+        return "it is not there" if not path.exists() else "it is no file"
+    try:
+        with path.open("rb") as file:
+            first = file.read(9)
+        size = path.stat().st_size
+    except OSError as error:
+        return error.strerror or str(error)
+    if not first:
+        return "it is empty"
+    if path.suffix == ".safetensors":
+        header = int.from_bytes(first[:8], "little")
+        good = first[8:] == b"{" and header <= size - 8
+        return "" if good else "it is no safetensors file, or only a part of one"
+    good = first.startswith((b"PK\x03\x04", b"\x80\x02"))  # a zip archive; pickle, protocol 2
+    return "" if good else "it is no file of torch.save"
+
+
 def digest(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:
     """SHA-256 of names, types, shapes and values of tensors, and of the metadata."""
     import torch

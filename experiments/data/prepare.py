@@ -1,6 +1,8 @@
 """Preparation of a corpus: shards at one sample rate, made once, kept in the cache."""
 
+import errno
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,7 @@ def prepare(
 
 def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: Progress | None) -> Shards:
     stream = _stream(corpus)
+    _check_root(root)
     target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
@@ -61,11 +64,20 @@ def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: 
                 clips = corpus.clips(sample_rate)
             index = _write(corpus, clips, sample_rate, target, alone, progress)
     except OSError as error:
-        raise DataError(
-            f"cannot use the cache {root}: {error.strerror or error}. "
-            "Remedy: make room there, or set CODECBENCH_CACHE to another directory."
-        ) from error
+        raise _unusable(root, error) from error
     return Shards(target, index, stream)
+
+
+def _check_root(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise _unusable(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+
+
+def _unusable(root: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot use the cache {root}: {error.strerror or error}. "
+        "Remedy: make room there, or set CODECBENCH_CACHE to another directory."
+    )
 
 
 def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards | None:
@@ -73,7 +85,9 @@ def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards |
     corpus = parse(spec)
     if complete:
         _check_listed(corpus)
-    target = _target(cache_directory(), spec, sample_rate, corpus)
+    root = cache_directory()
+    _check_root(root)  # so that a plan tells it, and not only the run
+    target = _target(root, spec, sample_rate, corpus)
     index = _open(target)
     if index is None:
         return None

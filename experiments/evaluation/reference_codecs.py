@@ -41,11 +41,3 @@ def reconstruct(
         exact=0,
     )
     return made, bits
-
-
-def rates(codec: "Reference", bits: int | None, seconds: float) -> dict[str, float]:
-    """`rate/...`: the measured bitrate of the payload, and what else the codec states."""
-    values = {f"rate/{name}": float(value) for name, value in codec.rates._asdict().items() if value}
-    if bits is not None:
-        values["rate/bitrate"] = bits / seconds
-    return values

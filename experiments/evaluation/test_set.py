@@ -150,19 +150,6 @@ def summarise(scores: "pd.DataFrame") -> dict[str, float]:
     return values
 
 
-def rates(codec: Codec, usage: Mapping[str, Any]) -> dict[str, float]:
-    """`rate/...`: nominal rates from the live module; bitrate of an entropy coder on this test set."""
-    values = {"rate/frame_rate": codec.frame_rate, "rate/streams": float(codec.quantizer.streams)}
-    if codec.quantizer.streams:
-        values |= {
-            "rate/token_rate": codec.token_rate,
-            "rate/bits_per_frame": codec.quantizer.bits_per_frame,
-            "rate/bitrate": codec.bitrate,
-            "rate/entropy_bitrate": codec.frame_rate * usage["entropy_bits_per_frame"],
-        }
-    return values
-
-
 def use(report: Mapping[str, Any], spread: Mapping[str, float]) -> dict[str, float]:
     """`usage/...`: means over factors, beside what a uniform source of as many tokens would show; saturation
     and effective dimension."""

@@ -81,6 +81,7 @@ def perform(
     its exit ends them, and torchrun what is left of them. Raises FolderError and StudyError.
     """
     check_folder(directory)
+    runner.require_weights(study)
     prepared: Corpora = {}
     if fabric.is_global_zero:
         prepared = {each: runner.identify(*each, prepare) for each in corpora(study)}
@@ -88,7 +89,6 @@ def perform(
     if not prepared:
         prepared = {each: runner.identify(*each, lambda *_: None) for each in corpora(study)}
     run = choose(study, prepared, label, seed)
-    runner.require_weights([run])
     jobs = [Job(run=run)]
     if (warm := run.warm_start()) is not None:
         jobs.insert(0, Job(run=warm, warm_start=True))

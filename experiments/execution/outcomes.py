@@ -46,7 +46,9 @@ def outcome_of(error: Exception, lease_lost: bool = False) -> Outcome:
     if distributed.is_lost_peer(error):
         return Outcome(STOPPED, "another process of this training has ended; the same command goes on")
     if _is_of_the_disk(error):
-        return Outcome(STOPPED, f"{reason_of(error)}. Remedy: mend that, then start the same command again.")
+        reason = reason_of(error)
+        remedy = "" if "Remedy: " in reason else ". Remedy: mend that, then start the same command again."
+        return Outcome(STOPPED, f"{reason}{remedy}")
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
     lost = isinstance(error, TrackingError) and (error.away or error.gone)
     return Outcome(status, reason_of(error), store_lost=lost)

@@ -2,7 +2,8 @@
 
 from experiments import data
 from experiments.evaluation import test_set
-from experiments.evaluation.reference_codecs import rates, reconstruct
+from experiments.evaluation.bitrates import of_reference
+from experiments.evaluation.reference_codecs import reconstruct
 from experiments.execution.context import Context
 from experiments.studies.reference_runs import ReferenceRun
 from experiments.tracking import artifacts
@@ -21,7 +22,7 @@ def carry_out(run: ReferenceRun, context: Context, run_id: str) -> None:
     scores, values = test_set.quality(
         reconstructions, run.sample_rate, run.evaluate.metrics, context.checking("scoring")
     )
-    values |= rates(codec, bits, reconstructions.audio_seconds)
+    values |= of_reference(codec, bits, reconstructions.audio_seconds)
     values["cost/real_time_factor"] = reconstructions.compute_seconds / reconstructions.audio_seconds
     with artifacts.logged(context.store, run_id) as folder:
         artifacts.write_scores(folder, scores, run.resolved())

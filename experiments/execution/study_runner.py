@@ -1,7 +1,7 @@
 """The run of a study: finished runs are skipped, the rest is shared out to workers and other runners."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -212,9 +212,11 @@ def identify(
     )
 
 
-def require_weights(runs: Iterable[Run]) -> None:
-    """See that the released weights that `runs` start from are at hand. Raises WeightsError with a remedy."""
-    named = (run.train.warm_start.weights for run in runs if run.train.warm_start is not None)
+def require_weights(study: Study) -> None:
+    """See that the released weights that rows of `study` start from are at hand. Raises WeightsError with a
+    remedy."""
+    starts = (cell.train.warm_start for cell in study.cells())
+    named = (start.weights for start in starts if start is not None)
     for name in dict.fromkeys(filter(None, named)):
         if not weights.present(name):
             weights.files(name)
@@ -241,8 +243,8 @@ def run_study(
     `keep_warm_starts`. only: labels of the rows to do; empty is all. Rows that are left out keep their state.
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
+    require_weights(study)
     runs = expand(study, corpus)
-    require_weights(runs)
     references = reference_runs.expand(study, corpus)
     store, parent = open_store(study, [*runs, *references], uri)
     chosen, chosen_references = _of_rows(runs, references, only)

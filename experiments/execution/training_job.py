@@ -10,14 +10,14 @@ import torch
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
-from experiments.evaluation import robustness, test_set
+from experiments.evaluation import bitrates, robustness, test_set
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts, descriptions
-from experiments.tracking import weights as stored_weights
 from experiments.tracking.journal import MetricsJournal
+from experiments.tracking.models import weights as stored_weights
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
 from experiments.tracking.system_metrics import SystemMetrics
@@ -116,7 +116,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         context.settings.directory / REFERENCES,
     )
     values |= {
-        **test_set.rates(codec, reconstructions.usage),
+        **bitrates.of_codec(codec, reconstructions.usage),
         **test_set.use(reconstructions.usage, reconstructions.spread),
         **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,

@@ -12,8 +12,8 @@ from experiments.execution.outcomes import outcome_of
 from experiments.execution.tracked_run import open_run
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts
-from experiments.tracking import weights as stored_weights
 from experiments.tracking.leases import Leases
+from experiments.tracking.models import weights as stored_weights
 from experiments.tracking.schema import DIVERGED, FAILED, FINISHED
 from experiments.tracking.store import Store, TrackingError
 from experiments.training.observer import Interrupted

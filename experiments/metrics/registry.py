@@ -1,4 +1,5 @@
-"""Names of the metrics, and the module in which each lives."""
+"""Names of the metrics, and the module of `families/` in which each lives. A new metric is a module there,
+and its names here."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from experiments.common.flat_keys import flatten
 from experiments.planning import costs
 from experiments.planning.outline import Outline, PlannedCorpus, PlannedRate, PlannedRun
 from experiments.studies import reference_runs, runs
-from experiments.studies.rates import row_rates, unmatched
+from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.study import check
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from codec import backbones
-from experiments.common.identity import identity
+from experiments.common.json_digest import identity
 from experiments.execution import study_runner as runner
 from experiments.execution.executors.contract import Executor
 from experiments.execution.jobs import ELSEWHERE, LOST, STOPPED, VALIDATION_LOSS, Outcome, Settings, Update

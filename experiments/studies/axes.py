@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 from pydantic import BaseModel
 
-from experiments.common.identity import identity
+from experiments.common.json_digest import identity
 
 RATES = ("bits", "bitrate")  # of these, `none` knows nothing: it spends no bits
 MOST_ROWS = 10_000  # of a study

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -177,12 +177,19 @@ def _rules(options: Mapping[str, Schema]) -> list[Schema]:
     return rules
 
 
+# Options that only steer a choice by bits, where they are no whole numbers.
+_STEERING: Mapping[str, Any] = {
+    "channels": int | Literal["paper", "fit"],
+    "allocation": Literal["even", "water-filling"],
+}
+
+
 def _quantizer_options(name: str) -> Schema:
     entry = registry.entry(name)
     hints = get_type_hints(entry.cls.config_class)
     keys = {}
     for key in entry.options:
-        value = _of_type(hints.get(key, int))  # those that only steer a choice by bits are whole numbers
+        value = _of_type(hints.get(key) or _STEERING.get(key, int))
         keys[key] = _swept(_limited(value, LIMITS[key]) if key in LIMITS else value)
     return {"type": "object", "properties": keys, "additionalProperties": False}
 

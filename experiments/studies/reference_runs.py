@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codec import references
 from experiments import metrics
-from experiments.common.identity import identity
+from experiments.common.json_digest import identity
 from experiments.studies.axes import shortened
 from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
 from experiments.studies.sections import Evaluate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import quantizers
 from codec import backbones, model, weights
 from experiments import metrics
-from experiments.common.identity import identity
+from experiments.common.json_digest import identity
 from experiments.studies.sections import Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, asked_of_features, configuration
 from quantizers import registry

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from codec import weights as released
 from codec.losses import objectives
+from experiments.common import tensor_files
 from experiments.studies.fields import (
     MOST_BATCH,
     MOST_CORPUS,
@@ -88,8 +89,8 @@ class WarmStart(Section):
             raise ValueError(f"give one of steps, weights and checkpoint, not {said}")
         if self.weights is not None:
             released.get(self.weights)
-        if self.checkpoint is not None and not Path(self.checkpoint).is_file():
-            raise ValueError(f"there is no checkpoint {self.checkpoint}; correct the path")
+        if self.checkpoint is not None and (fault := tensor_files.fault_of_format(Path(self.checkpoint))):
+            raise ValueError(f"{self.checkpoint!r} is no checkpoint: {fault}; correct the path")
         return self
 
     def identity(self) -> dict[str, Any]:

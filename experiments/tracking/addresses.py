@@ -34,6 +34,15 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(match["path"]) if match else None
 
 
+def absolute(uri: str) -> str:
+    """`uri` with the whole path of an SQLite store's file, which a change of the working directory leaves."""
+    match = _SQLITE.match(uri)
+    if match is None:
+        return uri
+    start, end = match.span("path")
+    return f"{uri[:start]}{Path(match['path']).absolute()}{uri[end:]}"
+
+
 def check(uri: str) -> None:
     """Raise TrackingError for what cannot be the address of a store, with the one that may be meant."""
     if match := _SQLITE.match(uri):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from experiments.tracking.addresses import check, sqlite_path
+from experiments.tracking.addresses import absolute, check, sqlite_path
 from experiments.tracking.errors import explained
 from experiments.tracking.sqlite_file import make_ready
 
@@ -52,7 +52,8 @@ def connect(uri: str, *, make: bool = False) -> MlflowClient:
             make_ready(path, uri, make=make)
         elif not uri.startswith(("http:", "https:")) and "://" in uri:
             _reach_database(uri)
-        return MlflowClient(tracking_uri=uri)
+        # MLflow keeps connections by address: by a relative one it would go on with another folder's file.
+        return MlflowClient(tracking_uri=absolute(uri))
 
 
 def _reach_database(uri: str) -> None:

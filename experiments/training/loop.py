@@ -51,7 +51,7 @@ def train(
     samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     crops = _share_of_batches(train_split, samples, config, seed, fabric)
     validation_audio = validation.batch(validation_split, samples)
-    freeze(codec, config, 0)
+    freeze(codec, config, 0, fabric.world_size)
     state = initial_state(codec, config, seed=seed, device=fabric.device)
     replicas = Replicas(fabric, state, config)
     torch.manual_seed(seed + fabric.global_rank)
@@ -116,7 +116,7 @@ def _advance(
     budget: int | None = None,
 ) -> Update:
     """Make one step, towards `budget` if that is not the last."""
-    freeze(state.codec, config, state.step)
+    freeze(state.codec, config, state.step, replicas.fabric.world_size)
     audio = torch.from_numpy(crops.batch(state.step)).to(replicas.fabric.device)
     update = step(state, replicas, audio, config, budget)
     if update.finite:

@@ -51,15 +51,16 @@ def load_backbone(codec: Codec, run: Run, directory: Path) -> None:
         if path.name == run_folder.WEIGHTS:
             _take_parts(codec, path, "name another checkpoint, or the backbone that it belongs to")
         else:
-            other = checkpoints.load_wavtokenizer(path, fold=False)
-            try:
-                codec.encoder.load_state_dict(other.encoder.state_dict())
-                codec.decoder.load_state_dict(other.decoder.state_dict())
-            except RuntimeError as error:
+            backbone = backbones.get(run.backbone, run.backbone_options)
+            if not isinstance(backbone, backbones.WavTokenizerBackbone):
                 raise CheckpointError(
-                    f"{path} does not fit the backbone {run.backbone}: {str(error).splitlines()[0]}. Remedy: "
-                    "name the backbone that it belongs to."
-                ) from error
+                    f"{path} is taken for a WavTokenizer or Q2D2 checkpoint, which the backbone "
+                    f"{run.backbone} cannot start from. Remedy: name a backbone wavtokenizer-..., or the "
+                    f"{run_folder.WEIGHTS} of a run."
+                )
+            encoder, decoder = checkpoints.load_wavtokenizer_parts(path, backbone)
+            codec.encoder.load_state_dict(encoder.state_dict())
+            codec.decoder.load_state_dict(decoder.state_dict())
 
 
 def _take_parts(codec: Codec, path: Path, remedy: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from experiments.studies.sections import Train
+from experiments.training.freezing import drop_gradients
 from experiments.training.optimizers import schedule, set_learning_rates
 from experiments.training.replicas import Replicas
 from experiments.training.state import TrainingState
@@ -62,6 +63,7 @@ def step(
             means.add({"loss": loss, **_scalars(output.quantized.diagnostics)})
 
     values = {"loss": means.values.pop("loss"), **means.values}
+    drop_gradients(state.codec, config, state.step)
     finite, norm = replicas.update(state.codec_optimizers, state.codec, values["loss"], also=finite)
     values["gradient_norm"] = norm
     for codebook in codebooks:

@@ -17,8 +17,9 @@ from analysis.reports.paper import write_paper
 from analysis.results.columns import COLUMNS, quality_column, select
 from analysis.results.study_metrics import asked_metrics, default_keys, logged_metrics, quality_keys
 from analysis.statistics.best import best_first, best_of
-from analysis.statistics.comparisons import leaders, pairwise, ranks_across
+from analysis.statistics.comparisons import pairwise, ranks_across
 from analysis.statistics.estimates import summary
+from analysis.statistics.tied_with_best import leaders
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments import metrics

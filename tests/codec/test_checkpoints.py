@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 import quantizers
-from codec.checkpoints import CheckpointError, load_wavtokenizer
+from codec import backbones
+from codec.checkpoints import CheckpointError, load_wavtokenizer, load_wavtokenizer_parts
 from codec.weight_norm import fold_weight_norm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -331,3 +332,23 @@ def test_a_codebook_keeps_its_statistics(tmp_path, draw) -> None:
     assert codebooks.started
     assert torch.equal(codebooks.counts[0], state[CODEBOOK + "cluster_size"])
     assert torch.equal(codebooks.sums[0], state[CODEBOOK + "embed_avg"])
+
+
+@pytest.mark.parametrize("conditions", [0, 4])
+def test_parts_to_train_on_are_those_of_the_codec(checkpoint, options, audio, conditions) -> None:
+    """Of a Q2D2 model, too, whose grid is not told: its quantizer is replaced."""
+    sizes = {"strides": STRIDES, "encoder_width": FILTERS, "dim": DIM, "width": WIDTH, "hidden": HIDDEN}
+    sizes |= {"blocks": BLOCKS, "conditions": conditions}
+    backbone = backbones.get("wavtokenizer-small", sizes)
+    encoder, decoder = load_wavtokenizer_parts(checkpoint, backbone)
+    for part, built in zip((encoder, decoder), backbone.build(), strict=True):
+        built.load_state_dict(part.state_dict())
+        part.eval()
+    codec = load_wavtokenizer(checkpoint, **options)
+    with torch.no_grad():
+        features = encoder(audio)
+        torch.testing.assert_close(features, codec.encoder(audio))
+        torch.testing.assert_close(decoder(features), codec.decoder(features))
+    with pytest.raises(CheckpointError, match=r"other sizes .* options \{dim: 16, strides: \[5, 4, 2\]\}"):
+        other = backbones.get("wavtokenizer-small", {**sizes, "dim": 8, "strides": (5, 4, 4)})
+        load_wavtokenizer_parts(checkpoint, other)

@@ -122,8 +122,14 @@ def test_frames_of_the_prediction_are_gaussian() -> None:
         assert abs((frames**4).mean() - 3) < 0.05
 
 
-@pytest.mark.parametrize("name", ["fsq", "q2d2-hex", "latent", "residual-fsq", "trellis"])
-@pytest.mark.parametrize("options", OPEN[:3])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fsq", OPEN[0]),
+        ("fsq", OPEN[1]),
+        *((name, OPEN[2]) for name in ("fsq", "q2d2-hex", "latent", "residual-fsq", "trellis")),
+    ],
+)
 def test_predictions_come_true(name: str, options: dict[str, object]) -> None:
     """On a Gaussian source, whose components are independent, a start leaves the predicted error."""
     features, fresh = gauss_markov(8000, DIM, 0.98, 1), gauss_markov(8000, DIM, 0.98, 2)
@@ -148,7 +154,7 @@ def test_predictions_come_true(name: str, options: dict[str, object]) -> None:
 def test_rates_are_met_and_the_error_falls(name: str) -> None:
     features, fresh = gauss_markov(4000, DIM, 0.98, 1), gauss_markov(4000, DIM, 0.98, 2)
     variances = torch.linalg.eigvalsh(features.double().mT.cov(correction=0)).flip(0)
-    for bits in (12.0, 19.0, 40.0):
+    for bits in (12.0, 40.0):
         ratios = []
         for options in ({}, *OPEN[:3]):
             found = quantizers.fit_options(name, dim=DIM, bits=bits, options=options, features=features)

@@ -6,9 +6,10 @@ Labels, questions, paths and reasons come from users and from their files. Rich 
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from rich import box
@@ -19,6 +20,18 @@ from rich.text import Text
 
 FILE_WIDTH = 200  # characters, of a table that is not printed to a terminal
 TEXT_WIDTH = 20  # characters below which a column of running text is not squeezed
+MOST_CELLS = 10_000  # of a line; help pads its frames to the width that COLUMNS says
+
+
+def forget_impossible_size(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Remove `COLUMNS` and `LINES` where they are no size of a terminal, which then says its own.
+
+    Rich believes them: with COLUMNS=0, as some programs export it, nothing at all would be printed.
+    """
+    for name in ("COLUMNS", "LINES"):
+        size = environment.get(name, "1")
+        if not (size.isascii() and size.isdigit() and len(size) < 10 and 0 < int(size) <= MOST_CELLS):
+            del environment[name]
 
 
 def printable(text: object, keep: str = "") -> str:

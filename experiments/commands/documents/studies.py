@@ -46,6 +46,9 @@ class PlannedRate(Part):
     bitrate: Real = Field(description="bit/s")
     token_rate: Real = Field(description="tokens a second, of all streams")
     off: Real = Field(description="percent off the rate of the others, where more than 2 %; else null")
+    about: bool = Field(
+        description="whether features decide the levels, so that the rate is known within 2 %"
+    )
 
 
 class State(Part):

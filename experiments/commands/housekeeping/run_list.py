@@ -1,27 +1,21 @@
-"""Find runs in a tracking store: those of a study, or one by its id or by the beginning of its hash."""
+"""List the runs of a study, as its tracking store and the folder of runs have them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
 from analysis.results.study_results import Results, records
 from experiments.common.run_folder import STATE, is_trained
-from experiments.tracking.errors import shown
+from experiments.tracking.named_runs import all_runs
 from experiments.tracking.reader import reader
-from experiments.tracking.schema import FINISHED, KIND_RUN, KIND_STUDY, KIND_WARM_START, Tag, newest, rows_of
+from experiments.tracking.schema import FINISHED, KIND_STUDY, Tag, rows_of
 from experiments.tracking.stored import Reader, StoredRun
 
 NOT_STARTED = "not started"
-SHORTEST = 4  # characters of an id or a hash
 _TIMES = ("cost/train_seconds", "cost/evaluate_seconds")
-
-
-class RunError(ValueError):
-    """No run, or more than one, is meant; the message says what to give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +41,7 @@ def of_study(study: str, uri: str, runs_folder: Path) -> list[ListedRun]:
     """
     results = load(study, uri)
     store = reader(uri)
-    stored = {run.info.run_id: run for run in _runs(store)}
+    stored = {run.info.run_id: run for run in all_runs(store)}
     frames = [frame for frame in (results.runs, results.references) if len(frame)]
     listed = [
         _listed(run, stored.get(str(run["run_id"])), runs_folder)
@@ -59,35 +53,6 @@ def of_study(study: str, uri: str, runs_folder: Path) -> list[ListedRun]:
     return listed + [_not_started(key, label) for key, label in missing.items()]
 
 
-def the_run(given: str, uri: str) -> tuple[StoredRun, str]:
-    """The run that an MLflow id, a run's hash or a training's hash names, in full or by its beginning, and
-    the name of its study. Raises RunError, TrackingError."""
-    store = reader(uri)
-    if len(given) < SHORTEST:
-        raise RunError(f"{given!r} is too short; give at least {SHORTEST} characters of an id or a hash")
-    names = (Tag.RUN_HASH, Tag.TRAINING_HASH)
-    fitting = [
-        run
-        for run in _runs(store, (KIND_RUN, KIND_WARM_START, KIND_STUDY))
-        if any(text.startswith(given) for text in (run.info.run_id, *map(run.data.tags.get, names)) if text)
-    ]
-    exact = [run for run in fitting if run.info.run_id == given]
-    chosen = exact or [*newest(fitting, put_aside_too=True).values()]
-    studies = {one.experiment_id: one.name for one in store.experiments()}
-    if not chosen:
-        raise RunError(f"no run {given!r} in {shown(uri)}; `codecbench runs STUDY` lists the runs of a study")
-    if len(chosen) > 1:
-        several = "; ".join(f"{run.info.run_id} ({label_of(run)})" for run in chosen[:10])
-        raise RunError(f"{given!r} is the beginning of {len(chosen)} runs; give more of it: {several}")
-    return chosen[0], studies.get(chosen[0].info.experiment_id, "")
-
-
-def label_of(run: StoredRun) -> str:
-    """Row and seed of a run, or its name."""
-    label, seed = run.data.tags.get(Tag.LABEL), run.data.tags.get(Tag.SEED)
-    return f"{label or run.info.run_name}" + (f", seed {seed}" if seed else "")
-
-
 def place_of(training_hash: str, runs_folder: Path) -> str:
     """The folder of a training, if it holds its weights, or the state that it goes on from."""
     folder = runs_folder / training_hash
@@ -96,10 +61,6 @@ def place_of(training_hash: str, runs_folder: Path) -> str:
     if is_trained(folder):
         return str(folder)
     return f"{folder} (state)" if (folder / STATE).exists() else ""
-
-
-def _runs(store: Reader, kinds: Sequence[str] = (KIND_RUN,)) -> list[StoredRun]:
-    return store.runs([one.experiment_id for one in store.experiments()], {"kind": kinds})
 
 
 def _wanted(results: Results, store: Reader) -> dict[str, str]:

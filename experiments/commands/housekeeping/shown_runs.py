@@ -13,6 +13,7 @@ from experiments.commands.documents import document
 from experiments.commands.documents.runs import ListedRunPart, RunsDocument, ShowDocument
 from experiments.commands.housekeeping import run_list
 from experiments.tracking import places
+from experiments.tracking.named_runs import label_of, the_run
 from experiments.tracking.schema import Tag, status_of, superseded
 from experiments.tracking.stored import StoredRun
 
@@ -44,7 +45,7 @@ def show_list(study: str, uri: str, runs_folder: Path, format: str) -> None:
 
 def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:
     """Print one run in full. Raises RunError, TrackingError."""
-    run, study = run_list.the_run(given, uri)
+    run, study = the_run(given, uri)
     status, reason = status_of(run)
     files = _files(run, uri)
     training = run.data.tags.get(Tag.TRAINING_HASH, "")
@@ -58,7 +59,7 @@ def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:
             ShowDocument(
                 run_id=run.info.run_id,
                 study=study,
-                name=run_list.label_of(run),
+                name=label_of(run),
                 status=status,
                 reason=reason,
                 superseded=superseded(run),
@@ -74,7 +75,7 @@ def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:
         )
         return
     console = output()
-    console.say((run_list.label_of(run), "bold"), f" of study {study}")
+    console.say((label_of(run), "bold"), f" of study {study}")
     console.say((status, _COLOURS.get(status, "")), f": {reason}" if reason else "")
     if superseded(run):
         console.say(("put aside", "yellow"), " by run --force")

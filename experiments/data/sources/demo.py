@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.sources import demo_speech as demo_corpus
+from experiments.data.sources import demo_speech
 
 
 class Demo:
@@ -15,23 +15,23 @@ class Demo:
     native_rate: int | None = 24_000
 
     def __init__(self) -> None:
-        self.licence, self.notes = demo_corpus.LICENCE, demo_corpus.NOTES
+        self.licence, self.notes = demo_speech.LICENCE, demo_speech.NOTES
 
     def fingerprint(self) -> str:
-        return demo_corpus.fingerprint()
+        return demo_speech.fingerprint()
 
     def __len__(self) -> int:
-        return len(demo_corpus.utterances())
+        return len(demo_speech.utterances())
 
     def listed_splits(self) -> frozenset[str]:
-        return frozenset(demo_corpus.sentences())
+        return frozenset(demo_speech.sentences())
 
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Fetches nothing: the voice is in hibari's wheel."""
 
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         try:
-            for utterance, audio in demo_corpus.synthesise():
+            for utterance, audio in demo_speech.synthesise():
                 yield Clip(utterance.name, utterance.voice.name, utterance.split, audio)
         except RuntimeError as error:
             raise DataError(f"{error}. Remedy: reinstall hibari-tts, or use --data folder:PATH.") from error

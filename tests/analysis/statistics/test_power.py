@@ -5,6 +5,8 @@ import pytest
 from scipy import stats
 
 from analysis import load
+from analysis.statistics.intervals import spread
+from analysis.statistics.matched_rates import RateError, coded_labels
 from analysis.statistics.power import (
     Components,
     PowerError,
@@ -13,8 +15,8 @@ from analysis.statistics.power import (
     needed_utterances,
     power,
     power_frame,
+    print_power,
 )
-from analysis.statistics.significance import spread
 
 
 def test_one_seed_is_students_test() -> None:
@@ -73,7 +75,7 @@ def test_components_are_found_again() -> None:
     assert found.rest == pytest.approx(0.7, abs=0.02)
 
 
-def test_power_of_a_study(full: Any, seven: Any) -> None:
+def test_power_of_a_study(full: Any, seven: Any, capsys: pytest.CaptureFixture[str]) -> None:
     results = load("full", full.uri)
     labels = ["vq 18.8 bit", "fsq 18.8 bit", "q2d2-hex 18.8 bit"]
     frame = power_frame(results, "pesq", 0.2, labels, seeds=(3, 10))
@@ -87,5 +89,15 @@ def test_power_of_a_study(full: Any, seven: Any) -> None:
     }.items():
         with pytest.raises(PowerError, match=message):
             power_frame(results, *arguments)
+    long = frame.assign(first="q2d2-rhombic-released 18.8 bit", second="q2d2-hex-released 18.8 bit")
+    print_power(long.assign(with_3_seeds=np.inf), "pesq", 0.2, 0.8)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert printed.count("never") == 3 + 1  # the last line explains it
+    at_last = coded_labels(results, 2820.0)
+    assert {"vq 18.8 bit", "fsq 18.8 bit"} <= set(at_last)
+    assert all(label.endswith(" 18.8 bit") for label in at_last)
+    with pytest.raises(RateError, match=r"nothing finished at 9\.00 kbit/s in study 'full'; there are 2\."):
+        coded_labels(results, 9000.0)
     with pytest.raises(PowerError, match="add seeds"):
         power_frame(load("seven", seven.uri), "pesq", 0.1, ["vq", "fsq"])

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_absent_checkpoints_say_where_to_get_them(name: str) -> None:
     reference = references.create(name, {"checkpoint": "/nowhere/model.ckpt"})
     with pytest.raises(references.ReferenceUnavailable, match=r"weights not found: .*/nowhere/model\.ckpt"):
         reference.prepare()
+
+
+def test_a_checkpoint_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    checkpoint, config = tmp_path / "model.ckpt", tmp_path / "model.yaml"
+    reference = references.create("wavtokenizer", {"checkpoint": str(checkpoint), "config": str(config)})
+    assert reference.version == "absent"
+    versions = set()
+    for weights, settings in ((b"one", "a"), (b"two", "a"), (b"two", "b")):  # of one name and size
+        checkpoint.write_bytes(weights)
+        config.write_text(settings)
+        for number, path in enumerate((checkpoint, config)):
+            os.utime(path, ns=(0, len(versions) + number))  # two writings within a tick of the clock
+        versions.add(reference.version)
+        assert reference.version.startswith("model.ckpt ")
+    assert len(versions) == 3
 
 
 def test_codec2_runs_or_says_how_to_install_it(voice: np.ndarray) -> None:

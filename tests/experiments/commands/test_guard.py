@@ -4,6 +4,7 @@ import concurrent.futures.process
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,17 @@ def test_a_pipe_to_a_worker_that_breaks_is_not_taken_for_a_reader(tmp_path: Path
     assert broken("raise BrokenPipeError(32, 'Broken pipe')", tmp_path).returncode == 1
 
 
+def test_words_of_libraries_stay_out_of_messages(tmp_path: Path) -> None:
+    wrong = codecbench("voronoi", "q2d2-hex", "7", "7", "--range", "foo", folder=tmp_path)
+    assert wrong.returncode == 2
+    assert "'foo' is not one of 'cell', 'edge'" in wrong.stderr
+    assert "Value error" not in wrong.stderr
+    away = codecbench("table", "x", "--tracking-uri", "http://127.0.0.1:9", folder=tmp_path)
+    assert away.returncode == 2
+    (line,) = away.stderr.splitlines()  # and none of the retries
+    assert line.startswith("error: the tracking store http://127.0.0.1:9 does not answer")
+
+
 def test_version(tmp_path: Path) -> None:
     done = codecbench("--version", folder=tmp_path)
     assert done.returncode == 0
@@ -174,8 +186,10 @@ def test_a_module_of_the_working_folder_that_hides_ours_is_named(module: str, tm
     assert "rename it" in done.stderr
 
 
-def test_another_distribution_in_our_packages_is_named(tmp_path: Path) -> None:
-    """As pip leaves it: the files of both in one folder, those installed last on top."""
+@pytest.mark.parametrize("together", [False, True])
+def test_another_distribution_in_our_packages_is_named(together: bool, tmp_path: Path) -> None:
+    """As pip leaves it: beside an editable installation, or the files of both in one folder, those installed
+    last on top. It is told by a command that needs no quantizer, too."""
     root = Path(guard.__file__).parents[2]
     mixed = tmp_path / "site"
     mixed.mkdir()
@@ -188,7 +202,10 @@ def test_another_distribution_in_our_packages_is_named(tmp_path: Path) -> None:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: quantizers\nVersion: 1.2\n")
     (metadata / "top_level.txt").write_text("quantizers\n")
-    code = "import sys; sys.argv[1:] = ['list', 'quantizers']; from experiments.cli import main; main()"
+    for package in guard.PACKAGES[1:] if together else ():  # our own packages lie there, too
+        (mixed / package).unlink()
+        shutil.copytree(root / package, mixed / package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import sys; sys.argv[1:] = ['list', 'studies']; from experiments.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -198,6 +215,9 @@ def test_another_distribution_in_our_packages_is_named(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(mixed)},
     )
     assert done.returncode == 2, done.stderr
-    assert "quantizers" in done.stderr
-    assert "virtual environment" in done.stderr
+    assert done.stdout == ""
+    said = "is not codecbench's own package" if together else "hides codecbench's own package"
+    assert f"{said} 'quantizers'" in done.stderr
+    assert "distribution 'quantizers' has a package called 'quantizers', too" in done.stderr
+    assert "virtual environment without it" in done.stderr
     assert "Traceback" not in done.stderr

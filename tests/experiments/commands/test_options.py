@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.commands import options
 from experiments.commands import search as search_command
+from experiments.execution import study_runner
 from experiments.studies import study
 
 SHARED = {
@@ -63,6 +64,24 @@ def test_search_takes_data_as_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "folder:none" in result.output  # looked for, and not there
     assert "Optuna" not in result.output
     assert search_command.changes_of is options.changes_of
+
+
+@pytest.mark.parametrize("command", [["run"], ["search"], ["plan", "--measure"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "wrong", [["--device", "cuda:99"], ["--tracking-uri", "junk"]], ids=lambda words: words[0]
+)
+def test_device_and_store_are_looked_at_before_a_corpus_is_prepared(
+    command: list[str], wrong: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Preparing may take hours."""
+    if command[0] == "plan" and wrong[0] == "--device":
+        pytest.skip("plan has no --device")
+    prepared: list[object] = []
+    monkeypatch.setattr(study_runner, "identify", lambda *given: prepared.append(given))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [command[0], "search-tiling", *command[1:], *wrong])
+    assert (result.exit_code, prepared) == (2, []), result.output
+    assert wrong[1] in result.output
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "-inf", "1e400", "abc", "[/x]", ""])

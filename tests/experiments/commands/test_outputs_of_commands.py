@@ -143,7 +143,13 @@ def test_a_table_is_in_the_store_before_its_folder_is_written(finished: Finished
     (tmp_path / "tiny").write_text("in the way")
     summary = Summary([], parent, folder / "runs", outcomes={"x": "finished"})
     problems = study_report.write(
-        summary, store, tmp_path / "tiny", rate_mismatch=False, figures=False, console=messages()
+        summary,
+        store,
+        tmp_path / "tiny",
+        question="",
+        rate_mismatch=False,
+        figures=False,
+        console=messages(),
     )
     (problem,) = problems
     place = re.search(r"written to (\S+) instead", problem)

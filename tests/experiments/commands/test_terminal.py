@@ -7,7 +7,13 @@ import sys
 
 import pytest
 
-from experiments.commands.display.terminal import Console, PlainTable, clipped, printable
+from experiments.commands.display.terminal import (
+    Console,
+    PlainTable,
+    clipped,
+    forget_impossible_size,
+    printable,
+)
 
 HOSTILE = "Does [hex] beat [/rect]? [bold]q[/bold] :smile: \x1b[31m\x07\u202e"
 SHOWN = "Does [hex] beat [/rect]? [bold]q[/bold] :smile: \\x1b[31m\\x07\\u202e"
@@ -85,3 +91,20 @@ def test_output_that_is_not_utf_8_loses_letters_and_nothing_else(encoding: str) 
     text = done.stdout.decode(encoding)
     assert "pesq*" in text
     assert "* in the core set." in text
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "", "²", "1e3", "9" * 5000, "100000000"])
+def test_a_size_that_no_terminal_has_is_not_believed(size: str) -> None:
+    environment = {"COLUMNS": size, "LINES": size, "TERM": "xterm"}
+    forget_impossible_size(environment)
+    assert environment == {"TERM": "xterm"}
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, color_system=None, _environ=environment).table(wide_table())
+    assert "q2d2-rhombic-released" in file.getvalue()
+
+
+def test_a_size_that_a_terminal_may_have_is_kept() -> None:
+    environment = {"COLUMNS": "132", "LINES": "1"}
+    forget_impossible_size(environment)
+    assert environment == {"COLUMNS": "132", "LINES": "1"}
+    forget_impossible_size({})

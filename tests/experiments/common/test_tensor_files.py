@@ -102,3 +102,27 @@ def test_others_may_read_a_file_as_the_mask_says(tmp_path: Path) -> None:
     tensor_files.write(tmp_path / "file", TENSORS, METADATA)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "file")]
     assert modes[0] == modes[1]
+
+
+def test_weights_are_told_from_other_files_by_their_first_bytes(tmp_path: Path) -> None:
+    tensor_files.write(tmp_path / "good.safetensors", TENSORS, METADATA)
+    torch.save({"state_dict": {}}, tmp_path / "new.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    for name in ("good.safetensors", "new.ckpt", "old.ckpt"):
+        assert tensor_files.fault_of_format(tmp_path / name) == ""
+    whole = (tmp_path / "good.safetensors").read_bytes()
+    contents = {"text.safetensors": b"hello, world\n", "text.ckpt": b"hello", "cut.safetensors": whole[:40]}
+    contents |= {"empty.ckpt": b"", "empty.safetensors": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    expected = {
+        "text.safetensors": "no safetensors file",
+        "cut.safetensors": "only a part of one",
+        "text.ckpt": "no file of torch.save",
+        "empty.ckpt": "it is empty",
+        "empty.safetensors": "it is empty",
+        "missing.ckpt": "not there",
+        ".": "no file",
+    }
+    for name, words in expected.items():
+        assert words in tensor_files.fault_of_format(tmp_path / name), name

@@ -432,6 +432,16 @@ def test_a_split_of_unusable_files_is_told_with_the_reasons(tmp_path: Path, thre
     assert data.prepared(spec, sample_rate=RATE) is not None
 
 
+def test_a_cache_that_is_a_file_is_told_by_plans_too(
+    tmp_path: Path, three_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "file"))
+    for ask in (data.prepare, data.prepared):
+        with pytest.raises(DataError, match=r"file: (Not a directory|File exists).*set CODECBENCH_CACHE"):
+            ask(f"folder:{three_files}", sample_rate=RATE)
+
+
 @pytest.mark.parametrize(
     ("spec", "lacking"),
     [

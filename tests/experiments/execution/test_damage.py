@@ -18,7 +18,7 @@ from experiments.execution import study_runner, worker
 from experiments.execution.jobs import STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.tracked_run import open_run
 from experiments.studies.runs import Run
-from experiments.tracking import logged_model
+from experiments.tracking.models import logged_model
 from experiments.tracking.schema import FINISHED, KIND_WARM_START, status_of
 from experiments.tracking.store import Store
 from experiments.training import distributed, trained_codec

@@ -76,3 +76,5 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         chosen_device("cuda:8")
     with pytest.raises(typer.BadParameter, match="use --device cpu"):
         chosen_device("gpu")
+    with pytest.raises(typer.BadParameter, match="use --device cpu"):
+        chosen_device("meta")

@@ -125,7 +125,8 @@ def test_a_disk_that_is_full_stops_a_run_and_it_goes_on(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert outcome.status == STOPPED
-    assert "start the same command again" in outcome.reason
+    assert outcome.reason.count("start the same command again") == 1
+    assert outcome.reason.count("Remedy: ") == 1
     (logged,) = store.search(run_hash=job.key)
     assert logged.info.status == "KILLED"
     link.hear = lambda update: None

@@ -13,7 +13,7 @@ from experiments.common.run_folder import OPTIONS, WEIGHTS
 from experiments.execution import worker
 from experiments.execution.jobs import Job, Settings
 from experiments.planning.outline_cache import outline
-from experiments.studies import rates, runs, study
+from experiments.studies import row_rates, runs, study
 from experiments.studies.runs import Run
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
@@ -61,7 +61,7 @@ def test_the_identity_is_of_what_was_asked(asked: Study, fitted: Run, identify: 
 
 
 def test_rates_are_told_as_about(asked: Study) -> None:
-    fitted, plain = rates.row_rates(asked)
+    fitted, plain = row_rates.row_rates(asked)
     assert (fitted.about, plain.about) == (True, False)
     assert fitted.bits_per_frame == pytest.approx(20, rel=0.02)
 

@@ -74,6 +74,7 @@ def cluster() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
             process.communicate("\n\n", timeout=120)
 
 
+@pytest.mark.long
 def test_a_study_survives_the_death_of_a_node(pair: str, tmp_path: Path) -> None:
     for name in ("local", "cluster"):
         (tmp_path / name).mkdir()

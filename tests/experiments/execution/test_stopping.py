@@ -65,6 +65,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, study: dict[str, Any])
     return folder
 
 
+@pytest.mark.long
 def test_killed_five_times_and_shared_by_two_runners_it_ends_as_an_undisturbed_one(
     undisturbed: Path, study: dict[str, Any], tmp_path: Path, logged: Any, differences: Any
 ) -> None:

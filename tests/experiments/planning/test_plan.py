@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.planning import plan as plans
 from experiments.studies import runs, study
-from experiments.studies.rates import row_rates, unmatched
+from experiments.studies.row_rates import row_rates, unmatched
 from experiments.tracking import run_index as known_runs
 from experiments.tracking.reader import ClientReader
 

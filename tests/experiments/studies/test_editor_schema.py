@@ -3,13 +3,14 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 import yaml
 
 from experiments.studies import editor_schema, files, plain_yaml, schema_file, study
+from quantizers.allocation import ALLOCATIONS, CHANNELS
 
 SHIPPED = Path(files.__file__).parent / "shipped"
 
@@ -23,6 +24,13 @@ def validator() -> jsonschema.Draft7Validator:
 
 def mistakes(values: Any) -> list[str]:
     return [f"{error.json_path}: {error.message[:200]}" for error in validator().iter_errors(values)]
+
+
+def test_options_that_steer_a_choice_are_those_of_the_code() -> None:
+    from experiments.studies.editor_schema import _STEERING
+
+    assert get_args(get_args(_STEERING["channels"])[1]) == CHANNELS
+    assert get_args(_STEERING["allocation"]) == ALLOCATIONS
 
 
 def test_the_shipped_schema_is_up_to_date() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 import quantizers
 from experiments.studies import runs, study
-from experiments.studies.rates import row_rates, unmatched
+from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.runs import CorpusIdentity
 from experiments.studies.study import StudyError
 

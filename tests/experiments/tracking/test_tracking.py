@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from experiments.common.flat_keys import flatten
+from experiments.tracking.addresses import absolute
 from experiments.tracking.journal import MetricsJournal
 from experiments.tracking.schema import KIND_RUN, rows, rows_of
 from experiments.tracking.store import Store, TrackingError
@@ -146,3 +147,17 @@ def test_parameters_that_are_there_stay(store: Store) -> None:
 def test_what_a_store_refuses_is_not_told_as_its_absence(store: Store) -> None:
     with pytest.raises(TrackingError, match=r"refused: .*nothing that was trained is lost"):
         store.set_tags("no-such-run", {"a": "b"})
+
+
+def test_a_relative_address_means_the_folder_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow keeps the connections of an address, and would go on with the first folder's file."""
+    for folder in ("one", "two", "three"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        store = Store("sqlite:///mlflow.db", folder)
+        assert [each.name for each in store.experiments()] == ["Default", folder]
+    assert absolute("sqlite:///mlflow.db?timeout=9") == f"sqlite:///{tmp_path}/three/mlflow.db?timeout=9"
+    assert absolute("sqlite:////srv/mlflow.db") == "sqlite:////srv/mlflow.db"
+    assert absolute("http://127.0.0.1:5000") == "http://127.0.0.1:5000"

@@ -19,7 +19,7 @@ from experiments.execution import worker
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.tracking import journal as metrics_journal
-from experiments.tracking import logged_model
+from experiments.tracking.models import logged_model
 from experiments.tracking.schema import FINISHED, KIND_RUN
 from experiments.tracking.store import Store, TrackingError
 

@@ -108,7 +108,7 @@ def test_a_device_of_another_precision_is_told(
     watcher = Watcher()
     _, trained = go(run, shards, tmp_path, watcher)
     assert trained.precision == "fp32 then bf16"
-    assert [name for _, name, _ in watcher.warned] == ["precision"]
+    assert "precision" in [name for _, name, _ in watcher.warned]
     assert go(run, shards, tmp_path / "other", Watcher())[1].precision == "bf16"
 
 

@@ -8,7 +8,7 @@ Every seed of a system is scored on the same utterances, so seeds and utterances
 each variance estimate with Student's quantile of its own degrees of freedom (Howe 1974; Graybill and
 Wang 1980). It keeps its level with few seeds, whether or not seeds matter. A percentile bootstrap over three
 seeds does not: where seeds differ as much as utterances, it rejects a true null hypothesis in one case of
-five instead of twenty (tests/analysis/test_significance.py measures both).
+five instead of twenty (tests/analysis/statistics/test_intervals.py measures both).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from experiments.common.run_folder import (
     is_trained,
 )
 from experiments.common.tensor_files import DamagedFile
-from experiments.tracking import logged_model
 from experiments.tracking.artifacts import CHECKPOINT
+from experiments.tracking.models import logged_model
 from experiments.tracking.schema import superseded
 from experiments.tracking.store import Store, TrackingError
 

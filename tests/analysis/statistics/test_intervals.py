@@ -6,8 +6,8 @@ from scipy import stats
 
 from analysis import load
 from analysis.statistics.bjontegaard import Curve, bd_quality, bd_quality_interval, bd_rate, bd_rate_interval
-from analysis.statistics.comparisons import bd_rates, leaders, pairwise, ranks_across, scores_of
-from analysis.statistics.significance import (
+from analysis.statistics.comparisons import bd_rates, pairwise, ranks_across, scores_of
+from analysis.statistics.intervals import (
     average_ranks,
     critical_difference,
     hierarchical_bootstrap,
@@ -16,6 +16,7 @@ from analysis.statistics.significance import (
     paired_difference,
     spread,
 )
+from analysis.statistics.tied_with_best import leaders
 
 SIMULATIONS = 1000
 # Standard deviations of the effects of seeds, utterances and the rest: seeds that don't matter, matter as
