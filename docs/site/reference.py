@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
 import typer
 
 import analysis
@@ -86,29 +86,27 @@ def commands_page() -> str:
     for name, command in commands():
         title = f"codecbench {name}".strip()
         about = inspect.cleandoc(command.help or "").replace("\b\n", "")
-        context = click.Context(command, info_name=title)
+        context = command.context_class(command, info_name=title)  # typer may bring a click of its own
         usage = " ".join(command.collect_usage_pieces(context))
         parts.append(f"## {title}\n\n{_escaped(about)}\n\n```text\n{title} {usage}\n```\n")
-        rows = [_parameter(one, context) for one in command.params if not getattr(one, "hidden", False)]
+        rows = [_parameter(*record) for one in command.params if (record := one.get_help_record(context))]
         if rows:
             head = "| argument or option | default | meaning |\n| --- | --- | --- |\n"
             parts.append(head + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
-def _parameter(one: Any, context: Any) -> str:
-    metavar = one.make_metavar(context)
-    if one.param_type_name == "argument":
-        name = f"`{metavar}`"
-    else:
-        names = ", ".join(f"`{option}`" for option in (*one.opts, *one.secondary_opts))
-        name = names if one.is_flag else f"{names} `{metavar}`"
-    default = "" if one.default is None or callable(one.default) or one.default == () else one.default
-    if one.required:
-        default = "must be given"
-    elif default != "":
-        default = f"`{default}`" if str(default) else ""
-    return "| " + " | ".join([name.replace("|", "\\|"), _cell(default), _cell(_escaped(one.help or ""))]) + " |"
+_FACTS = re.compile(r"\s*\[((?:required|default: |x|[-\d.]+<)[^\[\]]*)\]$")
+
+
+def _parameter(names: str, about: str) -> str:
+    """A row of the table, from what `--help` prints: the facts in brackets at its end get their own column."""
+    facts = _FACTS.search(about)
+    if facts:
+        about = about[: facts.start()]
+    default = facts[1].removeprefix("default: ") if facts else ""
+    cells = [f"`{_cell(names)}`", f"`{_cell(default)}`" if default else "", _cell(_escaped(about))]
+    return "| " + " | ".join(cells) + " |"
 
 
 def keys_page() -> str:
@@ -118,7 +116,9 @@ def keys_page() -> str:
         "[Studies](../studies.md) explains how to use them.\n"
     ]
     for path, model in SECTIONS.items():
-        parts.append(f"## {path or 'study'}\n\n{_typed(model)}")
+        page = {"train": "training", "search": "search"}.get(path.split(".")[0], "studies")
+        table = _typed(model).replace("[below](#", f"[{page}](../{page}.md#")
+        parts.append(f"## {path or 'study'}\n\n{table}")
     return "\n".join(parts)
 
 
