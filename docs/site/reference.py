@@ -101,11 +101,17 @@ _FACTS = re.compile(r"\s*\[((?:required|default: |x|[-\d.]+<)[^\[\]]*)\]$")
 
 def _parameter(names: str, about: str) -> str:
     """A row of the table, from what `--help` prints: the facts in brackets at its end get their own column."""
-    facts = _FACTS.search(about)
-    if facts:
-        about = about[: facts.start()]
-    default = facts[1].removeprefix("default: ") if facts else ""
-    cells = [f"`{_cell(names)}`", f"`{_cell(default)}`" if default else "", _cell(_escaped(about))]
+    default, meaning = "", _escaped(about)
+    if found := _FACTS.search(about):
+        meaning = _escaped(about[: found.start()])
+        for fact in found[1].split("; "):
+            if fact == "required":
+                default = "must be given"
+            elif fact.startswith("default: "):
+                default = f"`{fact.removeprefix('default: ')}`"
+            else:
+                meaning += f"; `{fact}`"
+    cells = [f"`{_cell(names)}`", _cell(default), _cell(meaning)]
     return "| " + " | ".join(cells) + " |"
 
 
