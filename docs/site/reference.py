@@ -143,7 +143,13 @@ def _with_cell(row: str, cell: str) -> str:
     return f"| {first} | {cell} | {rest}"
 
 
-_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "NoneType": "null"}
+_WORDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+    "NoneType": "null",
+}
 
 
 def _type(annotation: Any) -> str:
@@ -208,7 +214,9 @@ def metrics_page() -> str:
         rate = f"{one.sample_rate:,} Hz" if one.sample_rate else "the clip's"
         install = f"`pip install {one.install}`" if one.install else "included"
         cells = [f"`{name}`", one.unit, better[one.higher_is_better], rate, one.backend, one.cost]
-        parts.append("| " + " | ".join(_cell(cell) for cell in [*cells, _escaped(one.summary), install]) + " |")
+        parts.append(
+            "| " + " | ".join(_cell(cell) for cell in [*cells, _escaped(one.summary), install]) + " |"
+        )
     return "\n".join(parts) + "\n"
 
 

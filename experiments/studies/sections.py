@@ -59,7 +59,7 @@ class QuantizerChoice(Section):
     name: str = Field(description="a registered name, see `codecbench list quantizers`")
     label: Label = Field(default="", description="name of its row; by default the quantizer's name")
     bits: Bits | None = Field(default=None, description="a frame, in place of the study's rate")
-    options: Options = Field(default_factory=dict, description="see `codecbench list quantizers NAME`")
+    options: Options = Field(default_factory=dict, description="see `codecbench list quantizers`")
 
     @model_validator(mode="before")
     @classmethod
