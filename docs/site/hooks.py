@@ -26,7 +26,7 @@ _ITEM = re.compile(r"^(\s*)([-*]|\d+\.) ")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add README.md as the start page, the reference, and a page for each file of the repository linked to."""
+    """Add README.md as the start page, the reference, and a page for each linked file of the repository."""
     readme = _rewritten((ROOT / "README.md").read_text(encoding="utf-8"), "README.md", "index.md")
     files.append(File.generated(config, "index.md", content=readme))
     for name, text in reference.pages().items():
@@ -88,7 +88,7 @@ def _page_of(target: str) -> str:
 
 
 def _rewritten(text: str, source: str, uri: str) -> str:
-    """The text of a page with links as they are on the site; a link to nothing stays, for mkdocs to refuse."""
+    """The text of a page with the links of the site; a link to nothing stays, for mkdocs to refuse."""
 
     def on_site(match: re.Match[str]) -> str:
         target = _target(match[1], source)
@@ -127,8 +127,8 @@ def _spaced(text: str) -> str:
             inside = not inside
         before = lines[-1] if lines else ""
         item = _ITEM.match(line)
-        if not inside and item and not item[1] and before.strip() and before[:1] not in (" ", "-", "*", "<"):
-            if not _ITEM.match(before):
-                lines.append("")
+        begins = not inside and item and not item[1] and before.strip() and not _ITEM.match(before)
+        if begins and before[0] not in " -*<":
+            lines.append("")
         lines.append(line)
     return "\n".join(lines) + "\n"

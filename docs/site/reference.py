@@ -100,7 +100,7 @@ _FACTS = re.compile(r"\s*\[((?:required|default: |x|[-\d.]+<)[^\[\]]*)\]$")
 
 
 def _parameter(names: str, about: str) -> str:
-    """A row of the table, from what `--help` prints: the facts in brackets at its end get their own column."""
+    """A row of the table, from what `--help` prints: facts in brackets get a column of their own."""
     default, meaning = "", _escaped(about)
     if found := _FACTS.search(about):
         meaning = _escaped(about[: found.start()])

@@ -1,4 +1,4 @@
-"""Every `codecbench ...` of README and docs/ is a command that the command line takes, with options that exist."""
+"""Every `codecbench ...` of README and docs/ is a command that exists, with options that it takes."""
 
 import re
 import shlex
