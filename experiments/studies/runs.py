@@ -44,6 +44,7 @@ class Run:
     quantizer: str
     quantizer_options: dict[str, Any]
     asked: dict[str, Any] | None = None  # where options wait for features: all of them, and the bits a frame
+    tuned: str = ""  # what the options were chosen by and over; decides nothing
     checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
     backbone_options: dict[str, Any]
@@ -106,6 +107,7 @@ class Run:
                 "name": self.quantizer,
                 "options": self.quantizer_options,
                 **({} if self.asked is None else {"asked": self.asked}),
+                **({"tuned": self.tuned} if self.tuned else {}),
             },
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
@@ -200,6 +202,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
             asked=asked_of_features(cell, choice),
+            tuned=choice.tuned,
             checked_config=configuration(cell, choice),
             backbone=cell.backbone.name,
             backbone_options=dict(cell.backbone.options),
