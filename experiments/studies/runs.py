@@ -126,7 +126,7 @@ class Run:
 
     def fitted(self, config: quantizers.Config) -> "Run":
         """The same run, with the configuration that the features have decided."""
-        options = _plain_options(self.quantizer, config)
+        options = registry.plain_options(self.quantizer, config)
         return dataclasses.replace(self, quantizer_options=options, checked_config=config)
 
     def codec(self) -> "Codec":
@@ -236,13 +236,7 @@ def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
     waits for features."""
     if asked_of_features(study, choice) is not None:
         return {}
-    return _plain_options(choice.name, configuration(study, choice))
-
-
-def _plain_options(name: str, config: quantizers.Config) -> dict[str, Any]:
-    preset = registry.entry(name).preset
-    values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return registry.plain_options(choice.name, configuration(study, choice))
 
 
 def study_hash(runs: Iterable[Hashed]) -> str:
