@@ -210,7 +210,7 @@ def fit_options(
         components = principal_components(features)
         variances = torch.zeros(dim, dtype=torch.float64)
         variances[: components.rank] = components.variances
-    return _plain(name, _validated(name, options, bits, variances))
+    return plain_options(name, _validated(name, options, bits, variances))
 
 
 def planned_options(
@@ -222,13 +222,21 @@ def planned_options(
     1/3 and so on: not for training.
     """
     variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
-    return _plain(name, _validated(name, options, bits, variances))
+    return plain_options(name, _validated(name, options, bits, variances))
 
 
-def _plain(name: str, config: Config) -> dict[str, Any]:
-    """The options of `config`, those that `name` fixes left out."""
-    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in entry(name).preset}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+def plain_options(name: str, config: Config) -> dict[str, Any]:
+    """The options of `config` as files have them: tuples are lists, and those that `name` fixes are left out,
+    as are options of a later date (`Config.added`) at their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    values = {
+        key: value for key, value in dataclasses.asdict(config).items() if key not in entry(name).preset
+    }
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+        if key not in config.added or value != defaults[key]
+    }
 
 
 def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:
