@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-long smoke lint types format image clean
+.PHONY: help quickstart test test-long smoke docs docs-serve lint types format image clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks on the demo corpus
@@ -33,6 +37,12 @@ smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns an
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
 	cd $(VENV)/smoke && $(BIN)/python $(CURDIR)/.ci/in_terminal.py 80 $(BIN)/codecbench run quickstart \
 	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]'
+
+docs: $(VENV)/.installed-docs ## the documentation site in site/; broken links and anchors fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(VENV)/.installed-docs ## the same at http://127.0.0.1:8000, built again at each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 lint: $(VENV)/.installed-test ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -51,4 +61,4 @@ image: ## a container with codecbench, from BASE; needs Docker
 	docker build --build-arg BASE=$(BASE) --tag codecbench .
 
 clean: ## remove the virtual environment and caches, never your results
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

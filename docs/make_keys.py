@@ -31,6 +31,7 @@ def with_tables(page: str) -> str:
         "evaluate": sections.Evaluate,
         "search": sections.Search,
         "search.space": sections.SearchSpace,
+        "search.families": sections.Family,
         "search.pruner": sections.Pruner,
     }
     return _PART.sub(lambda part: part[1] + "\n" + key_table(models[part[2]]) + "\n" + part[3], page)

@@ -5,6 +5,7 @@ from quantizers.methods.factorized import FactorizedVQ
 from quantizers.methods.fsp import FSP
 from quantizers.methods.fsq import FSQ
 from quantizers.methods.grouped import GroupedRVQ
+from quantizers.methods.grouped_residual_fsq import GroupedResidualFSQ
 from quantizers.methods.latent import Latent
 from quantizers.methods.lattice import LatticeQuantizer
 from quantizers.methods.none import Identity
@@ -32,6 +33,7 @@ register(FactorizedVQ, name="vq-factorized", preset={"stages": 1})
 register(FactorizedVQ, name="rvq-factorized")
 register(GroupedRVQ, name="grouped-rvq")
 register(ResidualFSQ, name="residual-fsq")
+register(GroupedResidualFSQ, name="grouped-residual-fsq")
 register(FSP, name="fsp")
 register(Latent, name="latent")
 register(Binary, name="lfq", preset={"stages": 1, "spherical": False})

@@ -39,7 +39,13 @@ class Quantized(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Options of a quantizer. Subclasses add fields and check them in `__post_init__`."""
+    """Options of a quantizer. Subclasses add fields and check them in `__post_init__`.
+
+    added: names of options that came after studies were run without them. At their defaults they are left
+    out of a run's options, so that the run keeps its identity.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ()
 
 
 class Quantizer(nn.Module, ABC):

@@ -56,7 +56,11 @@ def register(
 
 
 def available() -> tuple[str, ...]:
-    """All names, ours first, then those of installed packages."""
+    """All names, ours first, then those of installed packages.
+
+    >>> available()[:4]
+    ('none', 'vq', 'rvq', 'fsq')
+    """
     _load_builtin()
     return (*_entries, *(name for name in _third_party() if name not in _entries))
 
@@ -73,13 +77,24 @@ def entry(name: str) -> Entry:
 
 
 def options(name: str) -> tuple[str, ...]:
-    """Names of the options that the quantizer `name` takes."""
+    """Names of the options that the quantizer `name` takes.
+
+    >>> options("fsq")
+    ('levels', 'range', 'channels', 'allocation')
+    """
     return entry(name).options
 
 
 def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | None = None) -> Config:
     """The configuration that `create` would use, checked, without building anything. Raises
-    QuantizerError, also for options that wait for features (`needs_features`)."""
+    QuantizerError, also for options that wait for features (`needs_features`).
+
+    >>> validate("fsq", bits=12)
+    FSQConfig(levels=(8, 8, 8, 8), range='edge')
+    >>> validate("fsq", {"level": [5, 5]})
+    Traceback (most recent call last):
+    quantizers.option_checks.QuantizerError: fsq has no option 'level'; did you mean 'levels'? ...
+    """
     return _validated(name, options, bits, None)
 
 
@@ -130,6 +145,16 @@ def create(name: str, *, dim: int, bits: float | None = None, **options: Any) ->
 
     bits: choose the configuration whose bits a frame are nearest this; None takes the options as they are.
     Raises QuantizerError for unknown names or options, and for configurations that cannot be.
+
+    >>> import torch
+    >>> quantizer = create("fsq", dim=8, levels=[5, 5, 5]).eval()
+    >>> quantizer.bits_per_frame  # 3 log2(5)
+    6.965784284662087
+    >>> codes = quantizer.encode(torch.zeros(1, 4, 8))
+    >>> codes.shape  # [batch, frames, streams]
+    torch.Size([1, 4, 1])
+    >>> quantizer.decode(codes).shape  # [batch, frames, dim]
+    torch.Size([1, 4, 8])
     """
     return build(name, validate(name, options, bits), dim=dim)
 
@@ -138,6 +163,9 @@ def build(name: str, config: Config, *, dim: int) -> Quantizer:
     """Build the quantizer `name` from a configuration that `validate` returned.
 
     Raises QuantizerError where it cannot be for features of `dim` channels.
+
+    >>> build("fsq", validate("fsq", {"levels": [5, 5, 5]}), dim=8).codebook_sizes
+    (125,)
     """
     try:
         check_memory(dataclasses.asdict(config), dim)
@@ -172,6 +200,9 @@ def fit_options(
 
     What the name fixes is left out; tuples are lists, as in files. Raises QuantizerError for unknown names
     and options, for configurations that cannot be, and for features of another shape or that are not finite.
+
+    >>> fit_options("fsq", dim=512, bits=12)
+    {'levels': [8, 8, 8, 8], 'range': 'edge'}
     """
     variances = None
     if features is not None:
@@ -179,7 +210,7 @@ def fit_options(
         components = principal_components(features)
         variances = torch.zeros(dim, dtype=torch.float64)
         variances[: components.rank] = components.variances
-    return _plain(name, _validated(name, options, bits, variances))
+    return plain_options(name, _validated(name, options, bits, variances))
 
 
 def planned_options(
@@ -191,13 +222,21 @@ def planned_options(
     1/3 and so on: not for training.
     """
     variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
-    return _plain(name, _validated(name, options, bits, variances))
+    return plain_options(name, _validated(name, options, bits, variances))
 
 
-def _plain(name: str, config: Config) -> dict[str, Any]:
-    """The options of `config`, those that `name` fixes left out."""
-    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in entry(name).preset}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+def plain_options(name: str, config: Config) -> dict[str, Any]:
+    """The options of `config` as files have them: tuples are lists, and those that `name` fixes are left out,
+    as are options of a later date (`Config.added`) at their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    values = {
+        key: value for key, value in dataclasses.asdict(config).items() if key not in entry(name).preset
+    }
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+        if key not in config.added or value != defaults[key]
+    }
 
 
 def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:

@@ -20,10 +20,11 @@ _TERMS = {  # by what a column shows
 BOLD, STAR = "Bold:", "*:"  # how captions begin the explanation of the best
 
 _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
+_TUNED = "param/quantizer.tuned"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 _NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
 _CHECKPOINT = "param/train.warm_start.checkpoint"
-PARAMETERS = (_STEPS, _WARM_STEPS, *_WEIGHTS, _CHECKPOINT)  # of runs, that captions tell of
+PARAMETERS = (_TUNED, _STEPS, _WARM_STEPS, *_WEIGHTS, _CHECKPOINT)  # of runs, that captions tell of
 
 
 def caption(
@@ -64,6 +65,7 @@ def caption(
         lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
+    lines += _tuned(runs)
     lines += _released_weights(runs)
     lines += _checkpoints(runs)
     lines += _warm_start(runs)
@@ -74,6 +76,15 @@ def _utterances(runs: pd.DataFrame) -> str:
     names = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
     counts = sorted({int(value) for name in names for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"
+
+
+def _tuned(runs: pd.DataFrame) -> list[str]:
+    """Name the rows whose options were chosen by trials; the others have their defaults."""
+    if _TUNED not in runs:
+        return []
+    rows = runs[runs[_TUNED].notna() & (runs[_TUNED] != "")].drop_duplicates("label")
+    told = [f"{row['label']} ({row[_TUNED]})" for row in records(rows)]
+    return [f"Tuned, where the other rows are not: {'; '.join(told)}."] if told else []
 
 
 def _released_weights(runs: pd.DataFrame) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+import yaml
 
 from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
@@ -28,7 +30,9 @@ from experiments.tracking.schema import FINISHED
 from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
+    from experiments.execution.executors.contract import Executor
     from experiments.search.trials import SearchOutcome
+    from experiments.studies.study import Study
 
 
 def search(
@@ -44,20 +48,25 @@ def search(
 ) -> None:
     """Search tilings, levels, dimensions and more for the best one, beside random search.
 
-    Start it again to go on after a stop.
+    A study with search.families gets the best of each family instead, by as many trials each. Start it
+    again to go on after a stop.
     """
     from experiments.execution import executors, study_runner
     from experiments.search import space, trials
     from experiments.studies import runs, sections, study
 
+    console = messages(quiet)
+    loaded = study.load(study_file, changes_of(changes, data))
+    if loaded.search is not None and loaded.search.families:
+        place = executors.create("local", workers=workers)
+        _tune(loaded, results, directory, place, chosen_device(device), store_uri(tracking_uri), console)
+        return
     try:
         import optuna  # noqa: F401
     except ImportError:
         raise space.SearchError(
             "a search needs Optuna; install it with: pip install 'codecbench[search]'"
         ) from None
-    console = messages(quiet)
-    loaded = study.load(study_file, changes_of(changes, data))
     if len(corpora := runs.corpora(loaded)) > 1:
         raise space.SearchError(
             f"{study_file}: data: a search is on one corpus, and this study has {len(corpora)}; name one "
@@ -104,6 +113,73 @@ def search(
     if problem:
         console.say(f"error: {problem}")
         raise typer.Exit(WRONG_INPUT)
+
+
+def _tune(
+    loaded: Study, results: Path, directory: Path, place: Executor, device: str, uri: str, console: Console
+) -> None:
+    """Do the trials of every family, print them, and write the study of the winners."""
+    from experiments.execution import study_runner
+    from experiments.search import families, trials
+    from experiments.studies import runs
+
+    assert loaded.search is not None
+    study_runner.require_weights(loaded)
+    folder = results / loaded.name / "search"
+    outputs.check_folder(folder)
+    outputs.check_folder(directory, "--runs")
+    bits, objective = trials.budget(loaded), loaded.search.objectives[0]
+    drawn = families.draw(loaded, bits)
+    study = families.trial_study(loaded, drawn, bits)
+    console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
+    console.note(
+        f"{loaded.search.trials} trials for each of {len(loaded.search.families)} families within 2 % of "
+        f"{bits:g} bits a frame, {loaded.train.steps} training steps each; the least {objective} of a family "
+        "wins"
+    )
+    remarks: list[str] = []
+    with progress.progress_bar(console) as preparing:
+        corpus = study_runner.identify(
+            loaded.data.corpus, runs.sample_rate(loaded), preparing, remarks.append
+        )
+    for line in remarks:
+        console.note(line)
+    with progress.RunProgress(console) as display:
+        summary, store = study_runner.run_study(
+            study,
+            corpus,
+            uri=uri,
+            directory=directory,
+            executor=place,
+            device=device,
+            announce=display.announce,
+            show=display.show,
+        )
+    frame = families.outcomes(drawn, summary.runs, store, objective)
+    best = families.winners(frame, objective)
+    table = PlainTable("family", "options", "bits", objective, "", texts=("options",))
+    for row in frame.to_dict("records"):
+        won = best.get(str(row["family"])) == row["trial"]
+        value = f"{row[objective]:.4f}" if row["status"] == FINISHED else str(row["status"] or "not done")
+        options = ", ".join(f"{name} {value}" for name, value in json.loads(str(row["options"])).items())
+        table.add(str(row["family"]), options, f"{row['bits']:.2f}", value, "best" if won else "")
+    output().table(table)
+    if summary.stopped:
+        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        raise typer.Exit(STOPPED)
+    if missing := [family.row for family in loaded.search.families if family.row not in best]:
+        console.say(("left out", "yellow"), f": no trial of {', '.join(missing)} finished")
+    with tempfile.TemporaryDirectory() as temporary:
+        frame.to_csv(Path(temporary) / "trials.csv", index=False)
+        tuned = families.tuned_study(loaded, drawn, best, bits)
+        head = f"# Winners of `codecbench search {loaded.name}` beside the defaults, with other seeds.\n"
+        text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True)
+        (Path(temporary) / "tuned.yaml").write_text(head + text, encoding="utf-8")
+        problem = outputs.save_folder(Path(temporary), folder)
+    if problem:
+        console.say(f"error: {problem}")
+        raise typer.Exit(WRONG_INPUT)
+    console.say(f"on the test set: codecbench run {folder / 'tuned.yaml'}", to_copy=True)
 
 
 def _report(outcome: SearchOutcome, folder: Path, console: Console) -> str:

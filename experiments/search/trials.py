@@ -59,6 +59,9 @@ COLUMNS = (
 )
 
 
+_GROWS = {"trials", "seeds", "families"}  # what decides no choice of an arm
+
+
 @dataclass
 class SearchOutcome:
     """A search as far as it came: one row a trial, see `COLUMNS`, then one column an objective."""
@@ -122,7 +125,7 @@ class _Search:
             {Tag.STATUS: RUNNING, **provenance()},
             match={"kind": KIND_STUDY, "study_hash": self.identity},
         )
-        fixed = self.section.model_dump(mode="json", exclude={"trials", "seeds"})
+        fixed = self.section.model_dump(mode="json", exclude=_GROWS)
         self.store.log_params(self.parent_id, {"search": fixed, "bits": self.space.bits})
 
     @cached_property
@@ -131,7 +134,7 @@ class _Search:
         (example,) = self._runs([Candidate("none", {}, "", 0, 0.0)])
         decides = {
             "training": example.training_identity,
-            "search": self.section.model_dump(mode="json", exclude={"trials", "seeds"}),
+            "search": self.section.model_dump(mode="json", exclude=_GROWS),
             "bits": self.space.bits,
         }
         return identity(decides)

@@ -44,6 +44,7 @@ class Run:
     quantizer: str
     quantizer_options: dict[str, Any]
     asked: dict[str, Any] | None = None  # where options wait for features: all of them, and the bits a frame
+    tuned: str = ""  # what the options were chosen by and over; decides nothing
     checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
     backbone_options: dict[str, Any]
@@ -106,6 +107,7 @@ class Run:
                 "name": self.quantizer,
                 "options": self.quantizer_options,
                 **({} if self.asked is None else {"asked": self.asked}),
+                **({"tuned": self.tuned} if self.tuned else {}),
             },
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
@@ -129,7 +131,7 @@ class Run:
 
     def fitted(self, config: quantizers.Config) -> "Run":
         """The same run, with the configuration that the features have decided."""
-        options = _plain_options(self.quantizer, config)
+        options = registry.plain_options(self.quantizer, config)
         return dataclasses.replace(self, quantizer_options=options, checked_config=config)
 
     def codec(self) -> "Codec":
@@ -205,6 +207,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
             quantizer=choice.name,
             quantizer_options=resolved_options(cell, choice),
             asked=asked_of_features(cell, choice),
+            tuned=choice.tuned,
             checked_config=configuration(cell, choice),
             backbone=cell.backbone.name,
             backbone_options=dict(cell.backbone.options),
@@ -238,13 +241,7 @@ def resolved_options(study: Study, choice: QuantizerChoice) -> dict[str, Any]:
     waits for features."""
     if asked_of_features(study, choice) is not None:
         return {}
-    return _plain_options(choice.name, configuration(study, choice))
-
-
-def _plain_options(name: str, config: quantizers.Config) -> dict[str, Any]:
-    preset = registry.entry(name).preset
-    values = {key: value for key, value in dataclasses.asdict(config).items() if key not in preset}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return registry.plain_options(choice.name, configuration(study, choice))
 
 
 def study_hash(runs: Iterable[Hashed]) -> str:

@@ -1,11 +1,13 @@
 """The section `search` of a study: what to search, how long, and for what."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from experiments.studies.fields import Bits, Number, Once, Section, Steps, Whole
+from experiments.studies.fields import Bits, Label, Number, Once, Options, Section, Steps, Whole
 
+MOST_COMBINATIONS = 1_000_000  # of the options of a family
 _MOST_SAMPLER_SEED = 40_000  # beyond it, the seeds of single trials leave the 32 bits of numpy's RandomState
 
 
@@ -63,6 +65,31 @@ class Pruner(Section):
     from_step: Steps = Field(default=0, description="step at which it begins")
 
 
+class Family(Section):
+    """A family of quantizers, and the options whose values are tried; the first of each is its default."""
+
+    name: str = Field(description="a registered name, see `codecbench list quantizers`")
+    label: Label = Field(default="", description="name of its rows; by default the quantizer's name")
+    options: Options = Field(default_factory=dict, description="those that stand in every trial")
+    over: Annotated[
+        dict[str, Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]],
+        Field(min_length=1, max_length=20),
+    ] = Field(description="values of each option to choose from, the first of each by default")
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Family":
+        if twice := sorted(set(self.options) & set(self.over)):
+            raise ValueError(f"{twice[0]} is both in options and in over; leave it out of one of them")
+        if (number := math.prod(map(len, self.over.values()))) > MOST_COMBINATIONS:
+            raise ValueError(f"over makes {number:,} combinations, more than {MOST_COMBINATIONS:,}")
+        return self
+
+    @property
+    def row(self) -> str:
+        """What its rows are called."""
+        return self.label or self.name
+
+
 class Search(Section):
     """A search for the quantizer, at a budget of bits."""
 
@@ -76,6 +103,11 @@ class Search(Section):
     )
     bits: Bits | None = Field(default=None, description="a frame; by default those of the study")
     space: SearchSpace = Field(default=SearchSpace(), description="what is chosen from")
+    families: Annotated[tuple[Family, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="families that are tuned alike, in place of `space`, see "
+        "[equal tuning](#equal-tuning-of-families)",
+    )
     objectives: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = Field(
         default=("validation/loss", "rate/bits_per_frame"),
         description="metrics of a run to make small, the first one the quality",
@@ -86,6 +118,14 @@ class Search(Section):
         Once,
         Field(min_length=1, max_length=1000),
     ] = Field(default=(0,), description="of the samplers; the trainings have the study's first seed")
+
+    @field_validator("families")
+    @classmethod
+    def _told_apart(cls, families: tuple[Family, ...]) -> tuple[Family, ...]:
+        rows = [family.row for family in families]
+        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+            raise ValueError(f"two families are called {twice[0]!r}; tell them apart by label")
+        return families
 
     @field_validator("objectives")
     @classmethod

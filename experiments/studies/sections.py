@@ -11,6 +11,7 @@ from experiments.data.sources.registry import KINDS, USAGE
 from experiments.studies.fields import (
     MOST_CORPUS,
     MOST_FILE_NAME,
+    MOST_QUESTION,
     Bits,
     Label,
     Metrics,
@@ -21,7 +22,7 @@ from experiments.studies.fields import (
     Whole,
     printable,
 )
-from experiments.studies.search_section import Pruner, Search, SearchSpace
+from experiments.studies.search_section import Family, Pruner, Search, SearchSpace
 from experiments.studies.train_section import (
     RECIPES,
     TRAIN_BOOKKEEPING,
@@ -37,6 +38,7 @@ __all__ = [
     "BackboneChoice",
     "Data",
     "Evaluate",
+    "Family",
     "ObjectiveChoice",
     "Pruner",
     "QuantizerChoice",
@@ -59,7 +61,10 @@ class QuantizerChoice(Section):
     name: str = Field(description="a registered name, see `codecbench list quantizers`")
     label: Label = Field(default="", description="name of its row; by default the quantizer's name")
     bits: Bits | None = Field(default=None, description="a frame, in place of the study's rate")
-    options: Options = Field(default_factory=dict, description="see `codecbench list quantizers NAME`")
+    options: Options = Field(default_factory=dict, description="see `codecbench list quantizers`")
+    tuned: Annotated[str, Field(max_length=MOST_QUESTION)] = Field(
+        default="", description="what the options were chosen by and over, for tables; see search.md"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -157,6 +157,10 @@ def load(study: str, overrides: Sequence[str] = ()) -> Study:
     """The study of a shipped name or of a YAML file, with `key.path=value` overrides applied.
 
     Raises StudyError.
+
+    >>> study = load("quickstart", ["train.steps=20"])
+    >>> study.train.steps, [row.name for row in study.quantizers][:3]
+    (20, ['none', 'vq', 'rvq'])
     """
     values, source = study_files.read(study)
     for override in overrides:

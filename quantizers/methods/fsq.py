@@ -14,6 +14,7 @@ from quantizers.contract import Quantized
 from quantizers.geometry.views import LevelGrid, PlanarView
 from quantizers.integers import whole
 from quantizers.option_checks import check_choice
+from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.saturation import ChannelRanges, ranges
@@ -27,14 +28,23 @@ class FSQConfig(LevelsConfig):
 
     range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their
     cells too, levels / 2, so that all cells have one width.
+    activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
+    gradient: `unit`, straight-through; `noise`: unit, and in training uniform noise of a cell's width in
+    place of rounding (Balle et al., arXiv 1611.01704; Stable Codec, arXiv 2411.19842).
     """
 
+    added = ("activation", "gradient")
+
     range: str = "edge"
+    activation: str = "tanh"
+    gradient: str = "unit"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_levels(3 if self.range == "edge" else 2)
         check_choice("range", self.range, ("edge", "cell"))
+        check_choice("activation", self.activation, tuple(SLOPES))
+        check_choice("gradient", self.gradient, ("unit", "noise"))
 
 
 def half_range(level: int, reach: str) -> float:
@@ -100,12 +110,14 @@ class FSQ(ChannelQuantizer):
         return ranges(levels, [1.0] * len(levels), self.amplitude.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
-        bounded = self._bounded(self.project_in(features))
+        coordinates = self._coordinates(self.project_in(features))
         with torch.no_grad():
-            levels = torch.clamp(torch.round(bounded - self.offset), self.lowest, self.highest)
+            levels = torch.clamp(torch.round(coordinates - self.offset), self.lowest, self.highest)
             codes = self.packing.pack(whole(levels - self.lowest))
-        quantized = straight_through(self._value(levels), bounded / self.scale)
-        diagnostics = {} if self.training else {"coordinates": bounded.detach()}
+            if self.training and self.config.gradient == "noise":
+                levels = coordinates - self.offset + torch.rand_like(coordinates) - 0.5
+        quantized = straight_through(self._value(levels), coordinates / self.scale)
+        diagnostics = {} if self.training else {"coordinates": coordinates.detach()}
         return Quantized(self.project_out(quantized), codes, zero_loss(features), diagnostics)
 
     def channel_values(self, codes: Tensor) -> Tensor:
@@ -113,14 +125,15 @@ class FSQ(ChannelQuantizer):
 
     @property
     def middle(self) -> Tensor:
-        return -self.shift
+        return -self.shift / SLOPES[self.config.activation]
 
     def surrogate(self, features: Tensor) -> Tensor:
-        return self.project_out(self._bounded(self.project_in(features)) / self.scale)
+        return self.project_out(self._coordinates(self.project_in(features)) / self.scale)
 
-    def _bounded(self, low: Tensor) -> Tensor:
+    def _coordinates(self, low: Tensor) -> Tensor:
         """Channels in units of levels, before the offset of even levels is taken off."""
-        return torch.tanh(low + self.shift) * self.amplitude
+        shift = self.shift / SLOPES[self.config.activation]
+        return bounded(low + shift, self.config.activation) * self.amplitude
 
     def _value(self, levels: Tensor) -> Tensor:
         if self.config.range == "edge":

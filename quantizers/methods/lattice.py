@@ -34,6 +34,7 @@ from quantizers.option_checks import (
     check_open,
     check_spread,
 )
+from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, check_bits
@@ -50,18 +51,27 @@ class LatticeConfig(Config):
     bound: `cube`, `voronoi` or `shell`. counts: for `cube`, steps along each channel; for `voronoi`, the
     factor by which the cell of each block is enlarged; for `shell`, 1 for each block, the first shell.
     spread: a factor on what tanh spans.
+    activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
+    gradient: `unit`, straight-through; `noise`: unit, and in training noise that is uniform in the lattice's
+    Voronoi cell in place of quantization (Zamir and Feder 1996, On lattice quantization noise).
     """
+
+    added = ("activation", "gradient")
 
     lattice: str = "E8"
     bound: str = "cube"
     counts: tuple[int, ...] = (6, 6, 6, 6, 6, 6, 6, 6)
     spread: float = 1.0
+    activation: str = "tanh"
+    gradient: str = "unit"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(self.counts))
         check_choice("lattice", self.lattice, NAMES)
         check_choice("bound", self.bound, BOUNDS)
         check_spread(self.spread)
+        check_choice("activation", self.activation, tuple(SLOPES))
+        check_choice("gradient", self.gradient, ("unit", "noise"))
         for count in self.counts:
             check_count("each of counts", count, minimum=2 if self.bound == "voronoi" else 1)
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
@@ -84,8 +94,9 @@ class LatticeConfig(Config):
                     f"with bound shell each of counts is 1, one a block, such as {[1] * 3} for three blocks; "
                     f"{list(self.counts)} is not"
                 )
-            if self.spread != 1:
-                raise QuantizerError("spread has no effect with bound shell; leave it out")
+            for name, value in (("spread", 1.0), ("activation", "tanh"), ("gradient", "unit")):
+                if getattr(self, name) != value:
+                    raise QuantizerError(f"{name} has no effect with bound shell; leave it out")
 
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
@@ -122,6 +133,7 @@ class LatticeQuantizer(ChannelQuantizer):
         kind = {"cube": CubeBlock, "voronoi": VoronoiBlock, "shell": ShellBlock}[config.bound]
         self.blocks = nn.ModuleList(kind(config.lattice, counts) for counts in config.blocks)
         self.block_dim = DIMENSIONS[config.lattice]
+        self.noise = CellNoise(config.lattice) if config.gradient == "noise" else None
         sizes = [size for block in self._blocks for size in block.sizes]
         scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
@@ -166,16 +178,18 @@ class LatticeQuantizer(ChannelQuantizer):
         return ranges(levels, steps, self.scale.tolist())
 
     def quantize(self, features: Tensor) -> Quantized:
-        bounded = self._bounded(self.project_in(features))
+        unit = self._bounded(self.project_in(features))
         with torch.no_grad():
-            coordinates = bounded * self.scale
+            coordinates = unit * self.scale
             parts = coordinates.split(self.block_dim, dim=-1)
             factors = torch.cat(
                 [block.encode(part) for block, part in zip(self._blocks, parts, strict=True)], -1
             )
             value = self._value(factors)
+            if self.noise is not None and self.training:
+                value = unit + self.noise(coordinates) / self.scale
         diagnostics = {} if self.training else {"coordinates": coordinates}
-        out = self.project_out(straight_through(value, bounded))
+        out = self.project_out(straight_through(value, unit))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
     def channel_values(self, codes: Tensor) -> Tensor:
@@ -197,7 +211,7 @@ class LatticeQuantizer(ChannelQuantizer):
 
     def _bounded(self, low: Tensor) -> Tensor:
         if self.config.bound != "shell":
-            return torch.tanh(low)
+            return bounded(low, self.config.activation)
         return F.normalize(low.unflatten(-1, (-1, self.block_dim)), dim=-1).flatten(-2)
 
     def _value(self, factors: Tensor) -> Tensor:
@@ -296,6 +310,23 @@ class VoronoiBlock(nn.Module):
     def _reduce(self, points: Tensor) -> Tensor:
         """The code point that differs from each lattice point by a lattice vector `count` times over."""
         return points - self.count * self.cosets.nearest((points - self.centre) / self.count)[0]
+
+
+class CellNoise(nn.Module):
+    """Noise that is uniform in the Voronoi cell of a lattice."""
+
+    basis: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.cosets = Cosets(lattice(name)).float()
+        self.register_buffer("basis", lattice(name).basis.float(), persistent=False)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Noise like `points` [..., channels], independent in each block of channels."""
+        # What quantization leaves of points that are uniform in one period of the lattice.
+        period = torch.rand_like(points).unflatten(-1, (-1, len(self.basis))) @ self.basis
+        return (period - self.cosets.nearest(period)[0]).flatten(-2)
 
 
 class ShellBlock(nn.Module):

@@ -13,6 +13,7 @@ from quantizers.contract import Quantized
 from quantizers.geometry.grids import KINDS, SPACINGS, PairedGrids, PlanarGrid
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError, check_choice, check_spread
+from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
@@ -32,6 +33,7 @@ class Q2D2Config(LevelsConfig):
     range: what tanh spans. `cell`: the cells of the outer points too, levels / 2 steps (paper, section 3);
         `edge`: up to the outer points, (levels - 1) / 2; `released`: `edge` stretched by 1.001.
     spread: a factor on what tanh spans; above 1 the outer cells take more, below 1 they are used less.
+    activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
     gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged;
         `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2);
         `rotation`: the rotation trick (arXiv 2410.06424) in each pair's plane, none in the cell of the
@@ -39,11 +41,14 @@ class Q2D2Config(LevelsConfig):
         (Zamir and Feder 1996, On lattice quantization noise; Balle et al., arXiv 1611.01704).
     """
 
+    added = ("activation",)
+
     grid: str = "hex"
     spacing: str = "ideal"
     range: str = "cell"
     gradient: str = "unit"
     spread: float = 1.0
+    activation: str = "tanh"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +57,7 @@ class Q2D2Config(LevelsConfig):
         check_choice("range", self.range, ("cell", "edge", "released"))
         check_spread(self.spread)
         check_choice("gradient", self.gradient, GRADIENTS)
+        check_choice("activation", self.activation, tuple(SLOPES))
         if not self.levels or len(self.levels) % 2:
             raise QuantizerError(
                 f"levels must have an even number of entries, two for each pair of channels; {self.levels} "
@@ -124,15 +130,15 @@ class Q2D2(ChannelQuantizer):
         return ranges(self.config.levels, pitches, self.config.half_ranges)
 
     def quantize(self, features: Tensor) -> Quantized:
-        bounded = torch.tanh(self.project_in(features))
+        unit = bounded(self.project_in(features), self.config.activation)
         with torch.no_grad():
-            coordinates = bounded * self.scale
+            coordinates = unit * self.scale
             points, codes = self.paired.nearest(coordinates.unflatten(-1, (-1, 2)))
             if self.training and self.config.gradient == "noise":
                 points = coordinates.unflatten(-1, (-1, 2)) + self.paired.cell_noise(points)
             value = points.flatten(-2) / self.normalise
         diagnostics = {} if self.training else {"coordinates": coordinates}
-        out = self.project_out(self._with_gradient(value, bounded))
+        out = self.project_out(self._with_gradient(value, unit))
         return Quantized(out, self.packing.pack(codes), zero_loss(features), diagnostics)
 
     def channel_values(self, codes: Tensor) -> Tensor:
@@ -145,12 +151,10 @@ class Q2D2(ChannelQuantizer):
     def surrogate(self, features: Tensor) -> Tensor | None:
         if self.config.gradient == "rotation":
             return None
-        bounded = torch.tanh(self.project_in(features))
-        return self.project_out(bounded / self.normalise if self.config.gradient == "released" else bounded)
+        unit = bounded(self.project_in(features), self.config.activation)
+        return self.project_out(unit / self.normalise if self.config.gradient == "released" else unit)
 
-    def _with_gradient(self, value: Tensor, bounded: Tensor) -> Tensor:
+    def _with_gradient(self, value: Tensor, unit: Tensor) -> Tensor:
         if self.config.gradient == "rotation":
-            return rotate_to(bounded.unflatten(-1, (-1, 2)), value.unflatten(-1, (-1, 2))).flatten(-2)
-        return straight_through(
-            value, bounded / self.normalise if self.config.gradient == "released" else bounded
-        )
+            return rotate_to(unit.unflatten(-1, (-1, 2)), value.unflatten(-1, (-1, 2))).flatten(-2)
+        return straight_through(value, unit / self.normalise if self.config.gradient == "released" else unit)

@@ -18,6 +18,7 @@ from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.noise_substitution import substituted
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
@@ -90,9 +91,7 @@ class VQ(Quantizer):
             if vectors.numel():
                 loss = self.config.commitment * F.mse_loss(vectors, chosen)
             self.codebooks.update(vectors.detach(), indices)
-        quantized = (
-            rotate_to(vectors, chosen) if self.config.rotation_trick else straight_through(chosen, vectors)
-        )
+        quantized = self._with_gradient(vectors, chosen)
         codes = indices.mT.unflatten(0, features.shape[:2]).contiguous()
         diagnostics = {"vectors": vectors.detach().transpose(0, 1).unflatten(0, features.shape[:2])}
         if self.training:
@@ -116,7 +115,14 @@ class VQ(Quantizer):
         )
 
     def surrogate(self, features: Tensor) -> Tensor | None:
-        return None if self.config.rotation_trick else self.project_out(self.project_in(features))
+        if self.config.rotation_trick or self.config.gradient == "noise":
+            return None
+        return self.project_out(self.project_in(features))
+
+    def _with_gradient(self, vectors: Tensor, codes: Tensor) -> Tensor:
+        if self.training and self.config.gradient == "noise":
+            return substituted(vectors, codes)
+        return rotate_to(vectors, codes) if self.config.rotation_trick else straight_through(codes, vectors)
 
     def _split(self, low: Tensor) -> Tensor:
         return low.flatten(0, 1).unflatten(-1, (self.config.heads, -1)).transpose(0, 1)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from quantizers.contract import Config
-from quantizers.option_checks import check_count, check_weight
+from quantizers.option_checks import QuantizerError, check_choice, check_count, check_weight
 from quantizers.parts.kmeans import cluster, kmeans, nearest, sample
 
 
@@ -26,7 +26,11 @@ class EMAConfig(Config):
     commitment: weight of the commitment loss (beta of the paper). decay: of the moving averages.
     revive_below: replace codes used less than this fraction of an even share; 0 never does.
     rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
+    gradient: `unit`, straight-through unless `rotation_trick`; `noise`: in training an error as long as that
+    of the nearest code, in a random direction (NSVQ, see `parts.noise_substitution`).
     """
+
+    added = ("gradient",)
 
     codebook_size: int = 1024
     codebook_dim: int | None = None
@@ -35,6 +39,7 @@ class EMAConfig(Config):
     revive_below: float = 0.1
     kmeans_iterations: int = 10
     rotation_trick: bool = False
+    gradient: str = "unit"
 
     def __post_init__(self) -> None:
         check_count("codebook_size", self.codebook_size, minimum=2)
@@ -44,6 +49,9 @@ class EMAConfig(Config):
         check_weight("decay", self.decay, maximum=1.0)
         check_weight("revive_below", self.revive_below, maximum=1.0)
         check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
+        check_choice("gradient", self.gradient, ("unit", "noise"))
+        if self.rotation_trick and self.gradient == "noise":
+            raise QuantizerError("rotation_trick and gradient: noise are two gradients; give one of them")
 
 
 class EMACodebooks(nn.Module):

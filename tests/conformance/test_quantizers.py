@@ -11,6 +11,10 @@ VARIANTS = {
     "d4-shell": {"name": "lattice", "lattice": "D4", "bound": "shell", "bits": 18.0},
     "e8-shell": {"name": "lattice", "lattice": "E8", "bound": "shell", "bits": 18.0},
     "leech-shell": {"name": "lattice", "lattice": "Leech", "bound": "shell", "bits": 18.0},
+    "fsq-noise": {"name": "fsq", "gradient": "noise", "activation": "sigmoid", "levels": (6, 5, 8)},
+    "e8-noise": {"name": "lattice", "gradient": "noise", "activation": "sigmoid", "bits": 18.0},
+    "vq-noise": {"name": "vq", "gradient": "noise", "heads": 2, "codebook_size": 32},
+    "rvq-noise": {"name": "rvq", "gradient": "noise", "codebook_size": 32},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }

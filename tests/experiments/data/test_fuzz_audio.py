@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "10"))
 
 
 @pytest.mark.slow

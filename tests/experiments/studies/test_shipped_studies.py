@@ -19,14 +19,16 @@ TINY = {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}}
 LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 
 
-def few(values: list[Any]) -> list[Any]:
-    """The one in the middle and the last."""
-    return [values[index] for index in sorted({len(values) // 2, len(values) - 1})]
+def few(values: list[Any], most: int) -> list[Any]:
+    """The one in the middle and the last, or the last alone."""
+    return [values[index] for index in sorted({len(values) // 2, len(values) - 1})][-most:]
 
 
 def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
     """Overrides that keep what a study varies, with few rows, and next to no work in each."""
-    choices = [choice.model_dump(exclude_none=True) for choice in few(list(loaded.quantizers))]
+    adversarial = loaded.train.objective.objective().adversarial
+    quantizers = few(list(loaded.quantizers), 1 if loaded.axes else 2)
+    choices = [choice.model_dump(exclude_none=True) for choice in quantizers]
     values: dict[str, Any] = {
         "quantizers": choices,
         "seeds": [0],
@@ -43,7 +45,9 @@ def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
         values["train.warm_start"] = {"steps": 1}
     for axis in loaded.axes:
         for number, key in enumerate(axis.keys):
-            asked = [step[number] for step in (axis.steps[0], axis.steps[-1])]
+            # Discriminators have their published size, and take a minute of every cell.
+            steps = axis.steps[-1:] if adversarial else (axis.steps[0], axis.steps[-1])
+            asked = [step[number] for step in steps]
             values[key] = [shortened(key, value, place) for place, value in enumerate(asked)]
             if key == "bits" and any(choice["name"] == "vq" for choice in choices):
                 values[key] = [min(value, LARGEST + place) for place, value in enumerate(asked)]
