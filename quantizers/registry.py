@@ -79,8 +79,8 @@ def entry(name: str) -> Entry:
 def options(name: str) -> tuple[str, ...]:
     """Names of the options that the quantizer `name` takes.
 
-    >>> options("fsq")
-    ('levels', 'range', 'channels', 'allocation')
+    >>> options("fsq")[:2]
+    ('levels', 'range')
     """
     return entry(name).options
 
@@ -89,8 +89,8 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
     """The configuration that `create` would use, checked, without building anything. Raises
     QuantizerError, also for options that wait for features (`needs_features`).
 
-    >>> validate("fsq", bits=12)
-    FSQConfig(levels=(8, 8, 8, 8), range='edge')
+    >>> validate("fsq", bits=12).levels
+    (8, 8, 8, 8)
     >>> validate("fsq", {"level": [5, 5]})
     Traceback (most recent call last):
     quantizers.option_checks.QuantizerError: fsq has no option 'level'; did you mean 'levels'? ...
@@ -201,8 +201,8 @@ def fit_options(
     What the name fixes is left out; tuples are lists, as in files. Raises QuantizerError for unknown names
     and options, for configurations that cannot be, and for features of another shape or that are not finite.
 
-    >>> fit_options("fsq", dim=512, bits=12)
-    {'levels': [8, 8, 8, 8], 'range': 'edge'}
+    >>> fit_options("fsq", dim=512, bits=12)["levels"]
+    [8, 8, 8, 8]
     """
     variances = None
     if features is not None:
