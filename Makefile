@@ -39,7 +39,7 @@ smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns an
 	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]'
 
 docs: $(VENV)/.installed-docs ## the documentation site in site/; broken links and anchors fail
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/.installed-docs ## the same at http://127.0.0.1:8000, built again at each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000

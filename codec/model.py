@@ -79,13 +79,14 @@ def build(backbone: Backbone, make_quantizer: Callable[[int], Quantizer], seed: 
 
     make_quantizer: called with the backbone's dim. Torch's global generator is left as it was.
 
-    >>> from codec import backbones
-    >>> from quantizers import create
-    >>> codec = build(backbones.get("mdct-tiny"), lambda dim: create("fsq", dim=dim, bits=12), seed=0)
-    >>> round(codec.bitrate), codec.sample_rate  # bit/s, Hz
-    (2000, 16000)
-    >>> codec.eval().encode(torch.zeros(1, 16000)).shape  # a second: [batch, frames, streams]
-    torch.Size([1, 168, 1])
+    Examples:
+        >>> from codec import backbones
+        >>> from quantizers import create
+        >>> codec = build(backbones.get("mdct-tiny"), lambda dim: create("fsq", dim=dim, bits=12), seed=0)
+        >>> round(codec.bitrate), codec.sample_rate  # bit/s, Hz
+        (2000, 16000)
+        >>> codec.eval().encode(torch.zeros(1, 16000)).shape  # a second: [batch, frames, streams]
+        torch.Size([1, 168, 1])
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)

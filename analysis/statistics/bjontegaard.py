@@ -28,9 +28,10 @@ def bd_rate(
     Bjontegaard (VCEG-M33) with piecewise cubic interpolation of log-rate over quality. NaN where a curve
     has fewer than two points or isn't strictly monotone, or where the curves share no range of quality.
 
-    >>> rates, quality = np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.5, 2.0])
-    >>> round(bd_rate(rates, quality, 1.1 * rates, quality), 6)  # the same quality for 10 % more bits
-    10.0
+    Examples:
+        >>> rates, quality = np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.5, 2.0])
+        >>> round(bd_rate(rates, quality, 1.1 * rates, quality), 6)  # the same quality for 10 % more bits
+        10.0
     """
     return _percent(_log_ratio(anchor_rates, anchor_quality, rates, quality))
 

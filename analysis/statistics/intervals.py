@@ -148,10 +148,11 @@ def paired_difference(
     Raises:
         ValueError: shapes differ, or fewer than two utterances are left.
 
-    >>> vq, fsq = np.array([[1.0, 1.2, 1.4, 1.6]]), np.array([[1.2, 1.3, 1.7, 1.8]])
-    >>> found = paired_difference(vq, fsq)  # one seed, four utterances; second less first
-    >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2), round(found.p_value, 3)
-    (0.2, 0.07, 0.33, 0.016)
+    Examples:
+        >>> vq, fsq = np.array([[1.0, 1.2, 1.4, 1.6]]), np.array([[1.2, 1.3, 1.7, 1.8]])
+        >>> found = paired_difference(vq, fsq)  # one seed, four utterances; second less first
+        >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2), round(found.p_value, 3)
+        (0.2, 0.07, 0.33, 0.016)
     """
     if first.shape != second.shape:
         raise ValueError(f"paired scores need one shape; got {first.shape} and {second.shape}")
@@ -191,8 +192,9 @@ def hierarchical_bootstrap(scores: np.ndarray, draws: int = 1000, seed: int = 0)
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's (1979) step-down correction: adjusted p-values in the order given.
 
-    >>> holm([0.04, 0.01, 0.03]).tolist()
-    [0.06, 0.03, 0.06]
+    Examples:
+        >>> holm([0.04, 0.01, 0.03]).tolist()
+        [0.06, 0.03, 0.06]
     """
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values, kind="stable")

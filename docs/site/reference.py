@@ -123,7 +123,7 @@ def keys_page() -> str:
     ]
     for path, model in SECTIONS.items():
         page = {"train": "training", "search": "search"}.get(path.split(".")[0], "studies")
-        table = _typed(model).replace("[below](#", f"[{page}](../{page}.md#")
+        table = _typed(model).replace("[below](#", f"[{page}](#").replace("](#", f"](../{page}.md#")
         parts.append(f"## {path or 'study'}\n\n{table}")
     return "\n".join(parts)
 

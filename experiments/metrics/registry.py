@@ -53,9 +53,10 @@ def core() -> tuple[str, ...]:
 def get(name: str) -> Metric:
     """The metric of that name. Raises `MetricUnavailable` (a `ValueError`) for an unknown name.
 
-    >>> pesq = get("pesq")
-    >>> pesq.unit, pesq.higher_is_better, pesq.sample_rate
-    ('MOS-LQO', True, 16000)
+    Examples:
+        >>> pesq = get("pesq")
+        >>> pesq.unit, pesq.higher_is_better, pesq.sample_rate
+        ('MOS-LQO', True, 16000)
     """
     if name not in _MODULE_OF:
         hint = did_you_mean(name, _MODULE_OF)

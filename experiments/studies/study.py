@@ -158,9 +158,10 @@ def load(study: str, overrides: Sequence[str] = ()) -> Study:
 
     Raises StudyError.
 
-    >>> study = load("quickstart", ["train.steps=20"])
-    >>> study.train.steps, [row.name for row in study.quantizers][:3]
-    (20, ['none', 'vq', 'rvq'])
+    Examples:
+        >>> study = load("quickstart", ["train.steps=20"])
+        >>> study.train.steps, [row.name for row in study.quantizers][:3]
+        (20, ['none', 'vq', 'rvq'])
     """
     values, source = study_files.read(study)
     for override in overrides:

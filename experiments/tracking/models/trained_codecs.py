@@ -35,9 +35,10 @@ def load_codec(
     Raises RunError where there is no such run or it has no weights, DamagedFile for weights that are not as
     they were written, and TrackingError.
 
-    >>> load_codec("runs/of-another-day/codec.safetensors")
-    Traceback (most recent call last):
-    experiments.tracking.named_runs.RunError: there is no file runs/of-another-day/codec.safetensors; ...
+    Examples:
+        >>> load_codec("runs/of-another-day/codec.safetensors")
+        Traceback (most recent call last):
+        experiments.tracking.named_runs.RunError: there is no file runs/of-another-day/codec.safetensors; ...
     """
     path = Path(run)
     if path.is_dir():
