@@ -79,7 +79,7 @@ def build(backbone: Backbone, make_quantizer: Callable[[int], Quantizer], seed: 
 
     make_quantizer: called with the backbone's dim. Torch's global generator is left as it was.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(seed)
         encoder, decoder = backbone.build()
         torch.manual_seed(seed)

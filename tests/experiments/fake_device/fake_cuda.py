@@ -122,22 +122,6 @@ class Watch(TorchDispatchMode):
             self.copies.append(_place())
 
 
-class Event:
-    """An event of a stream, in place of torch.cuda.Event."""
-
-    waited = 0
-
-    def __init__(self, *args: object, **options: object) -> None:
-        self.recorded = False
-
-    def record(self, stream: object = None) -> None:
-        self.recorded = True
-
-    def synchronize(self) -> None:
-        assert self.recorded, "an event was waited for that no stream has"
-        Event.waited += 1
-
-
 def _device_for_engine(args: Sequence[Any]) -> torch.device:
     """The answer to C++."""
     return torch.device("meta") if on_cuda(args[0]) else args[0].device
@@ -175,6 +159,12 @@ def _deep_copy(self: FakeTensor, memo: dict[int, Any]) -> Tensor:
         memo[id(self)] = nn.Parameter(copy, needed) if isinstance(self, nn.Parameter) else copy
         memo[id(self)].requires_grad_(needed)
     return memo[id(self)]
+
+
+def _check_random_state(state: Tensor, device: object = None) -> None:
+    """Refuse what torch.set_rng_state and torch.cuda.set_rng_state refuse: states are bytes of the host."""
+    assert state.device.type == "cpu", f"a state of a generator on {state.device}"
+    assert state.dtype == torch.uint8
 
 
 def _numpy_type(tensor: Tensor) -> str:
@@ -221,8 +211,9 @@ def fake_cuda() -> Iterator[Watch]:
         patch.setattr(torch.cuda, "device_count", lambda: 1)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
         patch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(16, dtype=torch.uint8))
-        patch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
-        patch.setattr(torch.cuda, "Event", Event)
+        patch.setattr(torch.cuda, "set_rng_state", _check_random_state)
+        patch.setattr(torch, "set_rng_state", _check_random_state)
+        patch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)
         for name in ("_cuda_graph_capture_health_check", "_accelerator_graph_capture_health_check"):
             patch.setattr(torch.optim.Optimizer, name, lambda optimizer: None, raising=False)
         watch = Watch()

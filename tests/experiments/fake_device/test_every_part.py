@@ -29,7 +29,7 @@ MDCT = backbones.MDCTBackbone(width=16, blocks=1, dim=16)
 WAVTOKENIZER = backbones.WavTokenizerBackbone(
     strides=(5, 4, 2), encoder_width=4, lstm_layers=1, dim=16, width=32, hidden=48, blocks=1
 )
-SOUNDSTREAM = backbones.get("soundstream", {"width": 4, "dim": 16})
+SOUNDSTREAM = backbones.get("soundstream", {"width": 4, "dim": 16, "dilations": (1,)})
 ADVERSARIAL = {"name": "wavtokenizer", "options": {"discriminator_width": 0.03}}
 EVERYTHING = {
     "steps": 2,
@@ -180,3 +180,28 @@ def test_the_adversarial_recipe_passes_on_every_backbone(
         everything(
             build("vq", backbone), noise, tmp_path, objective=ADVERSARIAL, precision=precision, accumulate=2
         )
+
+
+def test_a_constant_on_the_host_is_noticed(noise: Split, tmp_path: Path, kept: object) -> None:
+    """The tests above can fail: a constant that was left on the host ends the step."""
+    with fake_cuda():
+        codec = build("fsq", MDCT)
+        codec.quantizer.register_forward_pre_hook(
+            lambda module, inputs: (inputs[0] + torch.ones(inputs[0].shape[-1]),)
+        )
+        with pytest.raises(RuntimeError, match="device"):
+            train(codec, noise, tmp_path)
+
+
+def test_a_value_left_on_the_device_is_noticed() -> None:
+    with fake_cuda() as watch:
+        value = torch.ones(3, device=CUDA)
+        with pytest.raises(TypeError, match="numpy"):
+            value.numpy()
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.stack([value.sum(), torch.tensor(1.0)])
+        assert not watch.waits
+        value.sum().item()
+        assert len(watch.waits) == 1
+        value.cpu()
+        assert len(watch.copies) == 1
