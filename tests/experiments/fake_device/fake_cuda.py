@@ -161,6 +161,15 @@ def _deep_copy(self: FakeTensor, memo: dict[int, Any]) -> Tensor:
     return memo[id(self)]
 
 
+_tensor = torch.tensor
+
+
+def _new_tensor(data: Any, *, device: torch.device | str | None = None, **options: Any) -> Tensor:
+    """torch.tensor, which asks the driver even for a fake tensor."""
+    made = _tensor(data, **options)
+    return made if device is None else made.to(device)
+
+
 def _check_random_state(state: Tensor, device: object = None) -> None:
     """Refuse what torch.set_rng_state and torch.cuda.set_rng_state refuse: states are bytes of the host."""
     assert state.device.type == "cpu", f"a state of a generator on {state.device}"
@@ -195,12 +204,11 @@ def _apply(self: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
 @contextmanager
 def fake_cuda() -> Iterator[Watch]:
     """Within it, tensors on `CUDA` are fake, and a machine with one GPU is pretended."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # before CUDA is pretended, or it would use the driver
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fake_tensor, "init_gpu_context", lambda device: None)
         patch.setattr(FakeTensor, "__torch_dispatch__", classmethod(_dispatch_without_modes))
-        patch.setitem(
-            fake_tensor._DISPATCH_META_HANDLERS, torch.ops.prim.device.default, _device_for_engine
-        )
+        patch.setitem(fake_tensor._DISPATCH_META_HANDLERS, torch.ops.prim.device.default, _device_for_engine)
         patch.setattr(FakeTensor, "is_meta", property(lambda tensor: tensor.fake_device.type == "meta"))
         patch.setattr(FakeTensor, "is_cuda", property(on_cuda))
         patch.setattr(FakeTensor, "tolist", _to_list)
@@ -212,14 +220,11 @@ def fake_cuda() -> Iterator[Watch]:
         patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
         patch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(16, dtype=torch.uint8))
         patch.setattr(torch.cuda, "set_rng_state", _check_random_state)
+        patch.setattr(torch, "tensor", _new_tensor)
         patch.setattr(torch, "set_rng_state", _check_random_state)
         patch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)
         for name in ("_cuda_graph_capture_health_check", "_accelerator_graph_capture_health_check"):
             patch.setattr(torch.optim.Optimizer, name, lambda optimizer: None, raising=False)
         watch = Watch()
-        with (
-            FakeTensorMode(allow_non_fake_inputs=True),
-            watch,
-            torch.autograd.set_multithreading_enabled(False),
-        ):
+        with mode, watch, torch.autograd.set_multithreading_enabled(False):
             yield watch

@@ -71,7 +71,6 @@ class OneProcess:
         loss.backward()
 
 
-
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Split:
     """Two clips of noise, 24 kHz."""
