@@ -28,6 +28,11 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (NonFiniteError, DIVERGED),
     (Exception, FAILED),
 )
+_OUT_OF_MEMORY = (
+    "out of GPU memory. Remedy: raise train.accumulate, which computes the crops of a step in more parts and "
+    "keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs a device "
+    "(--runs-per-device)"
+)
 _OF_THE_DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
@@ -36,13 +41,6 @@ _OF_THE_DISK = {
 _OF_A_PROGRAM = (
     *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError),
     *(MemoryError, NameError, NotImplementedError, RecursionError, TypeError, UnicodeError),
-)
-
-
-_OUT_OF_MEMORY = (
-    "out of GPU memory. Remedy: raise train.accumulate, which computes a step's crops in more parts and keeps "
-    "train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs on a device "
-    "(--runs-per-device)"
 )
 
 
