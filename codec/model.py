@@ -88,7 +88,7 @@ def build(backbone: Backbone, make_quantizer: Callable[[int], Quantizer], seed: 
         >>> codec.eval().encode(torch.zeros(1, 16000)).shape  # a second: [batch, frames, streams]
         torch.Size([1, 168, 1])
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(seed)
         encoder, decoder = backbone.build()
         torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,22 @@ class Reconstructions:
     slices: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within it, fp32 on a GPU is fp32: torch's default lets cuDNN compute convolutions in TF32, whose codes
+    differ from those of a CPU."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed  # type: ignore[attr-defined]
+
+
+@full_precision()
 @torch.inference_mode()
 def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -> Reconstructions:
     """Run every clip of `split` through `codec`, in fp32. `check(done, asked)` is called after each."""
@@ -97,6 +114,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     )
 
 
+@full_precision()
 @torch.inference_mode()
 def in_bf16(codec: Codec, split: Split, check: Callable[[int, int], None]) -> dict[str, float]:
     """The round trip with the encoder under bf16 autocast.

@@ -28,6 +28,11 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (NonFiniteError, DIVERGED),
     (Exception, FAILED),
 )
+_OUT_OF_MEMORY = (
+    "out of GPU memory. Remedy: raise train.accumulate, which computes the crops of a step in more parts and "
+    "keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs a device "
+    "(--runs-per-device)"
+)
 _OF_THE_DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
@@ -49,6 +54,8 @@ def outcome_of(error: Exception, lease_lost: bool = False) -> Outcome:
         reason = reason_of(error)
         remedy = "" if "Remedy: " in reason else ". Remedy: mend that, then start the same command again."
         return Outcome(STOPPED, f"{reason}{remedy}")
+    if _is_of_the_gpu_memory(error):
+        return Outcome(FAILED, f"{_OUT_OF_MEMORY} (the GPU says: {reason_of(error)})")
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
     lost = isinstance(error, TrackingError) and (error.away or error.gone)
     return Outcome(status, reason_of(error), store_lost=lost)
@@ -63,6 +70,11 @@ def reason_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def _is_of_the_gpu_memory(error: BaseException) -> bool:
+    """Tell torch.OutOfMemoryError by its name: outcomes are told in processes that never import torch."""
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def _is_of_the_disk(error: BaseException) -> bool:

@@ -77,3 +77,19 @@ def test_learned_codebooks_are_seen_from_their_plane() -> None:
     frames = made.histograms["factor_0"].sum()
     assert made.slices["latents_0"].shape == (frames, 2)
     assert assess.reconstruct(build("fsq", levels=[3]), Clips(), ignore).slices == {}  # type: ignore[arg-type]
+
+
+def test_evaluation_in_fp32_is_fp32() -> None:
+    """Convolutions and products are not computed in TF32 while clips pass, and as before afterwards."""
+
+    def allowed() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    seen: list[tuple[bool, bool]] = []
+    before = allowed()
+    assert before[0], "torch's default is TF32 in convolutions: this test would show nothing"
+    codec = build("fsq", levels=[3, 3])
+    assess.reconstruct(codec, Clips(), lambda done, asked: seen.append(allowed()))  # type: ignore[arg-type]
+    assess.in_bf16(codec, Clips(), lambda done, asked: seen.append(allowed()))  # type: ignore[arg-type]
+    assert seen == [(False, False)] * 4
+    assert allowed() == before

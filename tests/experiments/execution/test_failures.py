@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from experiments.common.run_folder import FolderError, check_folder
 from experiments.execution import worker
@@ -163,6 +164,15 @@ def test_a_folder_that_takes_nothing_is_told_before_any_work(tmp_path: Path) -> 
 def test_each_error_has_a_status(error: Exception, status: str) -> None:
     assert outcome_of(error).status == status
     assert outcome_of(error, lease_lost=True).status == ELSEWHERE
+
+
+def test_out_of_gpu_memory_says_which_keys_to_change() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    outcome = outcome_of(error)
+    assert outcome.status == FAILED
+    for key in ("train.accumulate", "train.batch_size", "train.crop_seconds", "--runs-per-device"):
+        assert key in outcome.reason
+    assert "Tried to allocate 2.00 GiB" in outcome.reason
 
 
 def test_reasons_say_something() -> None:
