@@ -54,15 +54,15 @@ class Reconstructions:
 def full_precision() -> Iterator[None]:
     """Within it, fp32 on a GPU is fp32: torch's default lets cuDNN compute convolutions in TF32, whose codes
     differ from those of a CPU."""
-    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
-        backend.allow_tf32 = False  # type: ignore[attr-defined]
+        backend.allow_tf32 = False
     try:
         yield
     finally:
         for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed  # type: ignore[attr-defined]
+            backend.allow_tf32 = allowed
 
 
 @full_precision()
