@@ -63,7 +63,7 @@ def budget_figure(
     apart.set(xlabel="budget (steps)", ylabel=f"difference to {best}")
     for axes in (by_steps, apart):
         _mark_budgets(axes, sorted(set(means["steps"])))
-    by_seconds.set_xscale("log")
+    _plain_numbers(by_seconds)
     legend_below(figure, handles, 4)
     return figure
 
@@ -75,4 +75,14 @@ def _mark_budgets(axes: Axes, budgets: list[int]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets], rotation=30)
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, written in full."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
