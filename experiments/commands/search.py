@@ -12,7 +12,7 @@ import yaml
 
 from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
-from experiments.commands.guard import STOPPED, WRONG_INPUT
+from experiments.commands.guard import FAILED, STOPPED, WRONG_INPUT
 from experiments.commands.options import (
     Changes,
     Corpus,
@@ -160,13 +160,16 @@ def _tune(
     table = PlainTable("family", "options", "bits", objective, "", texts=("options",))
     for row in frame.to_dict("records"):
         won = best.get(str(row["family"])) == row["trial"]
-        value = f"{row[objective]:.4f}" if row["status"] == FINISHED else str(row["status"] or "not done")
+        loss = f"{row[objective]:.4f}" if row["status"] == FINISHED else str(row["status"] or "not done")
         options = ", ".join(f"{name} {value}" for name, value in json.loads(str(row["options"])).items())
-        table.add(str(row["family"]), options, f"{row['bits']:.2f}", value, "best" if won else "")
+        table.add(str(row["family"]), options, f"{row['bits']:.2f}", loss, "best" if won else "")
     output().table(table)
     if summary.stopped:
         console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
         raise typer.Exit(STOPPED)
+    if not best:
+        console.say(f"error: no trial finished; see why: codecbench runs {study.name}")
+        raise typer.Exit(FAILED)
     if missing := [family.row for family in loaded.search.families if family.row not in best]:
         console.say(("left out", "yellow"), f": no trial of {', '.join(missing)} finished")
     with tempfile.TemporaryDirectory() as temporary:
