@@ -6,7 +6,8 @@
 Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
-The README's headline is the part of a study's table that `HEADLINE` names.
+The differences that a study was made for, `CONTRASTS`, stand between the `contrasts` comments, and the first
+of those of `HEADLINE` in the README.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import re
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,34 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
-HEADLINE = "tilings-matched-rate"
-HEADLINE_BITS = " 20 bit"  # how the labels of its rows end
-HEADLINE_COLUMNS = ("bits_per_frame", "token_rate", "pesq", "stoi", "mel_distance")
+HEADLINE = "starts"  # a study at one rate
+# Differences that a study was made for: what they are called, the first row, and the row less it.
+CONTRASTS = {
+    "starts": (
+        ("`fsq`: from data less from random", "fsq start=random", "fsq start=data"),
+        ("`q2d2-hex`: from data less from random", "q2d2-hex start=random", "q2d2-hex start=data"),
+        ("`vq`: from data less from random", "vq start=random", "vq start=data"),
+        ("`vq` less `fsq`, both from random", "fsq start=random", "vq start=random"),
+        ("`vq` less `fsq`, both from data", "fsq start=data", "vq start=data"),
+        ("`vq` less `fsq` fitted, both from data", "fsq fitted start=data", "vq start=data"),
+        ("`q2d2-hex` less `fsq`, both from data", "fsq start=data", "q2d2-hex start=data"),
+        ("`rvq`: from data less from random", "rvq start=random", "rvq start=data"),
+        ("`fsq` from data: fitted less the paper's channels", "fsq start=data", "fsq fitted start=data"),
+        (
+            "`q2d2-hex` from data: fitted less the paper's channels",
+            "q2d2-hex start=data",
+            "q2d2-hex fitted start=data",
+        ),
+        ("`rvq` less `fsq`, both from data", "fsq start=data", "rvq start=data"),
+        ("`rvq` less `fsq` fitted, both from data", "fsq fitted start=data", "rvq start=data"),
+        (
+            "`q2d2-hex` fitted less `fsq` fitted, both from data",
+            "fsq fitted start=data",
+            "q2d2-hex fitted start=data",
+        ),
+    )
+}
+HEADLINE_ROWS = 7  # of them, the first
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
@@ -84,10 +109,14 @@ def main() -> None:
         write_runs(results, HERE / study / "runs.csv")
         text = text or begin(results, names)
         text = between(text, "table", f"\n{table(results)}\n")
+        if study in CONTRASTS:
+            text = between(text, "contrasts", f"\n{contrasts(results)}\n")
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
         if study == HEADLINE:
             whole = README.read_text(encoding="utf-8")
-            README.write_text(between(whole, "headline", f"\n{headline(results)}\n"), encoding="utf-8")
+            README.write_text(
+                between(whole, "headline", f"\n{contrasts(results, HEADLINE_ROWS)}\n"), encoding="utf-8"
+            )
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 
@@ -109,16 +138,26 @@ def table(results: Results) -> str:
     return render(comparison(results, columns(results)), "markdown")
 
 
-def headline(results: Results) -> str:
-    """The rows of one rate and the columns that matter most, in Markdown."""
-    from analysis.tables.comparison import comparison
-    from analysis.tables.formats import render
+def contrasts(results: Results, most: int | None = None) -> str:
+    """The study's `CONTRASTS`, or the first `most` of them, with 95 % intervals, in Markdown."""
+    from analysis.results.columns import select
+    from analysis.results.study_metrics import quality_keys
+    from analysis.statistics.intervals import paired_difference
 
-    whole = comparison(results, HEADLINE_COLUMNS)
-    (section,) = [part for part in whole.sections if part.rows[0].label.endswith(HEADLINE_BITS)]
-    rows = tuple(replace(row, label=row.label.removesuffix(HEADLINE_BITS)) for row in section.rows)
-    text = render(replace(whole, sections=(replace(section, rows=rows),)), "markdown")
-    return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    shown = [column for column in select(quality_keys(results)) if column.higher_is_better is not None]
+    heads = [f"{column.header} {'↑' if column.higher_is_better else '↓'}" for column in shown]
+    lines = [f"| difference | {' | '.join(heads)} |", f"| :-- |{' --: |' * len(shown)}"]
+    finished = results.finished.sort_values("seed")
+    runs = {label: list(own["run_id"]) for label, own in finished.groupby("label")}
+    for name, first, second in CONTRASTS[results.study][:most]:
+        cells = []
+        for column in shown:
+            scores = [results.scores(column.key, runs[label]) for label in (first, second)]
+            found = paired_difference(*scores)
+            text = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
+            cells.append(f"**{text}**" if found.low > 0 or found.high < 0 else text)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:
