@@ -99,6 +99,7 @@ def test_a_part_that_thaws_learns_from_all_processes(speech: Path, tmp_path: Pat
         assert moved == {"encoder": steps > 2, "decoder": True}
 
 
+@pytest.mark.long
 def test_every_quantizer_trains_in_two_processes_with_snapshots(speech: Path, tmp_path: Path) -> None:
     """The first process alone validates and takes snapshots: none of that may wait for the other one."""
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
