@@ -32,6 +32,7 @@ _KNOWN = {
     "q2d2-hex-released": ("#7A3300", "H"),  # as the ideal grids, in another shade
     "q2d2-rect-released": ("#56B4E9", "8"),
     "q2d2-rhombic-released": ("#5D3A9B", "D"),
+    "soundstream-rvq": ("#40B0A6", ">"),
 }
 _OTHERS = ("#56B4E9", "#7F7F7F", "#5D3A9B", "#994F00", "#40B0A6", "#1A85FF", "#4B0092", "#B2A100")
 _MARKERS = ("v", "<", ">", "P", "X", "p", "8", "H")
