@@ -44,6 +44,7 @@ CONTRASTS = {
             "q2d2-hex start=data",
             "q2d2-hex fitted start=data",
         ),
+        ("`vq` less `q2d2-hex`, both from data", "q2d2-hex start=data", "vq start=data"),
         ("`rvq` less `fsq`, both from data", "fsq start=data", "rvq start=data"),
         ("`rvq` less `fsq` fitted, both from data", "fsq fitted start=data", "rvq start=data"),
         (

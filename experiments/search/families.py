@@ -45,9 +45,15 @@ def draw(study: Study, bits: float) -> list[Trial]:
     """As many trials for each family of `study.search`, the default first, the others at random.
 
     No two of a family come to one configuration, and all are within 2 % of `bits` a frame. Raises SearchError
-    where a family has too few such combinations, or the study has axes.
+    where a value cannot be, or is off the rate beside the defaults of the others; where a family has too few
+    combinations; where the study has axes; and where it has one seed, which the trials take.
     """
     assert study.search is not None
+    if len(study.seeds) < 2:
+        raise SearchError(
+            f"{study.name}: seeds: the trials take the first seed, and the winners need others that no trial "
+            "has seen; give two or more"
+        )
     if study.axes:
         keys = ", ".join(key for axis in study.axes for key in axis.keys)
         raise SearchError(
@@ -56,6 +62,7 @@ def draw(study: Study, bits: float) -> list[Trial]:
     at_rate = study.model_copy(update={"bits": bits, "bitrate": None})
     trials = []
     for family in study.search.families:
+        _check_values(at_rate, family)
         drawn = list(
             itertools.islice(_combinations(at_rate, family, study.search.seeds[0]), study.search.trials)
         )
@@ -67,6 +74,27 @@ def draw(study: Study, bits: float) -> list[Trial]:
             )
         trials += drawn
     return trials
+
+
+def _check_values(study: Study, family: Family) -> None:
+    """Try each value beside the first ones of the others. Raises SearchError for one that cannot be."""
+    firsts = {name: values[0] for name, values in family.over.items()}
+    bits = study.bits or 1.0
+    for name, values in family.over.items():
+        for value in values:
+            options = {**family.options, **firsts, name: value}
+            choice = QuantizerChoice(name=family.name, label=family.row, options=options)
+            where = f"search.families: {family.row}: over: {name}: {value}"
+            try:
+                rates = row_rates(study.model_copy(update={"quantizers": (choice,)}))
+            except (QuantizerError, StudyError) as error:
+                raise SearchError(f"{where} cannot be: {str(error).split(': ')[-1]}") from None
+            if not rates or abs(rates[0].bits_per_frame / bits - 1) > RATE_TOLERANCE:
+                spent = rates[0].bits_per_frame if rates else 0.0
+                raise SearchError(
+                    f"{where} spends {spent:.2f} bits a frame, more than "
+                    f"{RATE_TOLERANCE:.0%} off {bits:g}; leave it out"
+                )
 
 
 def _combinations(study: Study, family: Family, seed: int) -> Iterator[Trial]:
@@ -83,11 +111,7 @@ def _combinations(study: Study, family: Family, seed: int) -> Iterator[Trial]:
         try:
             rates = row_rates(one)
             what = asked_of_features(one, choice) or resolved_options(one, choice)
-        except (QuantizerError, StudyError) as error:
-            if index == 0:
-                raise SearchError(
-                    f"search.families: the default of {family.row} cannot be: {error}"
-                ) from None
+        except (QuantizerError, StudyError):  # values that do not go together
             continue
         configuration = json.dumps(what, sort_keys=True)
         within = rates and abs(rates[0].bits_per_frame / (study.bits or 1.0) - 1) <= RATE_TOLERANCE
@@ -149,8 +173,7 @@ def tuned_study(
 ) -> dict[str, Any]:
     """The content of a study file with each family's default and its winner, a row each.
 
-    A default that won is one row. The seed of the trials is left out where there are others, since the winner
-    was chosen by its validation loss.
+    A default that won is one row. The seed of the trials is left out, since winners were chosen by it.
     """
     assert study.search is not None
     rows = []
@@ -169,7 +192,7 @@ def tuned_study(
         exclude_defaults=True,
         include={"question", "backbone", "data", "train", "evaluate", "references"},
     )
-    seeds = list(study.seeds[1:] or study.seeds)
+    seeds = list(study.seeds[1:])
     values = {"name": f"{study.name}-tuned", **kept, "quantizers": rows, "bits": bits, "seeds": seeds}
     studies.check(values, f"{study.name}-tuned")
     return values

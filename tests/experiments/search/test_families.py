@@ -76,8 +76,19 @@ def test_combinations_of_one_configuration_count_once() -> None:
 
 
 def test_what_cannot_be_is_refused_in_words() -> None:
-    with pytest.raises(SearchError, match=r"the default of fsq cannot be: .*wide"):
+    with pytest.raises(SearchError, match=r"fsq: over: range: wide cannot be: range must be one of"):
         families.draw(with_families({"name": "fsq", "over": {"range": ["wide", "edge", "cell"]}}), 12.0)
+    with pytest.raises(
+        SearchError, match=r"fsq: over: range: cel cannot be: range must be one of edge, cell"
+    ):
+        families.draw(with_families({"name": "fsq", "over": {"range": ["edge", "cell", "cel"]}}), 12.0)
+    voronoi = {"name": "lattice", "over": {"bound": ["cube", "voronoi"]}}
+    with pytest.raises(
+        SearchError, match=r"over: bound: voronoi spends 12.68 bits a frame, more than 2% off"
+    ):
+        families.draw(with_families(voronoi), 12.0)
+    with pytest.raises(SearchError, match="the trials take the first seed"):
+        families.draw(with_families().model_copy(update={"seeds": (0,)}), 12.0)
     with pytest.raises(StudyError, match=r"range is both in options and in over"):
         with_families({"name": "fsq", "options": {"range": "edge"}, "over": {"range": ["edge"]}})
     with pytest.raises(StudyError, match="two families are called 'fsq'"):
