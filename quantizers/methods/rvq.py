@@ -17,9 +17,8 @@ from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
-from quantizers.parts.noise_substitution import substituted
-from quantizers.parts.rotation import rotate_to
-from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.parts.straight_through import zero_loss
+from quantizers.parts.vector_gradients import is_straight_through, with_gradient
 from quantizers.rates import BITS_PER_STAGE, choose_codebooks
 
 
@@ -103,7 +102,7 @@ class RVQ(Quantizer):
                 loss = loss + F.mse_loss(vectors, total.view_as(vectors))
         loss = loss * (self.config.commitment / self.config.stages)
         total = total.view_as(vectors)
-        quantized = self._with_gradient(vectors, total)
+        quantized = with_gradient(vectors, total, self.config, self.training)
         codes = torch.cat(indices).mT.unflatten(0, features.shape[:2]).contiguous()
         diagnostics = {"vectors": vectors.detach().unsqueeze(2)}
         if self.training:
@@ -119,11 +118,6 @@ class RVQ(Quantizer):
         return self.project_out(total.view(*codes.shape[:2], self._stages[0].dim))
 
     def surrogate(self, features: Tensor) -> Tensor | None:
-        if self.config.rotation_trick or self.config.gradient == "noise":
+        if not is_straight_through(self.config):
             return None
         return self.project_out(self.project_in(features))
-
-    def _with_gradient(self, vectors: Tensor, codes: Tensor) -> Tensor:
-        if self.training and self.config.gradient == "noise":
-            return substituted(vectors, codes)
-        return rotate_to(vectors, codes) if self.config.rotation_trick else straight_through(codes, vectors)

@@ -18,9 +18,8 @@ from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
-from quantizers.parts.noise_substitution import substituted
-from quantizers.parts.rotation import rotate_to
-from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.parts.straight_through import zero_loss
+from quantizers.parts.vector_gradients import is_straight_through, with_gradient
 from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
 
 
@@ -91,7 +90,7 @@ class VQ(Quantizer):
             if vectors.numel():
                 loss = self.config.commitment * F.mse_loss(vectors, chosen)
             self.codebooks.update(vectors.detach(), indices)
-        quantized = self._with_gradient(vectors, chosen)
+        quantized = with_gradient(vectors, chosen, self.config, self.training)
         codes = indices.mT.unflatten(0, features.shape[:2]).contiguous()
         diagnostics = {"vectors": vectors.detach().transpose(0, 1).unflatten(0, features.shape[:2])}
         if self.training:
@@ -115,14 +114,9 @@ class VQ(Quantizer):
         )
 
     def surrogate(self, features: Tensor) -> Tensor | None:
-        if self.config.rotation_trick or self.config.gradient == "noise":
+        if not is_straight_through(self.config):
             return None
         return self.project_out(self.project_in(features))
-
-    def _with_gradient(self, vectors: Tensor, codes: Tensor) -> Tensor:
-        if self.training and self.config.gradient == "noise":
-            return substituted(vectors, codes)
-        return rotate_to(vectors, codes) if self.config.rotation_trick else straight_through(codes, vectors)
 
     def _split(self, low: Tensor) -> Tensor:
         return low.flatten(0, 1).unflatten(-1, (self.config.heads, -1)).transpose(0, 1)
