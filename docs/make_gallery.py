@@ -101,16 +101,16 @@ ENTRIES = (
     (
         "bd-rates",
         "BD-rates",
-        "With intervals, of the curves that overlap with the anchor's. The axis is logarithmic; a filled marker "
-        "leaves 0 out.",
+        "With intervals, of the curves that overlap with the anchor's. The axis is logarithmic; a filled "
+        "marker leaves 0 out.",
         f'frame = analysis.bd_rates(results, "mel_distance", "{ANCHOR}")',
         "analysis.bd_figure(frame)",
     ),
     (
         "differences",
         "Paired differences",
-        "Against the best system of the headline rate, with intervals that are corrected for all pairs; a filled marker differs "
-        "from the best.",
+        "Against the best system of the headline rate, with intervals that are corrected for all pairs; "
+        "a filled marker differs from the best.",
         "frame = analysis.differences_to_best(results, analysis.coded_labels(results))",
         "analysis.difference_figure(frame)",
     ),
@@ -159,8 +159,8 @@ ENTRIES = (
     (
         "cost",
         "Quality against cost",
-        "The line joins systems that no other beats in both (Pareto). Bars sideways reach from the least to the greatest "
-        "training.",
+        "The line joins systems that no other beats in both (Pareto). Bars sideways reach from the least "
+        "to the greatest training.",
         'frame = analysis.cost_frame(results, "pesq")',
         "analysis.cost_figure(frame)",
     ),
