@@ -1,7 +1,7 @@
 """Record `codecbench run quickstart` in a terminal, and put its picture, table and cells into the README.
 
     python docs/make_readme.py            # runs the study in a new folder: ten minutes, two idle cores
-    python docs/make_readme.py --set train.steps=20 --output try      # a quick look that leaves the README alone
+    python docs/make_readme.py --set train.steps=20 --output try      # a quick look, README left alone
 
 Writes docs/images/quickstart.svg (the terminal while the study trains, and at its end),
 docs/images/voronoi-tilings.svg, and the table between the `quickstart` comments of README.md. Needs pyte
