@@ -1,8 +1,8 @@
 """Code lengths in bits without any coding: what the models of `models` would need, computed for all symbols
 at once.
 
-Symbols are [frames] int64 of one factor. `after` is the symbol of the frame before, -1 in the first frame of a
-recording.
+Symbols are [frames] int64 of one factor. `after` is the symbol of the frame before, -1 in the first frame of
+a recording.
 """
 
 from __future__ import annotations

@@ -28,14 +28,14 @@ from codec.bitstream.range_coder import Decoder, Encoder
 MOST_CODES = 2**18  # of a factor that is modelled; a larger one is coded uniformly
 TABLE_CLASSES = 48
 TABLE_INCREMENT = 8
-# Frequencies that can be sent, 0, 1, 2, 3, 4, 6, 8, 12, ..., to 12.6 million: off by a fifth of a count at most.
+# Frequencies that can be sent: 0, 1, 2, 3, 4, 6, 8, 12, ... to 12.6 million, within 23 % of any count.
 TABLE_VALUES = (0, 1, *(value << k for k in range((TABLE_CLASSES - 2) // 2) for value in (2, 3)))
 
 
 class Model(ABC):
     """Codes the symbols of one factor, one a frame."""
 
-    def restart(self) -> None:
+    def restart(self) -> None:  # noqa: B027 -- most have nothing to do
         """Begin another recording, which has no frame before its first; what was learned stays."""
 
     @abstractmethod

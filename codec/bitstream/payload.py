@@ -1,4 +1,4 @@
-"""Payload: the codes of recordings as bytes, by one of the models, whose settings are chosen by their length."""
+"""Payload: the codes of recordings as bytes, by a model whose settings are chosen by their length."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Length(NamedTuple):
     bits: float
 
 
-def shortest(factors: Int64, sizes: Sequence[int], recordings: Sequence[int] | None = None) -> dict[str, Length]:
+def shortest(
+    factors: Int64, sizes: Sequence[int], recordings: Sequence[int] | None = None
+) -> dict[str, Length]:
     """The best settings of each of `MODELS` for `factors` [frames, factors], and their length in bits.
 
     recordings: frames of each recording, where there are several; what a model learned stays, while contexts
