@@ -1,14 +1,16 @@
 """Code lengths in bits without any coding: what the models of `models` would need, computed for all symbols
 at once.
 
-Symbols are [frames] int64 of one factor. `after` is the symbol of the frame before, -1 in the first frame of
-a recording.
+A stream is one or several recordings after each other: a model keeps what it learned from one to the next,
+while contexts do not reach beyond the beginning of a recording.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,55 +21,103 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 
-class Seen:
-    """How often each symbol of one factor came before, of all and of those after the same symbol.
+@dataclass(frozen=True)
+class Streams:
+    """Which frames belong to which recording, and which recordings to which stream.
 
-    frames [frames]: number of frames before. times [frames]: earlier frames with the same symbol.
-    context_frames, context_times: likewise, among earlier frames after the same symbol.
+    recordings: frames of each. stream_of: the stream of each, ascending from 0 without gaps.
     """
 
-    def __init__(self, symbols: Int64, after: Int64, size: int) -> None:
-        self.size = size
-        self.symbols = symbols
-        self.frames = np.arange(len(symbols))
-        self.times = earlier_equal(symbols)
-        context = after >= 0
-        self.context_frames = np.where(context, earlier_equal(after), 0)
-        self.context_times = np.where(context, earlier_equal(after * size + symbols), 0)
+    recordings: tuple[int, ...]
+    stream_of: tuple[int, ...]
 
-    def adaptive(self, increment: int) -> float:
-        """Bits by `models.Adaptive`."""
-        total, own = self._adaptive(increment)
-        return float((np.log2(total) - np.log2(own)).sum())
+    @classmethod
+    def one(cls, recordings: Sequence[int]) -> Streams:
+        """All recordings in one stream."""
+        return cls(tuple(recordings), (0,) * len(recordings))
 
-    def context(self, increment: int, strength: int) -> float:
-        """Bits by `models.Context`."""
-        total, own = self._adaptive(increment)
-        whole = (self.context_frames + strength) * total
-        share = self.context_times * total + strength * own
-        return float((np.log2(whole) - np.log2(share)).sum())
+    @classmethod
+    def each(cls, recordings: Sequence[int]) -> Streams:
+        """A stream for each recording."""
+        return cls(tuple(recordings), tuple(range(len(recordings))))
 
-    def static(self) -> float:
-        """Bits by `models.Static`, those of the table among them; infinite where it never pays."""
-        if len(self.symbols) < self.size:
-            return math.inf
-        counts = np.bincount(self.symbols, minlength=self.size)
-        classes = table_classes(counts)
-        frequencies = np.array(TABLE_VALUES, dtype=np.float64)[classes]
-        used = counts > 0
-        symbols = counts[used] * (np.log2(frequencies.sum()) - np.log2(frequencies[used]))
-        table = Seen(classes, np.full_like(classes, -1), TABLE_CLASSES).adaptive(TABLE_INCREMENT)
-        return float(symbols.sum()) + table
+    @property
+    def count(self) -> int:
+        """Number of streams, one where there is no recording."""
+        return max(self.stream_of, default=0) + 1
 
-    def uniform(self) -> float:
-        """Bits by `models.Uniform`: the nominal rate."""
-        return len(self.symbols) * math.log2(self.size)
+    @cached_property
+    def streams(self) -> Int64:
+        """The stream of each frame."""
+        return np.repeat(np.array(self.stream_of, dtype=np.int64), self.recordings)
 
-    def _adaptive(self, increment: int) -> tuple[Float64, Float64]:
-        return (
-            (self.size + increment * self.frames).astype(np.float64),
-            (1 + increment * self.times).astype(np.float64),
-        )
+    @cached_property
+    def frames(self) -> Int64:
+        """Frames of each stream."""
+        return np.bincount(self.streams, minlength=self.count)
+
+    @cached_property
+    def place(self) -> Int64:
+        """Place of each frame in its stream."""
+        return np.arange(len(self.streams)) - np.repeat(np.cumsum(self.frames) - self.frames, self.frames)
+
+
+class Seen:
+    """How often each symbol of one factor came before in its stream.
+
+    symbols [frames] int64, each in [0, size). Lengths are [streams], in bits.
+    """
+
+    def __init__(self, symbols: Int64, size: int, streams: Streams) -> None:
+        self.symbols, self.size, self.streams = symbols, size, streams
+        self._own = streams.streams * size + symbols
+        codes, self._counts = np.unique(self._own, return_counts=True)
+        self._stream_of_count = codes // size
+
+    def uniform(self) -> Float64:
+        """By `models.Uniform`: the nominal rate."""
+        return self.streams.frames.astype(np.float64) * math.log2(self.size)
+
+    def adaptive(self, increment: int) -> Float64:
+        """By `models.Adaptive`."""
+        whole = _sums(self.size, increment, self.streams.frames)
+        own = _sums(1, increment, self._counts)
+        return whole - np.bincount(self._stream_of_count, weights=own, minlength=self.streams.count)
+
+    def context(self, increments: Int64, strengths: Sequence[int]) -> Float64:
+        """By `models.Context` at each of `strengths`: [strengths, streams]. increments: [streams]."""
+        streams = self.streams.streams
+        before = symbols_before(self.symbols, self.streams.recordings)
+        inside = before >= 0
+        context = streams * self.size + before
+        after = np.where(inside, earlier_equal(context), 0).astype(np.float64)
+        together = np.where(inside, earlier_equal(context * self.size + self.symbols), 0).astype(np.float64)
+        increment = increments[streams]
+        share = (1 + increment * earlier_equal(self._own)) / (self.size + increment * self.streams.place)
+        bits = [np.log2((after + strength) / (together + strength * share)) for strength in strengths]
+        return np.stack([np.bincount(streams, each, self.streams.count) for each in bits])
+
+    def static(self) -> Float64:
+        """By `models.Static`, with the bits of its table; infinite where a table never pays."""
+        ends = np.cumsum(self.streams.frames)
+        parts = np.split(self.symbols, ends[:-1])
+        return np.array([_static(part, self.size) if len(part) >= self.size else np.inf for part in parts])
+
+
+def _static(symbols: Int64, size: int) -> float:
+    counts = np.bincount(symbols, minlength=size)
+    classes = table_classes(counts)
+    frequencies = np.array(TABLE_VALUES, dtype=np.float64)[classes]
+    used = counts > 0
+    bits = counts[used] * (np.log2(frequencies.sum()) - np.log2(frequencies[used]))
+    table = Seen(classes, TABLE_CLASSES, Streams.one([size])).adaptive(TABLE_INCREMENT)
+    return float(bits.sum() + table[0])
+
+
+def _sums(first: int, increment: int, counts: Int64) -> Float64:
+    """For each n of `counts`, the sum of log2(first + increment k) over k below n."""
+    terms = np.log2(first + increment * np.arange(counts.max(initial=0), dtype=np.float64))
+    return np.concatenate([[0.0], np.cumsum(terms)])[counts]
 
 
 def earlier_equal(values: Int64) -> Int64:

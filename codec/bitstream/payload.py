@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.bitstream.lengths import Seen, symbols_before
+from codec.bitstream.lengths import Seen, Streams
 from codec.bitstream.models import (
     MOST_CODES,
     Adaptive,
@@ -61,34 +61,49 @@ def shortest(
 ) -> dict[str, Length]:
     """The best settings of each of `MODELS` for `factors` [frames, factors], and their length in bits.
 
-    recordings: frames of each recording, where there are several; what a model learned stays, while contexts
-    do not reach beyond the beginning of one.
+    recordings: frames of each recording of a stream of several.
     """
-    lengths = recordings if recordings is not None else [len(factors)]
-    constant, static = 0.0, 0.0
+    lengths = _lengths(factors, sizes, Streams.one([len(factors)] if recordings is None else recordings))
+    return {
+        model: Length(Settings(model, int(increments[0]), int(strengths[0])), float(bits[0]))
+        for model, (increments, strengths, bits) in lengths.items()
+    }
+
+
+def shortest_of_each(
+    factors: Int64, sizes: Sequence[int], recordings: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Bits [recordings] of each recording as a stream of its own, with its best settings of each model."""
+    if not recordings:
+        return {model: np.zeros(0) for model in MODELS}
+    lengths = _lengths(factors, sizes, Streams.each(recordings))
+    return {model: bits for model, (_, _, bits) in lengths.items()}
+
+
+def _lengths(
+    factors: Int64, sizes: Sequence[int], streams: Streams
+) -> dict[str, tuple[Int64, Int64, NDArray[np.float64]]]:
+    """Places of the increments and of the strengths, and bits, of each model: all [streams]."""
+    constant = np.zeros(streams.count)
     seen = []
     for column, size in zip(np.ascontiguousarray(factors.T), sizes, strict=True):
         if size > MOST_CODES:
-            constant += len(column) * math.log2(size)
-            continue
-        seen.append(Seen(column, symbols_before(column, lengths), size))
-        static += 1 + min(seen[-1].static(), seen[-1].uniform())  # a bit tells which
-
-    def best(options: int, length: Callable[[int], float]) -> tuple[int, float]:
-        every = [length(option) for option in range(options)]
-        return int(np.argmin(every)), constant + min(every)
-
-    increment, adaptive = best(
-        len(INCREMENTS), lambda i: math.fsum(one.adaptive(INCREMENTS[i]) for one in seen)
+            constant += streams.frames * math.log2(size)
+        else:
+            seen.append(Seen(column, size, streams))
+    nothing = np.zeros(streams.count, dtype=np.int64)
+    static = sum((1 + np.minimum(one.static(), one.uniform()) for one in seen), constant)  # a bit tells which
+    adaptive = constant + np.stack(
+        [sum((one.adaptive(increment) for one in seen), np.zeros(1)) for increment in INCREMENTS]
     )
-    strength, context = best(
-        len(STRENGTHS),
-        lambda s: math.fsum(one.context(INCREMENTS[increment], STRENGTHS[s]) for one in seen),
-    )
+    increment = adaptive.argmin(0)
+    chosen = np.array(INCREMENTS)[increment]
+    context = sum((one.context(chosen, STRENGTHS) for one in seen), np.zeros((len(STRENGTHS), 1))) + constant
+    strength = context.argmin(0)
     return {
-        "static": Length(Settings("static"), constant + static),
-        "adaptive": Length(Settings("adaptive", increment), adaptive),
-        "context": Length(Settings("context", increment, strength), context),
+        "static": (nothing, nothing, static),
+        "adaptive": (increment, nothing, adaptive.min(0)),
+        "context": (increment, strength, context.min(0)),
     }
 
 
@@ -136,8 +151,8 @@ def _writing(encoder: Encoder, column: Int64, size: int, settings: Settings) -> 
     """The model of a factor; what the reader has to know of it is written."""
     if settings.model != "static" or size > MOST_CODES:
         return _learning(size, settings)
-    seen = Seen(column, np.full_like(column, -1), size)
-    table = seen.static() < seen.uniform()
+    seen = Seen(column, size, Streams.one([len(column)]))
+    table = bool(seen.static()[0] < seen.uniform()[0])
     encoder.encode(int(table), 1, 2)
     if not table:
         return Uniform(size)

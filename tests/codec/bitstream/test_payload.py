@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codec.bitstream import payload
 from codec.bitstream.counts import Counts, FewCounts
-from codec.bitstream.lengths import Seen, earlier_equal, symbols_before
+from codec.bitstream.lengths import Seen, Streams, earlier_equal, symbols_before
 from codec.bitstream.models import MOST_CODES, TABLE_VALUES, table_classes
 from codec.bitstream.payload import MODELS, Settings
 from codec.bitstream.range_coder import Decoder, Encoder
@@ -199,8 +199,27 @@ def test_what_came_before_is_counted() -> None:
     symbols = np.array([3, 1, 3, 3, 1, 0])
     assert earlier_equal(symbols).tolist() == [0, 0, 1, 2, 1, 0]
     assert symbols_before(symbols, [2, 0, 3, 1]).tolist() == [-1, 3, -1, 3, 3, -1]
-    seen = Seen(symbols, symbols_before(symbols, [6]), 4)
-    assert seen.context_times.tolist() == [0, 0, 0, 0, 1, 0]  # only 1 after 3 came twice
+    streams = Streams((2, 0, 3, 1), (0, 1, 1, 2))
+    assert (streams.count, streams.frames.tolist()) == (3, [2, 3, 1])
+    assert streams.streams.tolist() == [0, 0, 1, 1, 1, 2]
+    assert streams.place.tolist() == [0, 1, 0, 1, 2, 0]
+    plain = Seen(symbols, 4, streams).adaptive(2)
+    assert plain == pytest.approx(  # (1 + 2 n) / (4 + 2 N) of each symbol
+        [-math.log2(1 / 4 * 1 / 6), -math.log2(1 / 4 * 3 / 6 * 1 / 8), -math.log2(1 / 4)]
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(recordings=st.lists(st.integers(0, 60), max_size=5), sizes=SIZES, seed=st.integers(0, 99))
+def test_recordings_of_their_own_are_as_long_as_alone(
+    recordings: list[int], sizes: list[int], seed: int
+) -> None:
+    factors = skewed(sum(recordings), sizes, seed, 1.0)
+    each = payload.shortest_of_each(factors, sizes, recordings)
+    parts = np.split(factors, np.cumsum(recordings)[:-1]) if recordings else []
+    for model in MODELS:
+        alone = [payload.shortest(part, sizes)[model].bits for part in parts]
+        assert each[model] == pytest.approx(np.array(alone), rel=1e-9, abs=1e-6)
 
 
 def test_frequencies_that_are_sent_are_near_the_counts() -> None:

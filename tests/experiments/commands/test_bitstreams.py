@@ -15,9 +15,12 @@ import torch
 from typer.testing import CliRunner
 
 import analysis
+from codec.bitstream.recordings import encode
 from experiments.cli import app
 from experiments.common import run_folder, tensor_files
+from experiments.data import prepare
 from experiments.data.signal import resample
+from experiments.tracking.models.trained_codecs import load_trained
 
 RATE = 16_000  # of the codecs
 Finished = tuple[Path, int, list[str]]
@@ -86,6 +89,31 @@ def test_a_recording_without_samples(trainings: list[Path], tmp_path: Path) -> N
     command("encode", tmp_path / "in.wav", tmp_path / "coded", "--checkpoint", trainings[0])
     command("decode", tmp_path / "coded", tmp_path / "out.wav", "--checkpoint", trainings[0])
     assert soundfile.info(tmp_path / "out.wav").frames == 0
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_rate_in_the_table_is_that_of_the_files(
+    finished: Finished, trainings: list[Path], speech: Path, row: int
+) -> None:
+    """`rate/coded` is the size of the coded test set without headers, two bytes a file apart at most."""
+    results = analysis.load("tiny", f"sqlite:///{finished[0]}/mlflow.db")
+    run = results.runs[results.runs["quantizer"] == ("fsq", "q2d2-hex")[row]].iloc[0]
+    trained = load_trained(trainings[row])
+    split = prepare(f"manifest:{speech}", sample_rate=RATE).split("test")
+    coded = [
+        encode(trained.codec, trained.digest, torch.from_numpy(split.clip(index)))
+        for index in range(len(split))
+    ]
+    seconds = sum(one.frames for one in coded) / trained.codec.frame_rate
+    bits = 8 * sum(len(one.payload) for one in coded)
+    assert abs(run["rate/coded"] * seconds - bits) <= 16 * len(coded)
+    assert run["rate/coded"] < run["rate/bitrate"]
+    assert {"rate/coded_static", "rate/coded_adaptive", "rate/coded_context", "rate/coded_stream"} <= {
+        *run.index
+    }
+    table = analysis.render(analysis.comparison(results, ["bitrate", "coded", "coded_stream"]), "markdown")
+    assert "coded rate ↓ (kbit/s)" in table
+    assert f"{run['rate/coded'] / 1e3:.3f}" in table
 
 
 @pytest.mark.slow
