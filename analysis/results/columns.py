@@ -178,5 +178,5 @@ def select(keys: Iterable[str]) -> list[Column]:
             chosen.append(replace(_column(key, key.partition("/")[2]), key=key))
         else:
             hint = did_you_mean(key, COLUMNS)
-            raise ColumnError(f"unknown column {key!r}; {hint}known: {', '.join(COLUMNS)}")
+            raise ColumnError(f"unknown column {key!r}; {hint}known: all, {', '.join(COLUMNS)}")
     return chosen
