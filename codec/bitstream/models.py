@@ -30,6 +30,7 @@ TABLE_CLASSES = 48
 TABLE_INCREMENT = 8
 # Frequencies that can be sent: 0, 1, 2, 3, 4, 6, 8, 12, ... to 12.6 million, within 23 % of any count.
 TABLE_VALUES = (0, 1, *(value << k for k in range((TABLE_CLASSES - 2) // 2) for value in (2, 3)))
+_TABLE_BORDERS = np.sqrt(np.array(TABLE_VALUES[1:-1]) * np.array(TABLE_VALUES[2:]))
 
 
 class Model(ABC):
@@ -147,9 +148,7 @@ class Context(Model):
 
 def table_classes(counts: np.ndarray) -> np.ndarray:
     """Which of `TABLE_VALUES` is nearest each of `counts`, by their ratio; one that is not 0 stays so."""
-    values = np.array(TABLE_VALUES[1:], dtype=np.float64)
-    nearest = 1 + np.searchsorted(np.sqrt(values[:-1] * values[1:]), counts)
-    return np.where(counts > 0, nearest, 0)
+    return np.where(counts > 0, 1 + np.searchsorted(_TABLE_BORDERS, counts), 0)
 
 
 def write_table(encoder: Encoder, classes: Sequence[int]) -> list[int]:
