@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
+_LOSSES = ("validation/loss", "validation/mel", "train/loss")
 
 
 def curves(histories: pd.DataFrame) -> pd.DataFrame:
     """Mean and range over seeds: label, metric, step, mean, low (least seed), high (greatest seed), seeds.
 
-    Shows `validation/*` first, then `train/loss`, then what else was logged, up to four metrics.
+    Shows the losses first, then `validation/*`, then what else was logged, up to four metrics. What never
+    changes is left out.
     """
-    logged = list(dict.fromkeys(histories["metric"]))
-    first = [name for name in logged if name.startswith("validation/")] + ["train/loss"]
-    chosen = [name for name in [*first, *logged] if name in logged]
+    values = histories.groupby("metric", sort=False)["value"]
+    logged = [str(name) for name, changes in (values.max() > values.min()).items() if changes]
+    validation = [name for name in logged if name.startswith("validation/")]
+    chosen = [name for name in [*_LOSSES, *validation, *logged] if name in logged]
     chosen = list(dict.fromkeys(chosen))[:MOST_PANELS]
     mine = histories[histories["metric"].isin(chosen)]
     frame = mine.groupby(["label", "metric", "step"], sort=False)["value"].agg(

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 LOGARITHMIC_FROM = 4.0  # greatest over least bitrate from which the axis is logarithmic
 GREYS = ("#444444", "#7A7A7A", "#A0A0A0", "#5F6B73")  # of references
 MARKERS = ("s", "^", "D", "o", "v", "P")
-_RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)  # of bitrates, ticks of a BD-rate
+# Ratios of bitrates, ticks of a BD-rate: coarse where the axis is long, fine where it is short.
+_RATIOS = (
+    (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16),
+    (0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4),
+    (0.9, 0.95, 0.98, 0.99, 1, 1.01, 1.02, 1.05, 1.1),
+)
+_FEWEST_TICKS = 4
 
 
 def has_curves(frame: pd.DataFrame) -> bool:
@@ -191,13 +197,23 @@ def bd_figure(frame: pd.DataFrame, quantizers: Mapping[str, str] | None = None, 
         panel.set_title(f"at equal {column.header}", loc="left")
     ends = np.log2(1 + known[["bd_rate", "low", "high"]].to_numpy(dtype=float) / 100)
     least, most = float(np.nanmin(ends)), float(np.nanmax(ends))
-    steps = [step for step in _RATIOS if least - 0.5 <= math.log2(step) <= most + 0.5] or [1.0]
+    steps = _ticks(min(least, 0.0), max(most, 0.0))
     panels[-1].set_xticks(
         [math.log2(step) for step in steps],
         [f"{100 * (step - 1):+.0f}" if step != 1 else "0" for step in steps],
     )
     panels[-1].set_xlabel(f"bitrate beside {shown(frame['anchor'].iloc[0])} (BD-rate, %); less is better")
     return figure
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """Ratios of bitrates for an axis from `least` to `most`, which are their logarithms to base 2."""
+    room = 0.1 * (most - least)
+    for ratios in _RATIOS:
+        inside = [ratio for ratio in ratios if least - room <= math.log2(ratio) <= most + room]
+        if len(inside) >= _FEWEST_TICKS:
+            return inside
+    return inside
 
 
 def _percent(gain: Mapping[str, Any]) -> str:

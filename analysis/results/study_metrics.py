@@ -57,8 +57,12 @@ def quality_keys(results: Results) -> list[str]:
 
 
 def default_keys(results: Results) -> tuple[str, ...]:
-    """Keys of the columns of a comparison table where none are named: bitrate, quality, use of the codes."""
-    return ("bitrate", *quality_keys(results), "used_fraction")
+    """Keys of the columns of a comparison table where none are named: bitrate, quality, use of the codes.
+
+    How many utterances were scored is told by notes, where a metric failed.
+    """
+    *quality, _ = quality_keys(results)
+    return ("bitrate", *quality, "used_fraction")
 
 
 def all_keys(results: Results) -> tuple[str, ...]:

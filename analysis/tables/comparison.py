@@ -210,10 +210,11 @@ def _row(
     label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
 ) -> Row:
     coded = float(runs["rate/bitrate"].mean()) > 0 if "rate/bitrate" in runs else True
+    scored = _scored_cell(label, runs, columns, results, notes)  # notes tell of failures in any case
     cells = []
     for column in columns:
         if column is SCORED:
-            cells.append(_scored_cell(label, runs, columns, results, notes))
+            cells.append(scored)
         elif (column.needs_codes and not coded) or column.source not in runs:
             cells.append(Cell())
         else:

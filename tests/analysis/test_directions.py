@@ -128,7 +128,7 @@ def test_scored_counts_every_metric_that_was_asked_for(store: Any) -> None:
     runs = [store.Run(label, scored=scored, failed=failed, fails="vuv_f1") for label in ("fsq", "vq")]
     store.study("asked", runs, {"evaluate.metrics": '["vuv_f1", "stoi"]'})
     results = load("asked", store.uri)
-    for columns in (None, ["stoi", "scored"]):  # whether or not the column is shown
+    for columns in (["all"], ["stoi", "scored"]):  # whether or not the column of the metric is shown
         table = comparison(results, columns)
         place = [column.key for column in table.columns].index("scored")
         assert [row.cells[place].text for row in table.rows] == ["11/12", "11/12"]
@@ -159,7 +159,7 @@ def test_columns_of_quality(store: Any, asked: list[str], keys: list[str]) -> No
     store.study(name, [store.Run("fsq")], {"evaluate.metrics": json.dumps(asked)})
     results = load(name, store.uri)
     assert quality_keys(results) == [*keys, "scored"]
-    assert default_keys(results) == ("bitrate", *keys, "scored", "used_fraction")
+    assert default_keys(results) == ("bitrate", *keys, "used_fraction")
     assert all_keys(results)[: len(keys) + 2] == ("bitrate", *keys, "scored")
     assert expanded_keys(results, ["real_time_factor", "all"]) == tuple(
         dict.fromkeys(["real_time_factor", *all_keys(results)])

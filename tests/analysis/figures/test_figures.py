@@ -15,7 +15,7 @@ from analysis.figures import writing as drawing
 from analysis.figures.code_use import ranks, sizes, use_histogram
 from analysis.figures.differences import difference_figure
 from analysis.figures.learning import curves
-from analysis.figures.rate_distortion import has_curves, rate_distortion_figure
+from analysis.figures.rate_distortion import bd_figure, has_curves, rate_distortion_figure
 from analysis.figures.spectrograms import decibels
 from analysis.figures.style import _KNOWN, appearance, lay_out, legend_below, looks, save, style
 from analysis.figures.writing import write_all
@@ -356,3 +356,32 @@ def test_no_label_is_clipped_at_any_resolution(name: str, dpi: int) -> None:
     assert left.x0 >= 0
     assert left.x1 < right.x0
     assert right.x1 <= figure.bbox.width
+
+
+@pytest.mark.parametrize("widest", [540.0, 60.0, 4.0, 0.5])
+def test_a_bd_rate_can_be_read_from_its_axis(widest: float) -> None:
+    rows = [("fsq", "vq", "pesq", widest, widest / 2, 1.1 * widest), ("rvq", "vq", "pesq", 0.0, -1.0, 1.0)]
+    frame = pd.DataFrame(rows, columns=["series", "anchor", "metric", "bd_rate", "low", "high"])
+    with style("paper") as scale:
+        figure = bd_figure(frame, scale=scale)
+    (panel,) = figure.axes
+    ticks = {
+        tick.get_text(): place
+        for tick, place in zip(panel.get_xticklabels(), panel.get_xticks(), strict=True)
+    }
+    assert len(ticks) >= 3
+    for text, place in ticks.items():
+        assert 2**place == pytest.approx(1 + float(text) / 100, abs=0.005)
+    points = {round(float(line.get_xdata()[0]), 6) for line in panel.lines if len(line.get_xdata()) == 1}
+    assert points >= {round(float(np.log2(1 + widest / 100)), 6), 0.0}
+
+
+def test_learning_curves_leave_out_what_never_changes() -> None:
+    steps = pd.DataFrame({"step": [0, 10, 20], "label": "fsq", "seed": 0})
+    logged = {
+        "validation/collapsed": [0.0, 0.0, 0.0],
+        "train/loss": [3.0, 2.0, 1.0],
+        "validation/loss": [3.0, 2.5, 2.0],
+    }
+    histories = pd.concat([steps.assign(metric=name, value=values) for name, values in logged.items()])
+    assert list(dict.fromkeys(curves(histories)["metric"])) == ["validation/loss", "train/loss"]
