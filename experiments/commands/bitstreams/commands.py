@@ -11,8 +11,6 @@ from experiments.commands import outputs
 from experiments.commands.display.terminal import messages
 from experiments.commands.options import Quiet, RunsFolder, TrackingUri
 
-STANDARD_STREAM = "-"
-
 Input = Annotated[str, typer.Argument(metavar="IN", help="a file, or - for what comes from stdin")]
 Output = Annotated[str, typer.Argument(metavar="OUT", help="a file, or - for stdout")]
 TrainedRun = Annotated[
@@ -82,11 +80,11 @@ def _chosen(run: str | None, checkpoint: Path | None) -> str | Path:
 
 def _check_target(target: str) -> None:
     """See that the output can be written, before any work."""
-    if target != STANDARD_STREAM:
+    if target != outputs.STANDARD_STREAM:
         outputs.check_file(Path(target), "OUT")
     elif typer.get_binary_stream("stdout").isatty():
         raise typer.BadParameter("a terminal shows no bytes; pipe them, or give a file", param_hint="OUT")
 
 
 def _named(target: str) -> str:
-    return "stdout" if target == STANDARD_STREAM else f"wrote {target}"
+    return "stdout" if target == outputs.STANDARD_STREAM else f"wrote {target}"

@@ -13,8 +13,8 @@ import typer
 from codec.bitstream import recordings
 from codec.bitstream.container import CodedRecording, StreamError
 from experiments.commands import outputs
-from experiments.commands.bitstreams.commands import STANDARD_STREAM
 from experiments.commands.display.terminal import Console
+from experiments.commands.outputs import STANDARD_STREAM
 from experiments.data import audio_files
 from experiments.data.audio_files import UnreadableFile
 from experiments.data.recording import open_recording
