@@ -15,6 +15,10 @@ VARIANTS = {
     "e8-noise": {"name": "lattice", "gradient": "noise", "activation": "sigmoid", "bits": 18.0},
     "vq-noise": {"name": "vq", "gradient": "noise", "heads": 2, "codebook_size": 32},
     "rvq-noise": {"name": "rvq", "gradient": "noise", "codebook_size": 32},
+    "vq-diveq": {"name": "vq", "gradient": "diveq", "heads": 2, "codebook_size": 32},
+    "rvq-diveq": {"name": "rvq", "gradient": "diveq", "codebook_size": 32, "codebook_dim": 8},
+    "vq-sf-diveq": {"name": "vq", "gradient": "sf-diveq", "heads": 2, "codebook_size": 32},
+    "rvq-sf-diveq": {"name": "rvq", "gradient": "sf-diveq", "codebook_size": 32},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }
