@@ -19,6 +19,9 @@ VARIANTS = {
     "rvq-diveq": {"name": "rvq", "gradient": "diveq", "codebook_size": 32, "codebook_dim": 8},
     "vq-sf-diveq": {"name": "vq", "gradient": "sf-diveq", "heads": 2, "codebook_size": 32},
     "rvq-sf-diveq": {"name": "rvq", "gradient": "sf-diveq", "codebook_size": 32},
+    "residual-fsq-scale": {"name": "residual-fsq", "conditioning": "scale", "bits": 19.0, "stages": 3},
+    "residual-fsq-norm": {"name": "residual-fsq", "conditioning": "layernorm", "bits": 19.0, "stages": 3},
+    "grouped-fsq-norm": {"name": "grouped-residual-fsq", "conditioning": "layernorm", "bits": 19.0},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }
