@@ -5,8 +5,8 @@ Stage k of a channel takes the residual r to x = a (r - m), rounds it to the nea
 [-1, 1], and leaves r - q with q = v / a + m. The map is one for all frames, fixed after training, so decoding
 costs no bits:
 
-- `scale`: m = 0, a = L^k e^s with a learned s. At s = 0 these are the stages of a plain residual FSQ: a cell of
-  stage k - 1 is the range of stage k.
+- `scale`: m = 0, a = L^k e^s with a learned s. At s = 0 these are the stages of a plain residual FSQ: a cell
+  of stage k - 1 is the range of stage k.
 - `layernorm`: x = g (r - mean) / deviation + b with learned g, b and with moving averages of the mean and
   the deviation of the residual. The paper's scale is one a stage; here each channel has its own, since
   channels differ in levels. Statistics of the frame itself, as a layer norm usually takes them, could not be
@@ -49,7 +49,7 @@ class ConditionedStages(nn.Module):
         self.stages, self.normalised = stages, conditioning == "layernorm"
         sizes = torch.tensor(levels, dtype=torch.float64)
         plain = sizes ** torch.arange(stages, dtype=torch.float64).unsqueeze(1)  # [stages, channels]
-        # A residual that fills its range evenly, 1 + 1 / (L - 1), and the scale of such a one at unit variance.
+        # The deviation of a residual that fills its range evenly, 1 + 1 / (L - 1) on either side.
         spread = sizes / (sizes - 1) / math.sqrt(3)
         self.register_buffer("sizes", sizes.float(), persistent=False)
         self.register_buffer(
@@ -118,7 +118,7 @@ class ConditionedStages(nn.Module):
         self._unexplained(values, targets)  # statistics of the scales that were kept
 
     def _as_plain(self, values: Tensor, targets: Tensor, least: Tensor) -> Tensor:
-        """Where it leaves less than `least` [channels], multiply residuals as plain stages do; what is left."""
+        """Scale as plain stages do, in channels where that leaves less than `least`. Returns what is left."""
         before, residual = self.log_scale.clone(), values
         for stage in range(self.stages):
             self._see(stage, residual)
@@ -128,7 +128,8 @@ class ConditionedStages(nn.Module):
         return self._better(before, least, values, targets)
 
     def _better(self, before: Tensor, least: Tensor, values: Tensor, targets: Tensor) -> Tensor:
-        """Go back to the scales `before` in channels whose scales leave no less than `least`; what is left."""
+        """Go back to the scales `before` in channels that are left no less than `least`. Returns what is
+        left."""
         left = self._unexplained(values, targets)
         better = left < least * (1 - 1e-9)
         self.log_scale.copy_(torch.where(better.to(before.device), self.log_scale, before))
@@ -181,11 +182,7 @@ class ConditionedStages(nn.Module):
         mean, variance = moments[0], moments[1] - moments[0].square()
         usable = torch.isfinite(moments).all()
         share = torch.where(self.seen, 1 - DECAY, 1.0)
-        followed = (
-            torch.lerp(self.mean[stage], mean, share),
-            torch.lerp(self.variance[stage], variance, share),
-        )
-        self.mean[stage] = torch.where(usable, followed[0], self.mean[stage])
-        self.variance[stage] = torch.where(usable, followed[1], self.variance[stage]).clamp_min(0)
+        for average, value in ((self.mean[stage], mean), (self.variance[stage], variance.clamp_min(0))):
+            average.copy_(torch.where(usable, torch.lerp(average, value, share), average))
         if stage == self.stages - 1:
             self.seen |= usable
