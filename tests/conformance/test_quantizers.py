@@ -22,6 +22,8 @@ VARIANTS = {
     "residual-fsq-scale": {"name": "residual-fsq", "conditioning": "scale", "bits": 19.0, "stages": 3},
     "residual-fsq-norm": {"name": "residual-fsq", "conditioning": "layernorm", "bits": 19.0, "stages": 3},
     "grouped-fsq-norm": {"name": "grouped-residual-fsq", "conditioning": "layernorm", "bits": 19.0},
+    "lloyd-max-random": {"name": "lloyd-max", "rotation": "random", "values": "gaussian", "bits": 19.0},
+    "lloyd-max-wide": {"name": "lloyd-max", "rotation": "random", "levels": (2,) * 40},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }
