@@ -9,6 +9,7 @@ CAPTIONS = {
     "voronoi-training": "Cells and latents before, early in and after training.",
     "lattice": "Cells of the lattice.",
     "rate-distortion": "Quality against bitrate with 95 % intervals.",
+    "rate-distortion-coded": "Quality against the measured rate of entropy-coded files, with 95 % intervals.",
     "rate-distortion-references": "The same beside codecs from outside.",
     "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard). The intervals hold together at "
     "95 %; a filled marker leaves 0 out.",

@@ -133,8 +133,8 @@ def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Quality against bitrate, where some system was measured at several rates; with references, whose rates
-    and scores are often far off, in a figure of its own."""
+    """Quality against bitrate, where some system was measured at several rates, and against the rate of coded
+    files; with references, whose rates and scores are often far off, in a figure of its own."""
     frame = summary(results)
     if has_curves(frame):
         metrics = dict.fromkeys(frame["metric"])
@@ -143,6 +143,10 @@ def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         if gains["bd_rate"].notna().any():
             series = dict(zip(frame["series"].astype(str), frame["quantizer"].astype(str), strict=True))
             yield Drawn("bd-rates", bd_figure(gains, series, scale), gains)
+        coded = summary(results, rate="rate/coded")
+        if has_curves(coded):
+            figure = rate_distortion_figure(coded, scale, "coded rate")
+            yield Drawn("rate-distortion-coded", figure, coded)
     if len(results.finished_references):
         frame = summary(results, references=True)
         if has_curves(frame):

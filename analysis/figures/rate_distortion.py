@@ -35,12 +35,12 @@ def has_curves(frame: pd.DataFrame) -> bool:
     return bool((coded.groupby("series")["bitrate"].nunique() > 1).any())
 
 
-def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
+def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0, rate: str = "bitrate") -> Figure:
     """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line, or a note at the edge
     where a line would press the curves together.
 
     Quantizers are in colour, references in grey. `frame` is from `estimates.summary`, `scale` a factor on the
-    size in inches.
+    size in inches, `rate` the name of the frame's bitrate.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -89,7 +89,7 @@ def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         _name_beyond(axes[place], beyond, quality_column(metric).digits)
         column = quality_column(metric)
         unit = f" ({column.unit})" if column.unit else ""
-        axes[place].set(xlabel="bitrate (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
+        axes[place].set(xlabel=f"{rate} (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
     legend_below(figure, handles, 6 if columns > 1 else 3)

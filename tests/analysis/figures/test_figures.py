@@ -193,6 +193,36 @@ def test_references_have_a_figure_of_their_own(store: Any) -> None:
     assert set(drawn["rate-distortion-references"].data["series"]) == {"fsq", "opus"}
 
 
+def test_quality_against_the_coded_rate(store: Any) -> None:
+    """A run of before, which has no coded rate, is left out of this figure, and no figure is drawn for it
+    alone; an unquantized ceiling stays."""
+    rates = {"fsq": 0.9, "q2d2-hex": 0.8}
+    runs = [
+        store.Run(
+            f"{name} {bits} bit",
+            quantizer=name,
+            bits=float(bits),
+            metrics={"rate/coded": share * 150 * bits},
+        )
+        for name, share in rates.items()
+        for bits in (12, 20)
+    ]
+    before = [store.Run(f"vq {bits} bit", quantizer="vq", bits=float(bits)) for bits in (12, 20)]
+    ceiling = store.Run("none", quantizer="none", bits=0.0)
+    store.study("coded", [*runs, *before, ceiling])
+    drawn = {one.name: one for one in figures.rate_distortion(load("coded", store.uri))}
+    frame = drawn["rate-distortion-coded"].data
+    assert set(frame["series"]) == {"fsq", "q2d2-hex", "none"}
+    shown = frame[frame["series"] == "fsq"].set_index("label")["bitrate"]
+    assert list(shown["fsq 12 bit"]) == pytest.approx([0.9 * 150 * 12] * len(shown["fsq 12 bit"]))
+    assert drawn["rate-distortion-coded"].figure.axes[0].get_xlabel() == "coded rate (kbit/s)"
+    assert set(drawn["rate-distortion"].data["series"]) == {"fsq", "q2d2-hex", "vq", "none"}
+    store.study("not coded", before)
+    assert "rate-distortion-coded" not in {
+        one.name for one in figures.rate_distortion(load("not coded", store.uri))
+    }
+
+
 def test_points_are_drawn_at_their_bitrates(store: Any) -> None:
     names = ("vq", "rvq", "fsq", "q2d2-hex", "q2d2-rect", "q2d2-rhombic", "lfq", "simvq")
     outside = {"reference": "true", "quantizer": "reference:opus"}

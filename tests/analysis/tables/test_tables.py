@@ -334,3 +334,17 @@ def test_rows_with_saturated_channels_are_named(store: Any) -> None:
     )
     assert "51.0" in shown
     assert "3.2" in shown
+
+
+def test_runs_without_a_coded_rate_show_none(store: Any) -> None:
+    """Runs of before that metric was measured are missing in its column, not errors."""
+    new = store.Run("fsq", metrics={"rate/coded": 2000.0, "rate/conditional_entropy_bitrate": 1500.0})
+    store.study("half coded", [new, store.Run("vq"), store.Run("none", bits=0.0)])
+    table = comparison(load("half coded", store.uri), ["coded", "conditional_entropy_bitrate"])
+    shown = {row.label: [cell.value for cell in row.cells] for row in table.rows}
+    assert shown == {"fsq": [2.0, 1.5], "vq": [None, None], "none": [None, None]}
+    assert [column.arrow for column in table.columns] == ["↓", "↓"]
+    store.study("not coded at all", [store.Run("vq")])
+    nothing = comparison(load("not coded at all", store.uri), ["coded", "bitrate"])
+    assert nothing.rows[0].cells[0].value is None
+    assert render(nothing, "markdown")
