@@ -1,5 +1,5 @@
 """Residual FSQ: stages of finite scalar quantization on what is left over (vector-quantize-pytorch's
-ResidualFSQ)."""
+ResidualFSQ), with scaled or normalised stages as an option (Robust RFSQ, arXiv 2508.15860)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_choice, check_count
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.conditioned_stages import CONDITIONINGS, ConditionedStages
 from quantizers.parts.library import LibraryQuantizer
 from quantizers.parts.straight_through import straight_through
 from quantizers.rates import TOLERANCE, check_bits, choose_channels, choose_levels
@@ -22,14 +23,23 @@ MOST_CODES = 2**24  # of one stage: the library computes indices in float32
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualFSQConfig(LevelsConfig):
-    """levels: of each channel, the same in every stage. stages: token streams."""
+    """levels: of each channel, the same in every stage. stages: token streams.
+
+    conditioning: how a stage brings what is left over to its range. `none`, by the levels of the stages
+    before, as in the library; `scale`, times a learned factor; `layernorm`, by a learned map of residuals
+    whose mean and deviation are moving averages (arXiv 2508.15860, see `parts.conditioned_stages`).
+    """
+
+    added = ("conditioning",)
 
     levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)  # less than others, since stages multiply
     stages: int = 2
+    conditioning: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_levels(2)
+        check_choice("conditioning", self.conditioning, CONDITIONINGS)
         check_count("stages", self.stages)
         if math.prod(self.levels) > MOST_CODES:
             raise QuantizerError(
@@ -54,12 +64,20 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     paper = "arXiv 2309.15505"
     config: ResidualFSQConfig
 
-    def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
-        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+    reach: Tensor
+    conditioned: ConditionedStages | None
 
+    def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
         super().__init__(dim, config)
         self.lay_out(len(config.levels), config.levels)
         self.codebook_sizes = self.packing.stream_sizes * config.stages
+        self.register_buffer("reach", 1 + 1 / (torch.tensor(config.levels) - 1), persistent=False)
+        self.conditioned = None
+        if config.conditioning != "none":
+            self.conditioned = ConditionedStages(config.levels, config.stages, config.conditioning)
+            return
+        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+
         self.inner = LibraryResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
         for layer in self.inner.layers:
             del layer.implicit_codebook
@@ -110,15 +128,33 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
 
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low = self.project_in(features)
+        smooth = self._clamp(low)
+        if self.conditioned is not None:
+            total, levels = self.conditioned(smooth)
+            codes = self.packing.pack(levels).squeeze(-1)
+            return self.project_out(total + (smooth - smooth.detach())), codes, features.new_zeros(())
         with torch.no_grad():
             value, codes = self.inner(low)
             codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
-        return self.project_out(straight_through(value, self._clamp(low))), codes, features.new_zeros(())
+        return self.project_out(straight_through(value, smooth)), codes, features.new_zeros(())
 
     def channel_values(self, codes: Tensor) -> Tensor:
         levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
+        if self.conditioned is not None:
+            return self.conditioned.value_of(levels)
         value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
         return (value * self.inner.scales).sum(-2)
+
+    def try_out(self, features: Tensor) -> None:
+        self._settle(features, apart=False)
+
+    def refine(self, features: Tensor) -> None:
+        self._settle(features, apart=True)
+
+    def _settle(self, features: Tensor, apart: bool) -> None:
+        if self.conditioned is not None:
+            low = self.project_in(features)
+            self.conditioned.settle(self._clamp(low), low, apart)
 
     @property
     def steps(self) -> tuple[tuple[int, ...], ...]:
@@ -132,5 +168,4 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
 
     def _clamp(self, low: Tensor) -> Tensor:
         """What the library does to its input: a soft clamp at half a cell beyond the outer levels."""
-        most = self.inner.soft_clamp_input_value
-        return torch.tanh(low / most) * most
+        return torch.tanh(low / self.reach) * self.reach

@@ -34,7 +34,10 @@ class RVQConfig(EMAConfig):
 
 
 class RVQ(Quantizer):
-    """Stages of vector quantization on the residual; the features are the sum of the stages' codes."""
+    """Stages of vector quantization on the residual; the features are the sum of the stages' codes.
+
+    The gradient is that of the sum: with `diveq` and `sf-diveq` the sum is what z and an error are taken to.
+    """
 
     config_class = RVQConfig
     family = "vector"
@@ -64,7 +67,7 @@ class RVQ(Quantizer):
 
     @property
     def codebook_vectors(self) -> Tensor:
-        return self._stages[0].codes
+        return self._stages[0].codes.detach()
 
     @property
     def _stages(self) -> list[EMACodebooks]:
@@ -95,10 +98,12 @@ class RVQ(Quantizer):
             chosen = stage.lookup(index)
             if self.training:
                 stage.update(residual, index)
+                if self.config.gradient == "sf-diveq":
+                    chosen = torch.lerp(*stage.on_segments(residual))
             # The commitment of a stage pulls the input towards the sum of the codes so far.
-            total, residual = total + chosen, residual - chosen
+            total, residual = total + chosen, residual - chosen.detach()
             indices.append(index)
-            if self.training and vectors.numel():
+            if self.training and vectors.numel() and not self.config.trained:
                 loss = loss + F.mse_loss(vectors, total.view_as(vectors))
         loss = loss * (self.config.commitment / self.config.stages)
         total = total.view_as(vectors)

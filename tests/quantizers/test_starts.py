@@ -10,8 +10,8 @@ from torch import Tensor
 import quantizers
 from quantizers.checks.source_coding import shannon_snr
 from quantizers.checks.start_table import gauss_markov, main, signal_to_noise
-from quantizers.methods.latent import lloyd_max
 from quantizers.parts import components as pca
+from quantizers.parts.optimal_levels import lloyd_max
 from quantizers.parts.scales import BEST, EVEN, best_scales
 from quantizers.parts.signs import best_deviation, iterative_quantization, staged_signs
 
