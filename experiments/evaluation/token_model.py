@@ -37,6 +37,8 @@ class TokenModel(nn.Module):
     sizes: codes of each factor.
     """
 
+    offsets: Tensor  # of each factor's codes in the embeddings
+
     def __init__(self, sizes: Sequence[int], width: int = WIDTH) -> None:
         super().__init__()
         self.register_buffer("offsets", torch.tensor([0, *np.cumsum(sizes[:-1]).tolist()]))

@@ -39,17 +39,18 @@ def test_a_code_is_predicted_from_those_before_it_alone() -> None:
             assert frame == 6 or differs[(frame + 1) * len(sizes) :].any()  # the next frames hear of it
 
 
-def test_a_source_with_memory_is_learned() -> None:
+def test_a_source_with_memory_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of -1, 0 or 1 on a circle of 16 codes, and a second factor that repeats the first: log2(3) bits a
     frame of 8 nominal ones."""
+    monkeypatch.setattr(token_model, "FRAMES", 40)
     steps = np.random.default_rng(0).integers(-1, 2, (40, 128))
     walk = torch.from_numpy((np.cumsum(steps, axis=1) + 200) % 16)
     torch.manual_seed(0)
     predictor = TokenModel((16, 16), width=32)
     seen: list[int] = []
     pool = torch.stack([walk, walk], -1)
-    token_model._train(predictor, pool[:30], 80, 0, lambda done, asked: seen.append(done))
-    assert seen == [*range(1, 81)]
+    token_model._train(predictor, pool[:30], 100, 0, lambda done, asked: seen.append(done))
+    assert seen == [*range(1, 101)]
     with torch.no_grad():
         first, second = predictor(pool[30:])[:, 1:].mean((0, 1)).tolist()
     assert math.log2(3) < first < 2.2
