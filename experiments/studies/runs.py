@@ -94,6 +94,8 @@ class Run:
                 del measured["robustness"]["shuffles"]
         if self.evaluate.bit_exact != "fp32":
             measured["bit_exact"] = self.evaluate.bit_exact
+        if self.evaluate.token_model:
+            measured["token_model"] = self.evaluate.token_model
         return identity({"training": self.training_identity, "evaluation": measured})
 
     def resolved(self) -> dict[str, Any]:
