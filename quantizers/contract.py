@@ -214,6 +214,24 @@ class Quantizer(nn.Module, ABC):
         statistics."""
         return codes
 
+    def from_factors(self, factors: Tensor) -> Tensor:
+        """Codes [batch, frames, streams] whose sub-codes `factors` [batch, frames, factors] are.
+
+        Each stream is a mixed-radix number of the next factors, the first of them fastest. A method whose
+        `factors` are split otherwise overrides this; QuantizerError where they are and it does not.
+        """
+        streams, place = [], 0
+        for size in self.codebook_sizes:
+            code, radix = torch.zeros_like(factors[..., 0]), 1
+            while radix < size and place < len(self.factor_sizes):
+                code = code + factors[..., place] * radix
+                radix *= self.factor_sizes[place]
+                place += 1
+            if radix != size:
+                raise QuantizerError(f"{self._who}: factors of {self.factor_sizes} do not make {size} codes")
+            streams.append(code)
+        return torch.stack(streams, -1)
+
     def surrogate(self, features: Tensor) -> Tensor | None:
         """The smooth map [batch, frames, dim] whose gradient the backward pass of `forward` uses, where
         there is one.

@@ -86,7 +86,8 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
         used |= {f"figures/{path.name}": behind for path in figure.paths}
         width, height = figure.size
         fit = f"{min(1.0, DOUBLE_COLUMN / width, HEIGHT / height):.3f}"
-        figures.append(_FIGURE % {"name": figure.name, "scale": fit, "caption": tex(caption(figure.name))})
+        text = tex(caption(figure.name, figure.label or figure.rate))
+        figures.append(_FIGURE % {"name": figure.name, "scale": fit, "caption": text})
     path = output / "main.tex"
     path.write_text(
         _DOCUMENT

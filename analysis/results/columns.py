@@ -46,6 +46,7 @@ class Column:
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
 
+_CODED = ("coded", "conditional_entropy")  # rates that fall where codes can be predicted
 _GROUPS = {"rate": "rate", "usage": "use", "eval": "quality", "robustness": "quality", "cost": "cost"}
 
 
@@ -65,7 +66,7 @@ def _column(source: str, header: str, unit: str = "", digits: int = 3, scale: fl
 
 
 def _direction(part: str, key: str) -> bool | None:
-    if part == "cost":
+    if part == "cost" or (part == "rate" and key.startswith(_CODED)):
         return False
     known = metrics.facts().get(key.rpartition("/")[2]) if part in ("eval", "robustness") else None
     return None if known is None else known.higher_is_better
@@ -118,6 +119,12 @@ COLUMNS: dict[str, Column] = {
         _column("rate/token_rate", "token rate", "1/s", 0),
         _column("rate/bitrate", "bitrate", "kbit/s", 3, 1e-3),
         _column("rate/entropy_bitrate", "entropy rate", "kbit/s", 3, 1e-3),
+        _column("rate/conditional_entropy_bitrate", "conditional entropy rate", "kbit/s", 3, 1e-3),
+        _column("rate/coded", "coded rate", "kbit/s", 3, 1e-3),
+        _column("rate/coded_stream", "coded, one stream", "kbit/s", 3, 1e-3),
+        _column("rate/coded_static", "coded, static", "kbit/s", 3, 1e-3),
+        _column("rate/coded_adaptive", "coded, adaptive", "kbit/s", 3, 1e-3),
+        _column("rate/coded_context", "coded, context", "kbit/s", 3, 1e-3),
         _column("usage/used_fraction", "codes used", "%", 1, 100),
         _column("usage/uniform_used_fraction", "used if uniform", "%", 1, 100),
         _column("usage/dead_fraction", "dead codes", "%", 1, 100),
@@ -171,5 +178,5 @@ def select(keys: Iterable[str]) -> list[Column]:
             chosen.append(replace(_column(key, key.partition("/")[2]), key=key))
         else:
             hint = did_you_mean(key, COLUMNS)
-            raise ColumnError(f"unknown column {key!r}; {hint}known: {', '.join(COLUMNS)}")
+            raise ColumnError(f"unknown column {key!r}; {hint}known: all, {', '.join(COLUMNS)}")
     return chosen

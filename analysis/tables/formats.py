@@ -29,7 +29,7 @@ def markdown(table: Table) -> str:
         lines.append("| *" + _md(section.title) + "* " + "| " * len(table.columns) + "|")
         for row in section.rows:
             cells = [
-                f"**{_md(text)}**" if cell.mark else _md(text)
+                f"**{_md(text)}**" if cell.mark == "best" else _md(text)
                 for text, cell in zip(_flat(row, table), row.cells, strict=True)
             ]
             lines.append("| " + " | ".join([_md(row.label), *cells]) + " |")
@@ -123,7 +123,7 @@ def _html_cell(cell: Cell, column: Column, intervals: str) -> str:
     interval = interval_text(cell, column, intervals)
     small = f" <small>{html.escape(interval)}</small>" if interval else ""
     value = html.escape(cell_text(cell, column))
-    return f"<td{data}>{f'<strong>{value}</strong>' if cell.mark else value}{small}</td>"
+    return f"<td{data}>{f'<strong>{value}</strong>' if cell.mark == 'best' else value}{small}</td>"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

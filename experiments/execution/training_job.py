@@ -10,7 +10,7 @@ import torch
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
-from experiments.evaluation import bitrates, robustness, test_set
+from experiments.evaluation import bitrates, coded_rates, robustness, test_set
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
@@ -117,6 +117,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
     )
     values |= {
         **bitrates.of_codec(codec, reconstructions.usage),
+        **coded_rates.of_test_set(codec.quantizer, reconstructions.factors, codec.frame_rate),
         **test_set.use(reconstructions.usage, reconstructions.spread),
         **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,

@@ -105,13 +105,15 @@ def bits(build: Build) -> None:
 
 
 def round_trip(build: Build) -> None:
-    """In eval mode, decoding the codes gives exactly the quantized features."""
+    """In eval mode, decoding the codes gives exactly the quantized features; factors give the codes back."""
     quantizer = _started(build).eval()
     if not quantizer.streams:
         raise Skip("it has no codes")
     out = quantizer(random_features(scale=3.0))
     difference = (quantizer.decode(out.codes) - out.features).abs().max().item()
     assert difference == 0, f"decoded features differ by {difference:.3g}"
+    again = quantizer.from_factors(quantizer.factors(out.codes))
+    assert torch.equal(again, out.codes), "from_factors(factors(codes)) are other codes"
 
 
 def encode(build: Build) -> None:
