@@ -121,10 +121,16 @@ class Quantizer(nn.Module, ABC):
         up at the ends of their ranges; None where eval mode gives no `coordinates`."""
         return None
 
+    @classmethod
+    def depth_of(cls, config: Any) -> int:
+        """Number of stages under the options `config` whose first ones can be decoded alone, see `prefix`; 1
+        where there are none."""
+        return 1
+
     @property
     def depth(self) -> int:
-        """Number of stages whose first ones can be decoded alone, see `prefix`; 1 where there are none."""
-        return 1
+        """Number of stages whose first ones can be decoded alone."""
+        return self.depth_of(self.config)
 
     def prefix(self, stages: int) -> Quantizer:
         """The quantizer of the first `stages`, from 1 to `depth`, which shares all weights with this one.

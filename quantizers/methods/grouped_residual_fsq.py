@@ -81,10 +81,10 @@ class GroupedResidualFSQ(Quantizer):
         for group, part in zip(self._groups, self._split(features), strict=True):
             group.initialise(part)
 
-    @property
-    def depth(self) -> int:
+    @classmethod
+    def depth_of(cls, config: GroupedResidualFSQConfig) -> int:
         """Stages of each group."""
-        return self.config.stages
+        return config.stages
 
     def cut(self, stages: int) -> Quantizer:
         part = type(self)(self.dim, replace(self.config, stages=stages))

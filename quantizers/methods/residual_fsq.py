@@ -131,9 +131,9 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     def factor_sizes(self) -> tuple[int, ...]:
         return self.config.levels * self.config.stages
 
-    @property
-    def depth(self) -> int:
-        return self.config.stages
+    @classmethod
+    def depth_of(cls, config: ResidualFSQConfig) -> int:
+        return config.stages
 
     def cut(self, stages: int) -> ResidualFSQ:
         part = type(self)(self.dim, replace(self.config, stages=stages))

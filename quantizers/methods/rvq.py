@@ -74,9 +74,9 @@ class RVQ(Quantizer):
             size = max(2, round(2 ** (bits / stages)))
         return {**options, "stages": stages, "codebook_size": size}
 
-    @property
-    def depth(self) -> int:
-        return self.config.stages
+    @classmethod
+    def depth_of(cls, config: RVQConfig) -> int:
+        return config.stages
 
     def cut(self, stages: int) -> Quantizer:
         part = type(self)(self.dim, replace(self.config, stages=stages))
