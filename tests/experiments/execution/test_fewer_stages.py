@@ -14,7 +14,7 @@ from experiments.tracking.store import Store
 from tests.experiments.execution.test_damage import execute
 
 OVERRIDES = [
-    "quantizers=[{name: residual-fsq, label: staged, options: {stages: 3, dropout: 0.5, levels: [3, 2]}}, fsq]",
+    "quantizers=[{name: residual-fsq, label: staged, options: {stages: 3, dropout: 0.5}}, fsq]",
     "bits=null",
     "seeds=[0]",
     "backbone.options={width: 16, blocks: 1}",
