@@ -10,6 +10,7 @@ because that one spends most of a training step on one-hot matrices of [tokens, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -38,7 +39,7 @@ class EMAConfig(Config):
     loss; `decay` is then that of the counts by which dead codes are known.
     """
 
-    added = ("gradient",)
+    added: ClassVar[tuple[str, ...]] = ("gradient",)
 
     codebook_size: int = 1024
     codebook_dim: int | None = None
