@@ -45,8 +45,18 @@ class Column:
         """The direction of better values, if there is one."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
+    @property
+    def name(self) -> str:
+        """`PESQ ↑`."""
+        return f"{self.header} {self.arrow}".strip()
 
-_CODED = ("coded", "conditional_entropy")  # rates that fall where codes can be predicted
+    @property
+    def title(self) -> str:
+        """`PESQ ↑ (MOS-LQO)`."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+_CODED = ("coded", "conditional_entropy", "modelled")  # rates that fall where codes can be predicted
 _GROUPS = {"rate": "rate", "usage": "use", "eval": "quality", "robustness": "quality", "cost": "cost"}
 
 
@@ -122,6 +132,7 @@ COLUMNS: dict[str, Column] = {
         _column("rate/conditional_entropy_bitrate", "conditional entropy rate", "kbit/s", 3, 1e-3),
         _column("rate/coded", "coded rate", "kbit/s", 3, 1e-3),
         _column("rate/coded_stream", "coded, one stream", "kbit/s", 3, 1e-3),
+        _column("rate/modelled", "modelled rate", "kbit/s", 3, 1e-3),
         _column("rate/coded_static", "coded, static", "kbit/s", 3, 1e-3),
         _column("rate/coded_adaptive", "coded, adaptive", "kbit/s", 3, 1e-3),
         _column("rate/coded_context", "coded, context", "kbit/s", 3, 1e-3),
@@ -135,6 +146,7 @@ COLUMNS: dict[str, Column] = {
         _column("usage/joint_uniform_used_fraction", "joint if uniform", "%", 1, 100),
         _column("usage/joint_perplexity", "joint perplexity", "codes", 0),
         _column("usage/joint_uniform_perplexity", "perplexity if uniform", "codes", 0),
+        _column("usage/token_perplexity", "token perplexity", "codes", 1),
         _column("usage/saturation", "saturation", "%", 1, 100),
         _column("usage/saturated_channels", "saturated", "channels", 1),
         _column("usage/effective_dimension", "effective dim.", "", 1),

@@ -10,7 +10,7 @@ import torch
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
-from experiments.evaluation import bitrates, coded_rates, robustness, test_set
+from experiments.evaluation import bitrates, coded_rates, robustness, test_set, token_model
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
@@ -129,6 +129,15 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         values["eval/round_trip_exact"] = reconstructions.exact / len(reconstructions.audio)
     if evaluate.bit_exact == "bf16":
         values |= test_set.in_bf16(codec, test_split, context.checking("coding in bf16"))
+    if evaluate.token_model:
+        values |= token_model.measure(
+            codec,
+            shards.training(),
+            reconstructions.factors,
+            steps=evaluate.token_model,
+            seed=run.seed,
+            check=context.checking("modelling tokens"),
+        )
     if evaluate.robustness is not None:
         check = context.checking("disturbing")
         values |= robustness.measure(codec, test_split, evaluate.robustness, evaluate.metrics, check)

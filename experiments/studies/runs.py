@@ -96,6 +96,8 @@ class Run:
                 del measured["robustness"]["shuffles"]
         if self.evaluate.bit_exact != "fp32":
             measured["bit_exact"] = self.evaluate.bit_exact
+        if self.evaluate.token_model:
+            measured["token_model"] = self.evaluate.token_model
         if self.stages is not None:
             measured["stages"] = self.stages
         return identity({"training": self.training_identity, "evaluation": measured})

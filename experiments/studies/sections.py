@@ -215,3 +215,8 @@ class Evaluate(Section):
         description="codes alone must decode to the forward pass's features in fp32, always; `bf16` checks "
         "it with the encoder in bf16, too, and counts the codes that differ",
     )
+    token_model: Annotated[int, Whole, Field(ge=0, le=1_000_000)] = Field(
+        default=0,
+        description="steps of training of a small autoregressive model of the codes, whose perplexity on the "
+        "test split is logged, see [real bits](bitstream.md#tokens); 0: none",
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 import torch
 import typer
+from scipy.io import wavfile
 
 from codec.bitstream import recordings
 from codec.bitstream.container import CodedRecording, StreamError
@@ -22,7 +23,7 @@ from experiments.data.signal import resample
 from experiments.tracking.models.trained_codecs import TrainedCodec, load_trained
 
 _WHOLE = 2**62  # frames of any recording
-_FLOAT_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # whose samples can be float32
+_FLOAT_FORMATS = ("WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # whose samples can be float32
 
 
 class FileError(ValueError):
@@ -64,8 +65,11 @@ def decode(trained: TrainedCodec, source: str, kind: str) -> tuple[bytes, str]:
     except StreamError as error:
         raise FileError(f"{_named(source)} cannot be decoded: {error}") from None
     file = io.BytesIO()
-    subtype = "FLOAT" if kind in _FLOAT_FORMATS else None
-    soundfile.write(file, audio.numpy(), coded.sample_rate, format=kind, subtype=subtype)
+    if kind == "WAV":  # libsndfile would write the time of day into it, and so never the same file twice
+        wavfile.write(file, coded.sample_rate, audio.numpy())
+    else:
+        subtype = "FLOAT" if kind in _FLOAT_FORMATS else None
+        soundfile.write(file, audio.numpy(), coded.sample_rate, format=kind, subtype=subtype)
     return file.getvalue(), f"{coded.seconds:.2f} s at {coded.sample_rate} Hz from {len(content)} bytes"
 
 

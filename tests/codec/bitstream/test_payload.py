@@ -76,6 +76,24 @@ def test_any_codes_by_any_settings(
         assert Settings.of_byte(model, chosen.byte()) == chosen
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    content=st.binary(max_size=60),
+    frames=st.integers(0, 40),
+    sizes=SIZES,
+    model=st.sampled_from(MODELS),
+    byte=st.integers(0, 255),
+)
+def test_any_bytes_are_codes_within_their_sizes(
+    content: bytes, frames: int, sizes: list[int], model: str, byte: int
+) -> None:
+    """Bytes that no encoder wrote, with a checksum that is right, end in wrong codes, not in an error."""
+    codes = payload.read(content, frames, sizes, Settings.of_byte(model, byte))
+    assert codes.shape == (frames, len(sizes))
+    assert (codes >= 0).all()
+    assert (codes < np.array(sizes)).all()
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     st.lists(

@@ -5,6 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_a_decoded_file_is_what_reconstruct_gives(
     samples, rate = soundfile.read(clip)
     assert rate == 24_000
     audio, decoded_rate = soundfile.read(decoded, dtype="float32")
-    assert decoded_rate == RATE
+    assert (decoded_rate, soundfile.info(decoded).subtype) == (RATE, "FLOAT")
     assert np.array_equal(audio, reconstructed(trainings[row], samples, rate))
     codec = analysis.load_codec(trainings[row])
     assert 8 * coded.stat().st_size < len(audio) / RATE * codec.bitrate * 1.05 + 8 * 45
@@ -134,6 +135,14 @@ def test_through_pipes_and_by_a_hash(finished: Finished, trainings: list[Path], 
     samples, own = soundfile.read(clip)
     assert rate == RATE
     assert np.array_equal(audio, reconstructed(trainings[0], samples, own))
+
+
+def test_decoded_twice_is_the_same_file(trainings: list[Path], clip: Path, tmp_path: Path) -> None:
+    command("encode", clip, tmp_path / "coded", "--checkpoint", trainings[0])
+    for name in ("a.wav", "b.wav"):
+        command("decode", tmp_path / "coded", tmp_path / name, "--checkpoint", trainings[0])
+        time.sleep(1.1)  # libsndfile writes seconds
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
 def test_other_formats_by_the_ending(trainings: list[Path], clip: Path, tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def test_what_is_measured_on_request_is_part_of_the_identity_only_then() -> None
 
     assert first(bit_exact="fp32") == first()
     assert first(bit_exact="bf16") != first()
+    assert first(token_model=0) == first()
+    assert first(token_model=300) != first()
     disturbed = {first(robustness={"flips": [5], "shuffles": shuffles}) for shuffles in ([], [50], [100])}
     assert len(disturbed) == 3
     assert first(robustness={"flips": [5], "shuffles": []}) == first(robustness={"flips": [5]})
