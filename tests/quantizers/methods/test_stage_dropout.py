@@ -19,18 +19,24 @@ STAGED = {
     "layernorm": {"name": "residual-fsq", "levels": (3, 2, 4), "stages": 4, "conditioning": "layernorm"},
     "grouped": {"name": "grouped-residual-fsq", "levels": (3, 2), "stages": 4, "groups": 2},
 }
+CUT = {  # without dropout, or with that of a library
+    "grouped-rvq": {"name": "grouped-rvq", "codebook_size": 16, "stages": 4, "groups": 2},
+    "residual-simvq": {"name": "residual-simvq", "codebook_size": 16, "stages": 4},
+    "rvq-factorized": {"name": "rvq-factorized", "codebook_size": 16, "stages": 4, "codebook_dim": 6},
+    "residual-lfq": {"name": "residual-lfq", "channels": 6, "stages": 4},
+}
 ALL = pytest.mark.parametrize("case", STAGED)
 FEATURES = gauss_markov(3000, 16, 0.95, seed=1)
 
 
 def started(case: str, **options: object) -> quantizers.Quantizer:
     torch.manual_seed(0)
-    quantizer = quantizers.create(dim=16, **STAGED[case], **options)
+    quantizer = quantizers.create(dim=16, **{**STAGED, **CUT}[case], **options)
     quantizer.start(FEATURES)
     return quantizer
 
 
-@ALL
+@pytest.mark.parametrize("case", [*STAGED, *CUT])
 def test_a_prefix_has_the_first_codes_and_is_exact(case: str) -> None:
     quantizer = started(case).eval()
     fresh = gauss_markov(400, 16, 0.95, seed=2).view(2, 200, 16)
