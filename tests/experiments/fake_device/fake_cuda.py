@@ -9,6 +9,7 @@ A fake device says nothing of kernels, numbers, memory or speed.
 """
 
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA = torch.device("cuda:0")
 ROOT = Path(__file__).parents[3]
 PACKAGES = tuple(f"{ROOT / name}/" for name in ("quantizers", "codec", "experiments", "analysis"))
+_ASKED = torch.device("meta")  # what torch's C++ is told that asks for a device: at `cuda` it looks for a driver
 CAPABILITY = (9, 0)  # of an H100
 
 aten = torch.ops.aten
@@ -92,8 +94,7 @@ class FakeCUDA(TorchDispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.ops.prim.device.default:
-            # torch's C++ asks: from `cuda` it would look for a driver.
-            return torch.device("meta")
+            return _ASKED
         if (asked := kwargs.get("device")) is not None and torch.device(asked).type in ("meta", "cuda"):
             kwargs["device"] = CUDA
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -112,8 +113,22 @@ class FakeCUDA(TorchDispatchMode):
         if func is aten.nonzero.default:
             self.record("shape")
             return self._new((min(3, args[0].numel()), args[0].ndim), torch.int64)
+        if func in _INDEXING:
+            args = self._without_masks(func, args)
         with self._fake:
             return func(*args, **kwargs)
+
+    def _without_masks(self, func: Any, args: Sequence[Any]) -> Sequence[Any]:
+        """Arguments with places in place of boolean masks, whose number the host has to wait for."""
+        indices: list[Any] = []
+        for index in args[1]:
+            if index is None or index.dtype not in (torch.bool, torch.uint8):
+                indices.append(index)
+                continue
+            if func is aten.index.Tensor or args[2].ndim or len(args[1]) > 1:  # else it is a masked fill
+                self.record("shape")
+            indices += [self._new((min(3, index.numel()),), torch.int64) for _ in range(index.ndim)]
+        return (args[0], indices, *args[2:])
 
     def _new(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         with self._fake:
@@ -225,8 +240,13 @@ def fake_cuda() -> Iterator[FakeCUDA]:
     """Within it, `cuda` is a fake device, and torch.cuda says that there is one GPU."""
     device = FakeCUDA()
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
         for target, name, value in _patches(device):
             stack.enter_context(patch.object(target, name, value))
+        stack.enter_context(
+            patch.dict(fake_tensor._DISPATCH_META_HANDLERS, {torch.ops.prim.device.default: lambda _: _ASKED})
+        )
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(device)
         stack.enter_context(_Calls())
@@ -264,10 +284,16 @@ def _patches(device: FakeCUDA) -> list[tuple[Any, str, Any]]:
         major, minor = CAPABILITY
         name, total_memory, multi_processor_count = "fake", 80 * 2**30, 132
 
+    dispatch = FakeTensor.__torch_dispatch__
+
+    def torch_dispatch(cls: type, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _ASKED if func is torch.ops.prim.device.default else dispatch(func, types, args, kwargs or {})
+
     cuda = torch.cuda
     random_state = torch.zeros(16, dtype=torch.uint8)
     return [
         (fake_tensor, "init_gpu_context", lambda _: None),
+        (FakeTensor, "__torch_dispatch__", classmethod(torch_dispatch)),
         (FakeTensor, "numpy", numpy),
         (FakeTensor, "tolist", tolist),
         (Tensor, "pin_memory", pin_memory),
