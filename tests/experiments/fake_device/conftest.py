@@ -1,28 +1,11 @@
-"""A small corpus and a training on the fake device, as the tests of this folder share them."""
+"""The corpus of the tests on the fake device, at both rates."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from fake_cuda import CUDA
 
-from codec.model import Codec
 from experiments import data
-from experiments.studies.sections import Train
-from experiments.training import distributed
-from experiments.training.checkpoint import Checkpoint
-from experiments.training.loop import train
-from experiments.training.observer import Observer, Trained
-
-TINY = {
-    "steps": 2,
-    "batch_size": 2,
-    "crop_seconds": 0.05,
-    "warmup_steps": 0,
-    "log_every": 1,
-    "validate_every": 1,
-    "checkpoint_every": 1,
-}
 
 
 @pytest.fixture(scope="session")

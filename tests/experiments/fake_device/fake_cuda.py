@@ -3,7 +3,7 @@
 CPU tensors are real. Tensors on `cuda` are torch's fake tensors, so the real code runs on them, forward and
 backward, and an operation that CUDA refuses for its devices is refused here. Whatever makes the host wait for
 the device, or copies between both, is recorded with the line of the code that asked for it, and answered
-with a plausible value: 1, or True, for what the host reads, 0 for integers of whole tensors.
+with a plausible value: what the host reads is 1, True, or False for `any`; integers of whole tensors are 0.
 
 A fake device says nothing of kernels, numbers, memory or speed.
 """
@@ -54,6 +54,8 @@ FLOAT32 = frozenset(
     "smooth_l1_loss soft_margin_loss softmax softmin softplus sum renorm tan".split()
 )
 WIDEST = frozenset("addcdiv addcmul atan2 cat cross dot grid_sample index_put scatter_add stack tensordot".split())
+_ANY = (aten.any.default, aten.any.dim, aten.any.dims)
+_HOST_READS = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
 _COPIES = (aten._to_copy.default, aten.copy_.default)
 
 
@@ -101,11 +103,17 @@ class FakeCUDA(TorchDispatchMode):
         on_device = any(isinstance(tensor, FakeTensor) for tensor in tensors)
         if not on_device and kwargs.get("device") != CUDA:
             return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and func not in _HOST_READS and func.namespace == "aten":
+            # Without autograd, functions come here whole that otherwise come as the operations they call.
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         if func in _COPIES:
             return self._copied(func, args, kwargs)
-        if func in (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default):
+        if func in _HOST_READS:
             self.record("read")
-            return _answer(args[0].dtype)
+            return _answer(args[0])
         self._check_devices(func, tensors)
         if func is aten.equal.default:
             self.record("read")
@@ -116,7 +124,10 @@ class FakeCUDA(TorchDispatchMode):
         if func in _INDEXING:
             args = self._without_masks(func, args)
         with self._fake:
-            return func(*args, **kwargs)
+            made = func(*args, **kwargs)
+        if func in _ANY:
+            made._is_any = True
+        return made
 
     def _without_masks(self, func: Any, args: Sequence[Any]) -> Sequence[Any]:
         """Arguments with places in place of boolean masks, whose number the host has to wait for."""
@@ -278,7 +289,7 @@ def _patches(device: FakeCUDA) -> list[tuple[Any, str, Any]]:
 
     def tolist(tensor: Tensor) -> Any:
         device.record("read")
-        return torch.full(tuple(tensor.shape), _answer(tensor.dtype), dtype=tensor.dtype).tolist()
+        return torch.full(tuple(tensor.shape), _answer(tensor), dtype=tensor.dtype).tolist()
 
     class Properties:
         major, minor = CAPABILITY
@@ -294,6 +305,9 @@ def _patches(device: FakeCUDA) -> list[tuple[Any, str, Any]]:
     return [
         (fake_tensor, "init_gpu_context", lambda _: None),
         (FakeTensor, "__torch_dispatch__", classmethod(torch_dispatch)),
+        (FakeTensor, "is_meta", False),
+        (FakeTensor, "is_cuda", True),
+        (FakeTensor, "is_cpu", False),
         (FakeTensor, "numpy", numpy),
         (FakeTensor, "tolist", tolist),
         (Tensor, "pin_memory", pin_memory),
@@ -334,11 +348,11 @@ def _apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool 
     return module
 
 
-def _answer(dtype: torch.dtype) -> Any:
-    """The value of a scalar that the host reads."""
-    if dtype == torch.bool:
-        return True
-    return 1.0 if dtype.is_floating_point else 1
+def _answer(tensor: Tensor) -> Any:
+    """The value of a scalar that the host reads: all is as it should be, and nothing is anywhere out of order."""
+    if tensor.dtype == torch.bool:
+        return not getattr(tensor, "_is_any", False)
+    return 1.0 if tensor.is_floating_point() else 1
 
 
 def _filling(dtype: torch.dtype) -> Any:

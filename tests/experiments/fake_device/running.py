@@ -1,0 +1,91 @@
+"""Trainings on the fake device, by the loop that `codecbench run` uses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+import quantizers
+from codec import backbones, model
+from codec.model import Codec
+from experiments import data
+from experiments.studies.sections import Train
+from experiments.training import distributed
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.loop import train
+from experiments.training.observer import Interrupted, Observer, Trained
+from quantizers.checks import conformance
+
+DIM = conformance.DIM
+MDCT = backbones.get("mdct-tiny", {"width": 16, "blocks": 1, "dim": DIM})
+SEANET = backbones.WavTokenizerBackbone(
+    strides=(5, 4, 2), encoder_width=4, lstm_layers=1, dim=DIM, width=32, hidden=48, blocks=1
+)
+SPECTRAL = {"name": "spectral"}
+ADVERSARIAL = {"name": "wavtokenizer", "options": {"discriminator_width": 0.03}}
+TINY = {
+    "steps": 2,
+    "batch_size": 2,
+    "crop_seconds": 0.09,
+    "warmup_steps": 0,
+    "log_every": 1,
+    "validate_every": 100,
+    "checkpoint_every": 100,
+    "precision": "bf16",
+    "objective": SPECTRAL,
+}
+
+
+class Watcher(Observer):
+    """Remembers what a training tells; asks it to stop after `stop_after` steps. at_step: called when a step
+    is done."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.logged: dict[int, dict[str, float]] = {}
+        self.warned: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.step, self.stop_after = 0, stop_after
+
+    def restored(self, step: int) -> None:
+        self.step = step
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.logged.setdefault(step, {}).update(values)
+
+    def warning(self, step: int, name: str, text: str) -> None:
+        self.warned.append((name, text))
+
+    def progress(self, step: int, steps: int, text: str) -> None:
+        self.step = step
+        self.texts.append(text)
+
+    def should_stop(self) -> bool:
+        return self.stop_after is not None and self.step >= self.stop_after
+
+
+def build(quantizer: str = "fsq", backbone: backbones.Backbone = MDCT) -> Codec:
+    """A tiny codec around `quantizer`, with the options that the conformance tests give it."""
+    return model.build(backbone, lambda dim: conformance.builder(quantizer, dim)(), seed=0)
+
+
+def go(codec: Codec, shards: data.Shards, folder: Path, *observers: Observer, **changes: object) -> Trained:
+    """Train `codec` on the fake device."""
+    config = Train.model_validate({**TINY, **changes})
+    return train(
+        codec,
+        config,
+        train_split=shards.split("train"),
+        validation_split=shards.split("validation"),
+        seed=0,
+        fabric=distributed.single(torch.device("cuda")),
+        checkpoint=Checkpoint(folder / "state.safetensors", config.model_dump(mode="json")),
+        observers=observers,
+    )
+
+
+def names() -> list[str]:
+    """All registered quantizers."""
+    return list(quantizers.available())
+
+
+__all__ = ["ADVERSARIAL", "DIM", "MDCT", "SEANET", "Interrupted", "Watcher", "build", "go", "names"]
