@@ -28,7 +28,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA = torch.device("cuda:0")
 ROOT = Path(__file__).parents[3]
 PACKAGES = tuple(f"{ROOT / name}/" for name in ("quantizers", "codec", "experiments", "analysis"))
-_ASKED = torch.device("meta")  # what torch's C++ is told that asks for a device: at `cuda` it looks for a driver
+_ASKED = torch.device(
+    "meta"
+)  # what torch's C++ is told that asks for a device: at `cuda` it looks for a driver
 CAPABILITY = (9, 0)  # of an H100
 
 aten = torch.ops.aten
@@ -43,17 +45,94 @@ _TAKES_A_HOST_SCALAR = (
 )
 # Functions that autocast computes in half precision, in float32, and in the widest type of their arguments.
 LOWER = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul __matmul__ "
-    "__rmatmul__ bmm mm mv baddbmm addmm addbmm addmv einsum prelu multi_dot scaled_dot_product_attention "
-    "bilinear".split()
+    {
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "linear",
+        "matmul",
+        "__matmul__",
+        "__rmatmul__",
+        "bmm",
+        "mm",
+        "mv",
+        "baddbmm",
+        "addmm",
+        "addbmm",
+        "addmv",
+        "einsum",
+        "prelu",
+        "multi_dot",
+        "scaled_dot_product_attention",
+        "bilinear",
+    }
 )
 FLOAT32 = frozenset(
-    "__pow__ __rpow__ __rdiv__ acos asin cosh cosine_embedding_loss cdist cosine_similarity cross_entropy "
-    "cumprod cumsum dist erfinv exp expm1 group_norm hinge_embedding_loss kl_div l1_loss layer_norm log "
-    "log10 log_softmax log1p log2 mse_loss nll_loss norm normalize pdist pow prod reciprocal rsqrt sinh "
-    "smooth_l1_loss soft_margin_loss softmax softmin softplus sum renorm tan".split()
+    {
+        "__pow__",
+        "__rpow__",
+        "__rdiv__",
+        "acos",
+        "asin",
+        "cosh",
+        "cosine_embedding_loss",
+        "cdist",
+        "cosine_similarity",
+        "cross_entropy",
+        "cumprod",
+        "cumsum",
+        "dist",
+        "erfinv",
+        "exp",
+        "expm1",
+        "group_norm",
+        "hinge_embedding_loss",
+        "kl_div",
+        "l1_loss",
+        "layer_norm",
+        "log",
+        "log10",
+        "log_softmax",
+        "log1p",
+        "log2",
+        "mse_loss",
+        "nll_loss",
+        "norm",
+        "normalize",
+        "pdist",
+        "pow",
+        "prod",
+        "reciprocal",
+        "rsqrt",
+        "sinh",
+        "smooth_l1_loss",
+        "soft_margin_loss",
+        "softmax",
+        "softmin",
+        "softplus",
+        "sum",
+        "renorm",
+        "tan",
+    }
 )
-WIDEST = frozenset("addcdiv addcmul atan2 cat cross dot grid_sample index_put scatter_add stack tensordot".split())
+WIDEST = frozenset(
+    {
+        "addcdiv",
+        "addcmul",
+        "atan2",
+        "cat",
+        "cross",
+        "dot",
+        "grid_sample",
+        "index_put",
+        "scatter_add",
+        "stack",
+        "tensordot",
+    }
+)
 _ANY = (aten.any.default, aten.any.dim, aten.any.dims)
 _HOST_READS = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
 _COPIES = (aten._to_copy.default, aten.copy_.default)
@@ -64,9 +143,10 @@ class WrongDevice(RuntimeError):
 
 
 class Contact(NamedTuple):
-    """A contact of host and device: `read` of a value, `to host`, `to device`, `shape` of a result, or `event`.
+    """A contact of host and device.
 
-    waits: whether the host waits for all that the device was given. where: the file and function.
+    kind: `read` of a value, `to host`, `to device`, `shape` of a result, or `event`. waits: whether the host
+    waits for all that the device was given. where: the file and function.
     """
 
     kind: str
@@ -92,7 +172,11 @@ class FakeCUDA(TorchDispatchMode):
         self.contacts.append(Contact(kind, *_place(), waits))
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.ops.prim.device.default:
@@ -196,7 +280,11 @@ class _Calls(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
@@ -231,9 +319,7 @@ def _cast(
     assert name not in ("lstm", "gru"), f"a recurrent layer under autocast, at {_place()[0]}"
     if name in LOWER:
         dtype = torch.get_autocast_dtype("cuda")
-    elif name in FLOAT32:
-        dtype = torch.float32
-    elif name in WIDEST and any(tensor.dtype == torch.float32 for tensor in tensors):
+    elif name in FLOAT32 or (name in WIDEST and any(tensor.dtype == torch.float32 for tensor in tensors)):
         dtype = torch.float32
     else:
         return args, kwargs
@@ -349,7 +435,7 @@ def _apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool 
 
 
 def _answer(tensor: Tensor) -> Any:
-    """The value of a scalar that the host reads: all is as it should be, and nothing is anywhere out of order."""
+    """The value of a scalar that the host reads: all is in order, and nothing is anywhere out of order."""
     if tensor.dtype == torch.bool:
         return not getattr(tensor, "_is_any", False)
     return 1.0 if tensor.is_floating_point() else 1
