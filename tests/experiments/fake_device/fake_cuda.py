@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -26,8 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA = torch.device("cuda:0")
-ROOT = Path(__file__).parents[3]
-PACKAGES = tuple(f"{ROOT / name}/" for name in ("quantizers", "codec", "experiments", "analysis"))
+ROOT = f"{Path(__file__).parents[3]}/"
 _ASKED = torch.device(
     "meta"
 )  # what torch's C++ is told that asks for a device: at `cuda` it looks for a driver
@@ -195,6 +195,9 @@ class FakeCUDA(TorchDispatchMode):
                 return parts
         if func in _COPIES:
             return self._copied(func, args, kwargs)
+        generator = kwargs.get("generator")
+        if generator is not None and generator.device.type != "cuda":
+            raise WrongDevice(f"a random generator of the CPU draws on cuda, at {_place()[0]}")
         if func in _HOST_READS:
             self.record("read")
             return _answer(args[0])
@@ -447,14 +450,11 @@ def _filling(dtype: torch.dtype) -> Any:
 
 
 def _place() -> tuple[str, int]:
-    """File and function, and line, of the innermost frame in the product; else of the library that called."""
-    frame = sys._getframe(1)
-    outside = "?", 0
+    """File and function, and line, of the innermost frame in this repository, but for this file."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(PACKAGES):
-            return f"{Path(file).relative_to(ROOT)} {frame.f_code.co_qualname}", frame.f_lineno
-        if outside[0] == "?" and file != __file__ and "/torch/" not in file and "tests/" in file:
-            outside = f"{Path(file).name} {frame.f_code.co_qualname}", frame.f_lineno
+        code = frame.f_code
+        if code.co_filename.startswith(ROOT) and code.co_filename != __file__:
+            return f"{code.co_filename.removeprefix(ROOT)} {code.co_qualname}", frame.f_lineno
         frame = frame.f_back
-    return outside
+    return "?", 0

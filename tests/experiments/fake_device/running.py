@@ -106,6 +106,7 @@ __all__ = [
     "ADVERSARIAL",
     "DIM",
     "MDCT",
+    "ONE_SCALE",
     "SEANET",
     "SOUNDSTREAM",
     "Interrupted",

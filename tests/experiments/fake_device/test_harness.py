@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from codec.model import Codec
 from experiments import data
 from tests.experiments.fake_device.fake_cuda import CUDA, WrongDevice, fake_cuda
-from tests.experiments.fake_device.running import SEANET, Watcher, build, go
+from tests.experiments.fake_device.running import DIM, SEANET, Watcher, build, go
 
 
 class Faulty(nn.Module):
@@ -26,7 +26,8 @@ class Faulty(nn.Module):
         return self.fault(self.encoder(audio))
 
 
-CONSTANT = torch.ones(16)  # no buffer, so it stays on the CPU when the module moves
+HERE = "tests/experiments/fake_device/test_harness.py"
+CONSTANT = torch.ones(DIM)  # no buffer, so it stays on the CPU when the module moves
 
 CRASHES: dict[str, tuple[Callable[[Tensor], Tensor], type[Exception]]] = {
     "a constant on the CPU": (lambda x: x * CONSTANT, WrongDevice),
@@ -45,7 +46,7 @@ CRASHES: dict[str, tuple[Callable[[Tensor], Tensor], type[Exception]]] = {
     "numpy by numpy": (lambda x: x + float(np.asarray(x.detach()).mean()), TypeError),
     "a random generator of the CPU": (
         lambda x: x + torch.randn(x.shape, generator=torch.Generator(), device=x.device),
-        RuntimeError,
+        WrongDevice,
     ),
 }
 WAITS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
@@ -54,10 +55,10 @@ WAITS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a list": (lambda x: x + x.detach()[0, 0].tolist()[0], "read"),
     "a comparison": (lambda x: x if torch.equal(x, x) else -x, "read"),
     "a copy to the host": (lambda x: x + x.detach().cpu().mean().item(), "to host"),
-    "a copy to the device": (lambda x: x * torch.ones(16).to(x.device), "to device"),
-    "a tensor of numbers": (lambda x: x * torch.tensor([1.0] * 16, device=x.device), "to device"),
+    "a copy to the device": (lambda x: x * torch.ones(DIM).to(x.device), "to device"),
+    "a tensor of numbers": (lambda x: x * torch.tensor([1.0] * DIM, device=x.device), "to device"),
     "places that the host counts": (lambda x: x + x.detach().nonzero().shape[0], "shape"),
-    "a mask": (lambda x: x + x[x > 0].mean(), "shape"),
+    "a mask": (lambda x: x + x.detach()[x > 0].mean(), "shape"),
 }
 
 
@@ -67,20 +68,34 @@ def faulty(fault: Callable[[Tensor], Tensor]) -> Codec:
     return codec
 
 
+def features() -> Tensor:
+    return torch.ones(2, 5, DIM, device="cuda", requires_grad=True)
+
+
 @pytest.mark.parametrize("name", CRASHES)
-def test_a_planted_fault_ends_the_training(name: str, shards: data.Shards, tmp_path: Path) -> None:
+def test_what_cuda_refuses_is_refused(name: str) -> None:
     fault, error = CRASHES[name]
     with fake_cuda(), pytest.raises(error):
-        go(faulty(fault), shards, tmp_path, steps=1)
+        fault(features()).sum().backward()
 
 
 @pytest.mark.parametrize("name", WAITS)
-def test_a_planted_wait_is_counted_with_its_place(name: str, shards: data.Shards, tmp_path: Path) -> None:
+def test_a_wait_is_counted_with_its_place(name: str) -> None:
     fault, kind = WAITS[name]
     with fake_cuda() as device:
+        fault(features()).sum().backward()
+    assert device.waits() == {f"{kind}: {HERE} <lambda>": 1}
+
+
+def test_planted_faults_are_found_in_a_training(shards: data.Shards, tmp_path: Path) -> None:
+    with fake_cuda(), pytest.raises(WrongDevice, match=HERE):
+        go(faulty(CRASHES["a constant on the CPU"][0]), shards, tmp_path, steps=1)
+    with fake_cuda(), pytest.raises(TypeError, match=HERE):
+        go(faulty(CRASHES["numpy of a tensor"][0]), shards, tmp_path, steps=1)
+    with fake_cuda() as device:
         watcher = Watcher(device=device)
-        go(faulty(fault), shards, tmp_path, watcher, steps=3)
-    assert watcher.second_step == {f"{kind}: test_harness.py <lambda>": 1}
+        go(faulty(WAITS["a number"][0]), shards, tmp_path, watcher, steps=3)
+    assert watcher.second_step == {f"read: {HERE} <lambda>": 1}
 
 
 def test_a_recurrent_layer_under_autocast_is_refused(shards_24k: data.Shards, tmp_path: Path) -> None:
