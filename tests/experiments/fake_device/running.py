@@ -46,12 +46,13 @@ TINY = {
 class Watcher(Observer):
     """Remembers what a training tells; asks it to stop after `stop_after` steps.
 
-    device: keeps its contacts with the host in the second step, which is a usual one: at the first, codebooks
-    start.
+    waits: of the host for `device` in the step `watched`. Codebooks start at the first.
     """
 
-    def __init__(self, stop_after: int | None = None, device: FakeCUDA | None = None) -> None:
-        self.device, self.second_step = device, Counter[str]()
+    def __init__(
+        self, stop_after: int | None = None, device: FakeCUDA | None = None, watched: int = 2
+    ) -> None:
+        self.device, self.watched, self.waits = device, watched, Counter[str]()
         self.logged: dict[int, dict[str, float]] = {}
         self.warned: list[tuple[str, str]] = []
         self.texts: list[str] = []
@@ -59,6 +60,8 @@ class Watcher(Observer):
 
     def restored(self, step: int) -> None:
         self.step = step
+        if self.device is not None:
+            self.device.contacts.clear()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.logged.setdefault(step, {}).update(values)
@@ -70,7 +73,7 @@ class Watcher(Observer):
         self.step = step
         self.texts.append(text)
         if self.device is not None:
-            self.second_step = self.device.waits() if step == 2 else self.second_step
+            self.waits = self.device.waits() if step == self.watched else self.waits
             self.device.contacts.clear()
 
     def should_stop(self) -> bool:

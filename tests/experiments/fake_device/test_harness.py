@@ -95,7 +95,7 @@ def test_planted_faults_are_found_in_a_training(shards: data.Shards, tmp_path: P
     with fake_cuda() as device:
         watcher = Watcher(device=device)
         go(faulty(WAITS["a number"][0]), shards, tmp_path, watcher, steps=3)
-    assert watcher.second_step == {f"read: {HERE} <lambda>": 1}
+    assert watcher.waits == {f"read: {HERE} <lambda>": 1}
 
 
 def test_a_recurrent_layer_under_autocast_is_refused(shards_24k: data.Shards, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_quantizer_trains_resumes_and_is_evaluated(name: str, shards: data.Sha
         snapshots = LatentSnapshots(codec, audio, {2}, tmp_path / "snapshots.npz")
         with pytest.raises(Interrupted):
             go(codec, shards, tmp_path, watcher := Watcher(2, device), snapshots, **CHANGES)
-        assert watcher.second_step == LEFT.get(name, {})
+        assert watcher.waits == LEFT.get(name, {})
         watcher = Watcher()
         codec = build(name)
         trained = go(codec, shards, tmp_path, watcher, **CHANGES)

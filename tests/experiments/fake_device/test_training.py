@@ -32,10 +32,10 @@ CASES: dict[str, tuple[str, Backbone, dict]] = {
     "fp16 and its scale": ("q2d2-hex", MDCT, {"precision": "fp16", "optimizer": "muon", **EVERYTHING}),
     "fp32": ("rvq", MDCT, {"precision": "fp32", "optimizer": "adamw"}),
     "budgets": ("vq", MDCT, {"decay_at": [2, 3], "decay_share": 0.5}),
-    "adversaries in fp16": ("vq", SEANET, {"objective": ONE_FAMILY, "precision": "fp16", **EVERYTHING}),
+    "adversaries in fp16": ("vq", MDCT, {"objective": ONE_FAMILY, "precision": "fp16", "ema_decay": 0.9}),
     "SoundStream": ("soundstream-rvq", SOUNDSTREAM, EVERYTHING),
     "SoundStream in fp16": ("fsq", SOUNDSTREAM, {"precision": "fp16"}),
-    "a frozen encoder": ("vq", SEANET, {"freeze": ["encoder"], "freeze_steps": 1}),
+    "a frozen encoder": ("vq", MDCT, {"freeze": ["encoder"], "freeze_steps": 1}),
 }
 
 
@@ -50,7 +50,7 @@ def test_a_recipe_trains_and_goes_on_without_waiting(
         with pytest.raises(Interrupted):
             go(build(quantizer, backbone), corpus, tmp_path, watcher := Watcher(2, device), **changes)
         if name != "budgets":  # there, a checkpoint comes before each decay
-            assert watcher.second_step == {}
+            assert watcher.waits == {}
         codec = build(quantizer, backbone)
         trained = go(codec, corpus, tmp_path, watcher := Watcher(), **changes)
         assert (trained.steps, trained.precision) == (3, changes.get("precision", "bf16"))
@@ -62,11 +62,11 @@ def test_the_adversarial_recipe(shards_24k: data.Shards, tmp_path: Path) -> None
     """All discriminators, as released, in bf16."""
     codec = build("q2d2-rhombic-released", SEANET)
     with fake_cuda() as device:
-        watcher = Watcher(2, device)
+        watcher = Watcher(1, device, watched=1)  # no codebook starts here
         with pytest.raises(Interrupted):
-            go(codec, shards_24k, tmp_path, watcher, steps=3, objective=ADVERSARIAL)
-    assert watcher.second_step == {}
-    assert {"train/discriminator/dac", "train/features/multi_period"} <= set(watcher.logged[2])
+            go(codec, shards_24k, tmp_path, watcher, steps=2, objective=ADVERSARIAL)
+    assert watcher.waits == {}
+    assert {"train/discriminator/dac", "train/features/multi_period"} <= set(watcher.logged[1])
 
 
 def test_optimizers_are_back_on_the_device(
