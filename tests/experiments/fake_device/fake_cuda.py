@@ -3,7 +3,8 @@
 CPU tensors are real. Tensors on `cuda` are torch's fake tensors, so the real code runs on them, forward and
 backward, and an operation that CUDA refuses for its devices is refused here. Whatever makes the host wait for
 the device, or copies between both, is recorded with the line of the code that asked for it, and answered
-with a plausible value: what the host reads is 1, True, or False for `any`; integers of whole tensors are 0.
+with a plausible value: a scalar that the host reads is 1, True, or False for `any`; of what it copies, integers are 0 and
+other numbers random.
 
 A fake device says nothing of kernels, numbers, memory or speed.
 """
@@ -254,9 +255,8 @@ class FakeCUDA(TorchDispatchMode):
             return self._new(source.shape, kwargs.get("dtype") or source.dtype)
         self.record("to host", waits)
         if func is aten.copy_.default:
-            return args[0].fill_(_filling(args[0].dtype))
-        dtype = kwargs.get("dtype") or source.dtype
-        return torch.full(tuple(source.shape), _filling(dtype), dtype=dtype)
+            return args[0].copy_(_values(args[0].shape, args[0].dtype))
+        return _values(source.shape, kwargs.get("dtype") or source.dtype)
 
     def _check_devices(self, func: Any, tensors: Sequence[Tensor]) -> None:
         """Refuse tensors of both devices where CUDA does. Raises WrongDevice."""
@@ -444,9 +444,12 @@ def _answer(tensor: Tensor) -> Any:
     return 1.0 if tensor.is_floating_point() else 1
 
 
-def _filling(dtype: torch.dtype) -> Any:
-    """The values of a tensor that the host copies: integers may be indices, of which 0 always is one."""
-    return 1.0 if dtype.is_floating_point else 0
+def _values(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """The values of a tensor that the host copies: numbers from 0.5 to 1.5, and 0 for integers, which may be
+    indices."""
+    if not dtype.is_floating_point:
+        return torch.zeros(tuple(shape), dtype=dtype)
+    return (0.5 + torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))).to(dtype)
 
 
 def _place() -> tuple[str, int]:

@@ -138,5 +138,5 @@ def test_a_pinned_copy_waits_for_nothing() -> None:
 def test_host_tensors_are_real_and_the_device_goes_away() -> None:
     with fake_cuda():
         assert torch.arange(3).sum().item() == 3
-        assert torch.ones(2, device="cuda").cpu().tolist() == [1.0, 1.0]
+        assert torch.zeros(2, device="cuda", dtype=torch.int64).cpu().tolist() == [0, 0]
     assert not torch.cuda.is_available() or torch.cuda.device_count() != 0

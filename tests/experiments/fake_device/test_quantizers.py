@@ -11,7 +11,7 @@ from experiments.evaluation import test_set as evaluation
 from experiments.training.latent_snapshots import LatentSnapshots
 from experiments.training.validation import batch
 from tests.experiments.fake_device.fake_cuda import CUDA, fake_cuda
-from tests.experiments.fake_device.running import Interrupted, Watcher, build, go, names
+from tests.experiments.fake_device.running import DIM, Interrupted, Watcher, build, go, names
 
 CHANGES = {"steps": 3, "optimizer": "muon", "ema_decay": 0.9, "gradient_clip": 1.0, "validate_every": 3}
 # Waits for the device in a step that are left, with their reason.
@@ -30,6 +30,14 @@ def elsewhere(module: nn.Module) -> list[str]:
     """Parameters and buffers that are not on the device."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     return [name for name, value in tensors if value.device != CUDA]
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "none"])
+def test_a_quantizer_starts_from_data(name: str) -> None:
+    with fake_cuda():
+        quantizer = build(name).to(CUDA).quantizer
+        quantizer.start(torch.ones(300, DIM, device="cuda"))
+        assert elsewhere(quantizer) == []
 
 
 @pytest.mark.parametrize("name", names())

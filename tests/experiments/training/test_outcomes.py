@@ -1,4 +1,4 @@
-"""Outcomes of steps that are read a step late, as on a GPU: the same weights, and all that is told is told."""
+"""Outcomes of steps that are read a step late, as on a GPU: the same weights, and the same is told."""
 
 from functools import partial
 from pathlib import Path
