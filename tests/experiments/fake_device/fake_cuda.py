@@ -3,8 +3,8 @@
 CPU tensors are real. Tensors on `cuda` are torch's fake tensors, so the real code runs on them, forward and
 backward, and an operation that CUDA refuses for its devices is refused here. Whatever makes the host wait for
 the device, or copies between both, is recorded with the line of the code that asked for it, and answered
-with a plausible value: a scalar that the host reads is 1, True, or False for `any`; of what it copies, integers are 0 and
-other numbers random.
+with a plausible value: a scalar that the host reads is 1, True, or False for `any`; of what it copies,
+integers are 0 and other numbers random.
 
 A fake device says nothing of kernels, numbers, memory or speed.
 """

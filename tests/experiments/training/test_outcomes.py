@@ -16,7 +16,7 @@ from experiments.training.outcomes import Outcomes
 from tests.experiments.training.test_adversarial_training import Watcher, build, go
 
 RECIPE = {
-    "steps": 6,
+    "steps": 5,
     "objective": {
         "name": "vocos",
         "options": {"discriminator_width": 0.03, "multi_period": 0.0, "multi_period_features": 0.0},
@@ -57,7 +57,7 @@ def told(watcher: Watcher) -> list[str]:
 def test_late_outcomes_change_nothing(
     quantizer: str, shards: data.Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken_at(monkeypatch, 1, 4)
+    broken_at(monkeypatch, 1, 3)
     at_once, now = build(quantizer), Watcher()
     first = go(at_once, shards, tmp_path / "now", now, **RECIPE)
     late(monkeypatch)
@@ -96,5 +96,5 @@ def test_a_training_that_diverges_ends(
         late(monkeypatch)
     watcher = Watcher()
     with pytest.raises(Diverged, match="2 steps in a row up to step 2"):
-        go(build("fsq"), shards, tmp_path, watcher, **RECIPE)
+        go(build("fsq"), shards, tmp_path, watcher, **{**RECIPE, "validate_every": 100})
     assert watcher.step == 2 + delay
