@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -188,12 +189,10 @@ class FakeCUDA(TorchDispatchMode):
         on_device = any(isinstance(tensor, FakeTensor) for tensor in tensors)
         if not on_device and kwargs.get("device") != CUDA:
             return func(*args, **kwargs)
-        if torch.is_inference_mode_enabled() and func not in _HOST_READS and func.namespace == "aten":
+        if torch.is_inference_mode_enabled() and func not in _HOST_READS and _is_composite(func):
             # Without autograd, functions come here whole that otherwise come as the operations they call.
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+                return func.decompose(*args, **kwargs)
         if func in _COPIES:
             return self._copied(func, args, kwargs)
         generator = kwargs.get("generator")
@@ -274,6 +273,12 @@ class FakeCUDA(TorchDispatchMode):
             f"expected all tensors on one device, but {func} at {_place()[0]} gets tensors of shapes "
             f"{[tuple(tensor.shape) for tensor in hosts]} on cpu among those on cuda"
         )
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is defined by others alone."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 class _Calls(TorchFunctionMode):
