@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from analysis.results.trained import load_codec
     from analysis.statistics.comparisons import bd_rates, pairwise, ranks_across
     from analysis.statistics.estimates import estimate, summary
+    from analysis.statistics.leaders import leaders
     from analysis.statistics.matched_rates import coded_labels, main_labels
     from analysis.statistics.power import power_frame
-    from analysis.statistics.tied_with_best import leaders
     from analysis.tables.comparison import comparison
     from analysis.tables.console import print_table
     from analysis.tables.formats import render
@@ -61,7 +61,7 @@ _NAMES = {
         "pairwise",
         "ranks_across",
     ),
-    "statistics.tied_with_best": ("leaders",),
+    "statistics.leaders": ("leaders",),
     "statistics.power": ("power_frame",),
     "statistics.matched_rates": (
         "coded_labels",

@@ -27,6 +27,7 @@ from experiments.commands import (
     voronoi,
     weights,
 )
+from experiments.commands.bitstreams import commands as bitstreams
 from experiments.commands.display.terminal import forget_impossible_size, messages, output
 from experiments.commands.housekeeping import runs, study_files
 
@@ -47,6 +48,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(archive.export, archive.import_),
     ),
     "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),
+    "Trained codecs": (bitstreams.encode, bitstreams.decode),
     "Decoded audio": (evaluate.evaluate, metrics.check_metrics),
     "Quantizers without speech": (
         *(quantizers.rates, quantizers.geometry, voronoi.voronoi, source_coding.source_coding),

@@ -121,6 +121,39 @@ class Quantizer(nn.Module, ABC):
         up at the ends of their ranges; None where eval mode gives no `coordinates`."""
         return None
 
+    @classmethod
+    def depth_of(cls, config: Any) -> int:
+        """Number of stages under the options `config` whose first ones can be decoded alone, see `prefix`; 1
+        where there are none."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """Number of stages whose first ones can be decoded alone."""
+        return self.depth_of(self.config)
+
+    def prefix(self, stages: int) -> Quantizer:
+        """The quantizer of the first `stages`, from 1 to `depth`, which shares all weights with this one.
+
+        Its codes are the first codes of this one, and its rate follows from its sizes as that of any. For
+        evaluation: in eval mode, and not to be trained. Raises QuantizerError for another number.
+        """
+        check_count("stages", stages)
+        if stages > self.depth:
+            raise QuantizerError(
+                f"{self._who} has {self.depth} stage(s) that can be decoded alone, not {stages}"
+            )
+        if stages == self.depth:
+            return self
+        with torch.random.fork_rng(devices=[]):  # new layers draw weights, and are replaced
+            part = self.cut(stages)
+        part.name = self.name
+        return part.to(self._device(torch.zeros(()))).train(self.training)
+
+    def cut(self, stages: int) -> Quantizer:
+        """A quantizer of the first `stages`, fewer than `depth`, with the modules of this one."""
+        raise NotImplementedError
+
     @property
     def streams(self) -> int:
         """Number of tokens a frame."""
@@ -213,6 +246,24 @@ class Quantizer(nn.Module, ABC):
         """Independent sub-codes [batch, frames, factors] int64 of a product codebook, for usage
         statistics."""
         return codes
+
+    def from_factors(self, factors: Tensor) -> Tensor:
+        """Codes [batch, frames, streams] whose sub-codes `factors` [batch, frames, factors] are.
+
+        Each stream is a mixed-radix number of the next factors, the first of them fastest. A method whose
+        `factors` are split otherwise overrides this; QuantizerError where they are and it does not.
+        """
+        streams, place = [], 0
+        for size in self.codebook_sizes:
+            code, radix = torch.zeros_like(factors[..., 0]), 1
+            while radix < size and place < len(self.factor_sizes):
+                code = code + factors[..., place] * radix
+                radix *= self.factor_sizes[place]
+                place += 1
+            if radix != size:
+                raise QuantizerError(f"{self._who}: factors of {self.factor_sizes} do not make {size} codes")
+            streams.append(code)
+        return torch.stack(streams, -1)
 
     def surrogate(self, features: Tensor) -> Tensor | None:
         """The smooth map [batch, frames, dim] whose gradient the backward pass of `forward` uses, where

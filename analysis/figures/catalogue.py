@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.figures.budgets import budget_figure
 from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
-from analysis.figures.cells.lattices import drawable, lattice_figure, lattice_frame
+from analysis.figures.cells.lattices import lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
 from analysis.figures.cells.saturation import saturation_of
@@ -19,7 +19,7 @@ from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
 from analysis.figures.drawn import Drawn, file_name, file_names
 from analysis.figures.learning import curves, learning_figure
-from analysis.figures.rate_distortion import bd_figure, bd_text, has_curves, rate_distortion_figure
+from analysis.figures.rate_distortion import bd_figure, has_curves, rate_distortion_figure
 from analysis.figures.robustness import robustness_figure, robustness_frame
 from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
 from analysis.figures.style import shown
@@ -31,10 +31,14 @@ from analysis.statistics.best import best_first
 from analysis.statistics.budgets import budget_differences, budget_means, by_budget, order
 from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.estimates import summary
-from analysis.statistics.matched_rates import _rates, coded_labels, main_labels
+from analysis.statistics.matched_rates import coded_labels, labels_by_rate, main_labels
+from experiments.common.matched_rates import RATE_TOLERANCE
+from quantizers.geometry.lattices import DIMENSIONS
 
 if TYPE_CHECKING:
     from analysis.figures.cells.voronoi import PlanarGrid
+
+SOLID = 3  # dimensions
 
 
 def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -120,30 +124,33 @@ def voronoi_training(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def lattices(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """A cell, or a slice of cells, of each lattice that the study has."""
+    """A cell of each lattice of up to three dimensions that the study has; slices of others look alike."""
     made = results.finished[results.finished["quantizer"] == "lattice"]
     names = [parameter(run, "lattice") for run in records(made)]
     for name in dict.fromkeys(names):
-        if name in drawable():
+        if name and DIMENSIONS.get(name, SOLID + 1) <= SOLID:
             yield Drawn(f"lattice-{file_name(name)}", lattice_figure(name, scale), lattice_frame(name))
 
 
 def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Quality against bitrate, where some system was measured at several rates; with references, whose rates
-    and scores are often far off, in a figure of its own."""
+    """Quality against bitrate, where some system was measured at several rates, and against the rate of coded
+    files; with references, whose rates and scores are often far off, in a figure of its own."""
     frame = summary(results)
     if has_curves(frame):
         metrics = dict.fromkeys(frame["metric"])
         gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)
-        first = gains[gains["metric"] == next(iter(metrics))]
-        legend = {str(gain["series"]): bd_text(gain) for gain in records(first)}
-        yield Drawn("rate-distortion", rate_distortion_figure(frame, legend=legend, scale=scale), frame)
+        yield Drawn("rate-distortion", rate_distortion_figure(frame, scale), frame)
         if gains["bd_rate"].notna().any():
-            yield Drawn("bd-rates", bd_figure(gains, scale), gains)
+            series = dict(zip(frame["series"].astype(str), frame["quantizer"].astype(str), strict=True))
+            yield Drawn("bd-rates", bd_figure(gains, series, scale), gains)
+        coded = summary(results, rate="rate/coded")
+        if has_curves(coded):
+            figure = rate_distortion_figure(coded, scale, "coded rate")
+            yield Drawn("rate-distortion-coded", figure, coded)
     if len(results.finished_references):
         frame = summary(results, references=True)
         if has_curves(frame):
-            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale=scale), frame)
+            yield Drawn("rate-distortion-references", rate_distortion_figure(frame, scale), frame)
 
 
 def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -151,16 +158,22 @@ def robustness(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     frame = robustness_frame(results)
     frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
     if len(frame):
-        yield Drawn("robustness", robustness_figure(frame, scale), frame)
+        yield Drawn("robustness", robustness_figure(frame, scale), frame, rate=_headline(results))
 
 
 def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Losses and validation metrics against steps, at the main rate; runs that did not finish, too."""
     histories = results.histories
-    histories = histories[histories["label"].isin([*main_labels(results), *_unfinished(results)])]
+    shown_labels = coded_labels(results) or main_labels(results)  # a ceiling would squash the other curves
+    histories = histories[histories["label"].isin([*shown_labels, *_unfinished(results)])]
     if len(histories):
         frame = curves(histories)
-        yield Drawn("learning-curves", learning_figure(frame, _quantizers(results), scale), frame)
+        yield Drawn(
+            "learning-curves",
+            learning_figure(frame, _quantizers(results), scale),
+            frame,
+            rate=_headline(results),
+        )
 
 
 def budgets(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -173,12 +186,12 @@ def budgets(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
             continue
         means, best = budget_means(frame), found.labels[0]
         apart = budget_differences(frame, best)
-        header = f"{column.header} {column.arrow}".strip()
+        header = column.name
         figure = budget_figure(means, apart, shown(best), header, _quantizers(results), scale)
         shown_frame = means.merge(
             apart.drop(columns="seeds"), on=["label", "steps"], how="left", suffixes=("", "_difference")
         )
-        yield Drawn(f"budgets-{file_name(metric)}", figure, shown_frame)
+        yield Drawn(f"budgets-{file_name(metric)}", figure, shown_frame, rate=_headline(results))
 
 
 def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -186,9 +199,10 @@ def code_ranks(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     usage = results.usage[results.usage["label"].isin(coded_labels(results))]
     if len(usage):
         frame = ranks(usage)
-        yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame)
+        rate = _headline(results)
+        yield Drawn("code-ranks", rank_figure(frame, _quantizers(results), scale), frame, rate=rate)
         frame = use_histogram(usage)
-        yield Drawn("code-histograms", histogram_figure(frame, _quantizers(results), scale), frame)
+        yield Drawn("code-histograms", histogram_figure(frame, _quantizers(results), scale), frame, rate=rate)
 
 
 def utilisation(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -205,7 +219,7 @@ def cost(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     if metrics and any(name in results.finished for name in COSTS):
         frame = cost_frame(results, metrics[0])
         frame = frame[frame["label"].isin(main_labels(results))].reset_index(drop=True)
-        yield Drawn("cost", cost_figure(frame, scale), frame)
+        yield Drawn("cost", cost_figure(frame, scale), frame, rate=_headline(results))
 
 
 def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -218,20 +232,21 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         pairs = utterance_frame(results, metric, second, best) if second else pd.DataFrame()
         if len(pairs):
             figure = utterance_figure(pairs, metric, str(frame.loc[best, "quantizer"]), scale)
-            yield Drawn(f"utterances-{file_name(metric)}", figure, pairs)
+            yield Drawn(f"utterances-{file_name(metric)}", figure, pairs, rate=_headline(results))
 
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Paired differences to the best quantizer at each rate, one panel a metric; the main rate first."""
     means = results.finished.groupby("label")["rate/bitrate"].mean()
-    groups = _rates(results)[1]
+    groups = labels_by_rate(results)[1]
     kilobits = [float(means[labels].mean()) / 1e3 for labels in groups]
     for number, (labels, rate) in enumerate(zip(groups, kilobits, strict=True)):
         frame = differences_to_best(results, labels)
         if len(frame):
             alike = sum(f"{other:.2f}" == f"{rate:.2f}" for other in kilobits) > 1
             at = f"-at-{rate:.{6 if alike else 2}f}-kbit" if number else ""
-            yield Drawn(f"differences{at}", difference_figure(frame, _quantizers(results), scale), frame)
+            figure = difference_figure(frame, _quantizers(results), scale)
+            yield Drawn(f"differences{at}", figure, frame, rate=f"{rate:.2f} kbit/s")
 
 
 def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -250,7 +265,7 @@ def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     if gathered:
         utterance, clips, rate = gathered
         figure = spectrogram_figure(clips, rate, f"utterance {shown(utterance)}", scale)
-        yield Drawn("spectrograms", figure, long_term(clips, rate))
+        yield Drawn("spectrograms", figure, long_term(clips, rate), rate=_headline(results))
 
 
 def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
@@ -259,6 +274,18 @@ def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iter
     for label, grid, reach, snapshots in _motions(results):
         name = f"voronoi-training-{names[label]}"
         yield name, pictures(grid, snapshots, reach=reach, title=shown(label), scale=scale)
+
+
+def _headline(results: Results) -> str:
+    """`3.33 kbit/s`, the rate of the figures of one rate, or the range where a study allows several."""
+    mine = results.finished[results.finished["label"].isin(coded_labels(results))]
+    rates = mine.groupby("label")["rate/bitrate"].mean() / 1e3
+    if rates.empty:
+        return ""
+    low, high = float(rates.min()), float(rates.max())
+    if high > low * (1 + 2 * RATE_TOLERANCE):
+        return f"{low:.2f} to {high:.2f} kbit/s"
+    return f"{rates.mean():.2f} kbit/s"
 
 
 def _unfinished(results: Results) -> list[str]:
@@ -309,21 +336,22 @@ def _quantizers(results: Results) -> dict[str, str]:
     return dict(zip(results.runs["label"].astype(str), results.runs["quantizer"].astype(str), strict=True))
 
 
+# What answers the question comes first.
 FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
+    rate_distortion,
+    differences,
+    critical_differences,
+    utterances,
+    robustness,
+    budgets,
+    cost,
+    learning,
     voronoi_tilings,
     voronoi,
     voronoi_slices,
     voronoi_training,
     lattices,
-    rate_distortion,
-    robustness,
-    learning,
-    budgets,
-    code_ranks,
     utilisation,
-    cost,
-    utterances,
-    differences,
-    critical_differences,
+    code_ranks,
     spectrograms,
 )

@@ -96,7 +96,7 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
             panel.set_xlabel("rank of the code")
             panel.tick_params(labelbottom=True)
         if place % columns == 0:
-            panel.set_ylabel("use / uniform use")
+            panel.set_ylabel("use / uniform use,\nby factor")
     return figure
 
 
@@ -162,7 +162,7 @@ def histogram_figure(
             panel.set_xlabel("use / uniform use")
             panel.tick_params(labelbottom=True)
         if place % columns == 0:
-            panel.set_ylabel("codes (%)")
+            panel.set_ylabel("codes, by factor (%)")
     return figure
 
 
@@ -186,29 +186,37 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
-    """Codes used and entropy against codebook size, by factor and, where runs have it, of a frame's codes
-    jointly; grey is what a uniform source would show.
+    """Codes used and entropy against codebook size: of a frame's codes jointly, or by factor where runs lack
+    that. Means of seeds with bars from the least to the greatest; grey is what a uniform source would show.
 
     curves: the series of each label, whose rows one line joins; by default what its name says.
     """
     from matplotlib.figure import Figure
 
-    panels = _BY_FACTOR + (_JOINTLY if frame["joint_used"].notna().any() else ())
-    rows = len(panels) // 2
-    figure = Figure(figsize=(DOUBLE_COLUMN * scale, (0.4 + 2.2 * rows) * scale), layout="constrained")
+    panels = _JOINTLY if frame["joint_used"].notna().any() else _BY_FACTOR
+    figure = Figure(figsize=(DOUBLE_COLUMN * scale, 2.6 * scale), layout="constrained")
     handles = {}
     named = frame.assign(series=[(curves or {}).get(label) or series(label) for label in frame["label"]])
     look = looks(dict(zip(named["series"], named["quantizer"], strict=True)))
     for axes, (size, column, uniform, title) in zip(
-        figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True
+        figure.subplots(1, 2, squeeze=False).flat, panels, strict=True
     ):
         for name, group in named.groupby("series", sort=False):
-            mean = group.groupby(size)[[column, uniform] if uniform else [column]].mean()
+            by_size = group.groupby(size)
+            mean = by_size[[column, uniform] if uniform else [column]].mean()
+            ends = 100 * np.stack([by_size[column].min(), by_size[column].max()])
             if uniform and mean[uniform].notna().any():
                 handles["uniform source"] = axes.scatter(
                     mean.index, 100 * mean[uniform], color="#555555", marker="_", s=110 * scale, zorder=4
                 )
-            (handles[str(name)],) = axes.plot(mean.index, 100 * mean[column], **look[str(name)].line)
+            middle = 100 * mean[column].to_numpy()
+            handles[str(name)] = axes.errorbar(
+                mean.index,
+                middle,
+                yerr=[middle - ends[0], ends[1] - middle],
+                elinewidth=0.6 * scale,
+                **look[str(name)].line,
+            )
         axes.set_xscale("log", base=2)
         names = {"codebook_size": "codebook size of a stream", "frame_codes": "codes of a frame"}
         axes.set(xlabel=names[size], ylabel=title, ylim=(0, 105))

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, shown
 from analysis.results.columns import quality_column
 from analysis.results.study_metrics import logged_metrics
+from analysis.results.study_results import records
 from analysis.statistics.best import best_of
 from analysis.statistics.comparisons import LEVEL, means_of, pairwise
 
@@ -23,24 +24,31 @@ if TYPE_CHECKING:
 def differences_to_best(
     results: Results, labels: Sequence[str], metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Each label less the best one: label, best, metric, difference, low, high, p_holm, seeds, utterances."""
+    """Each label less the best one: label, best, metric, difference, low, high, p_holm, seeds, utterances.
+
+    From low to high reaches the interval that is corrected for all pairs (Holm). The row of the best itself
+    has no interval.
+    """
     rows = []
     for metric in metrics or logged_metrics(results):
-        if len(labels) < 2:
-            break
-        frame = pairwise(results, metric, labels)
+        frame = pairwise(results, metric, labels) if len(labels) > 1 else pd.DataFrame()
         best = best_of(means_of(results, metric, labels), quality_column(metric).higher_is_better)
         if frame.empty or best is None:
             continue
-        for pair in frame.to_dict("records"):
-            if best not in (pair["first"], pair["second"]):
-                continue
-            turned = pair["second"] == best
-            sign = -1 if turned else 1
-            ends = sorted((sign * pair["low"], sign * pair["high"]))
-            label = pair["first"] if turned else pair["second"]
-            shown = (label, best, metric, sign * pair["difference"], *ends)
-            rows.append((*shown, pair["p_holm"], pair["seeds"], pair["utterances"]))
+        pairs = {}
+        for pair in records(frame[(frame["first"] == best) | (frame["second"] == best)]):
+            sign, label = (-1, pair["first"]) if pair["second"] == best else (1, pair["second"])
+            ends = sorted((sign * pair["holm_low"], sign * pair["holm_high"]))
+            pairs[label] = (
+                sign * pair["difference"],
+                *ends,
+                pair["p_holm"],
+                pair["seeds"],
+                pair["utterances"],
+            )
+        nothing = float("nan")
+        pairs[best] = (0.0, nothing, nothing, nothing, frame["seeds"].max(), frame["utterances"].max())
+        rows += [(label, best, metric, *pairs[label]) for label in labels if label in pairs]
     names = ["label", "best", "metric", "difference", "low", "high", "p_holm", "seeds", "utterances"]
     return pd.DataFrame(rows, columns=names)
 
@@ -48,44 +56,49 @@ def differences_to_best(
 def difference_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Forest plot of `differences_to_best`; open markers can't be told from the best (Holm, 5 %)."""
+    """Forest plot of `differences_to_best`, a panel a metric, a line a system.
+
+    A marker is filled where the interval leaves 0 out; the best stands at 0 without an interval.
+    """
     from matplotlib.figure import Figure
 
     metrics = list(dict.fromkeys(frame["metric"]))
-    columns = min(len(metrics), 2)
+    bests = frame.drop_duplicates("metric").set_index("metric")["best"]
+    labels = list(dict.fromkeys(frame["label"]))
+    columns = len(metrics) if len(metrics) <= 3 else 2
     rows = -(-len(metrics) // columns)
-    most = int(frame.groupby("metric").size().max())
-    height = (rows * (0.75 + 0.17 * most) + 0.25) * scale
-    width = (DOUBLE_COLUMN if columns == 2 else SINGLE_COLUMN) * scale
+    height = (rows * (0.65 + 0.17 * len(labels)) + 0.25) * scale
+    width = (DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN) * scale
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for panel, metric in zip(panels, metrics, strict=False):
-        mine = frame[frame["metric"] == metric].iloc[::-1].reset_index(drop=True)
-        for place, (label, value, low, high, p_value) in enumerate(
-            zip(mine["label"], mine["difference"], mine["low"], mine["high"], mine["p_holm"], strict=True)
-        ):
-            colour, marker = appearance(label, (quantizers or {}).get(label, ""))
+        for row in records(frame[frame["metric"] == metric]):
+            colour, marker = appearance(row["label"], (quantizers or {}).get(row["label"], ""))
+            place = -labels.index(row["label"])
+            if row["label"] == row["best"]:
+                panel.plot(0, place, color=colour, marker=marker)
+                continue
             panel.errorbar(
-                value,
+                row["difference"],
                 place,
-                xerr=[[value - low], [high - value]],
+                xerr=[[row["difference"] - row["low"]], [row["high"] - row["difference"]]],
                 color=colour,
                 marker=marker,
-                markerfacecolor="white" if p_value > LEVEL else colour,
+                markerfacecolor="white" if row["p_holm"] > LEVEL else colour,
                 capsize=2,
             )
-        panel.axvline(0, color="black", linewidth=0.7)
-        panel.set_yticks(range(len(mine)), [shown(label) for label in mine["label"]])
-        panel.set_ylim(-0.6, len(mine) - 0.4)
-        panel.locator_params(axis="x", nbins=6)
+        panel.axvline(0, color="black", linewidth=0.7, zorder=0)
+        panel.locator_params(axis="x", nbins=4)
         column = quality_column(metric)
-        unit = f" ({column.unit})" if column.unit else ""
-        panel.set_xlabel(f"{column.header} {column.arrow}{unit}\nless that of {shown(mine['best'].iloc[0])}")
+        panel.set_xlabel(f"{column.title}\nminus {shown(bests[metric])}")
+    panels[0].set_yticks([-place for place in range(len(labels))], [shown(label) for label in labels])
+    panels[0].set_ylim(0.4 - len(labels), 0.6)
     for empty in panels[len(metrics) :]:
         empty.set_axis_off()
     over = "seeds and utterances" if int(frame["seeds"].min()) > 1 else "utterances only (one seed)"
     figure.supxlabel(
-        f"bars: 95 % over {over}; open: can't be told from the best (Holm, 5 %)", fontsize="small"
+        f"bars: 95 % intervals over {over}, corrected for all pairs (Holm); filled: differs from the best",
+        fontsize="small",
     )
     return figure
 

@@ -21,13 +21,14 @@ _TAKEN = re.compile(r"slice-|training-|tilings$")
 
 
 class Drawn(NamedTuple):
-    """A figure, its file name without suffix, its data, and the label of the one system that it shows, if it
-    shows one."""
+    """A figure, its file name without suffix, its data, and the label of the one system or the rate of the
+    systems that it shows, if it shows one."""
 
     name: str
     figure: Figure
     data: pd.DataFrame
     label: str = ""
+    rate: str = ""
 
 
 def file_name(text: str) -> str:

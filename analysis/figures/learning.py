@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.figures.style import DOUBLE_COLUMN, legend_below, looks
+from analysis.results.columns import quality_column
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
+_LOSSES = ("validation/loss", "validation/mel", "train/loss")
 
 
 def curves(histories: pd.DataFrame) -> pd.DataFrame:
     """Mean and range over seeds: label, metric, step, mean, low (least seed), high (greatest seed), seeds.
 
-    Shows `validation/*` first, then `train/loss`, then what else was logged, up to four metrics.
+    Shows the losses first, then `validation/*`, then what else was logged, up to four metrics. What never
+    changes is left out.
     """
-    logged = list(dict.fromkeys(histories["metric"]))
-    first = [name for name in logged if name.startswith("validation/")] + ["train/loss"]
-    chosen = [name for name in [*first, *logged] if name in logged]
+    values = histories.groupby("metric", sort=False)["value"]
+    logged = [str(name) for name, changes in (values.max() > values.min()).items() if changes]
+    validation = [name for name in logged if name.startswith("validation/")]
+    chosen = [name for name in [*_LOSSES, *validation, *logged] if name in logged]
     chosen = list(dict.fromkeys(chosen))[:MOST_PANELS]
     mine = histories[histories["metric"].isin(chosen)]
     frame = mine.groupby(["label", "metric", "step"], sort=False)["value"].agg(
@@ -29,6 +33,15 @@ def curves(histories: pd.DataFrame) -> pd.DataFrame:
     frame = frame.reset_index().rename(columns={"min": "low", "max": "high", "count": "seeds"})
     order = {name: place for place, name in enumerate(chosen)}
     return frame.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _name_of(metric: str) -> str:
+    """`validation PESQ ↑ (MOS-LQO)`, `train loss`: a metric of quality has its unit, others their name."""
+    kind, _, name = metric.partition("/")
+    column = quality_column(name)
+    if column.higher_is_better is None:
+        return f"{kind} {name.replace('_', ' ')}".strip()
+    return f"{kind} {column.title}"
 
 
 def learning_figure(
@@ -62,7 +75,7 @@ def learning_figure(
                 )
             handles[str(label)] = line
         axes[place].set_xlim(left=0)
-        axes[place].set(xlabel="step", ylabel=metric.replace("_", " "))
+        axes[place].set(xlabel="step", ylabel=_name_of(metric))
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
     legend_below(figure, handles, 4 if columns == 2 else 3)

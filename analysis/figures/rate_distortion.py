@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, appearance, legend_below, looks, shown
 from analysis.results.columns import quality_column
-from experiments.common.matched_rates import RATE_TOLERANCE
+from analysis.results.study_results import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 LOGARITHMIC_FROM = 4.0  # greatest over least bitrate from which the axis is logarithmic
 GREYS = ("#444444", "#7A7A7A", "#A0A0A0", "#5F6B73")  # of references
 MARKERS = ("s", "^", "D", "o", "v", "P")
+# Ratios of bitrates, ticks of a BD-rate: coarse where the axis is long, fine where it is short.
+_RATIOS = (
+    (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16),
+    (0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4),
+    (0.9, 0.95, 0.98, 0.99, 1, 1.01, 1.02, 1.05, 1.1),
+)
+_FEWEST_TICKS = 4
 
 
 def has_curves(frame: pd.DataFrame) -> bool:
@@ -27,19 +35,12 @@ def has_curves(frame: pd.DataFrame) -> bool:
     return bool((coded.groupby("series")["bitrate"].nunique() > 1).any())
 
 
-def rate_distortion_figure(
-    frame: pd.DataFrame, *, legend: dict[str, str] | None = None, scale: float = 1.0
-) -> Figure:
+def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0, rate: str = "bitrate") -> Figure:
     """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line, or a note at the edge
     where a line would press the curves together.
 
-    Quantizers are in colour, references in grey. Curves are moved sideways by about a percent of the axis
-    so that their bars can be told apart.
-
-    Args:
-        frame: from `estimates.summary`.
-        legend: text after a series' name, such as its BD-rate.
-        scale: factor on the size in inches.
+    Quantizers are in colour, references in grey. `frame` is from `estimates.summary`, `scale` a factor on the
+    size in inches, `rate` the name of the frame's bitrate.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -54,19 +55,19 @@ def rate_distortion_figure(
     for place, metric in enumerate(metrics):
         mine = frame[frame["metric"] == metric]
         coded = mine[mine["bitrate"] > 0]
-        kilobits = dict(zip(coded["label"], _apart(coded), strict=True))
         for name, curve in coded.groupby("series", sort=False):
             curve = curve.sort_values("bitrate")
             mean = curve["mean"].to_numpy()
             bars = np.abs(np.stack([mean - curve["low"], curve["high"] - mean]))
             drawn = axes[place].errorbar(
-                curve["label"].map(kilobits),
+                curve["bitrate"] / 1e3,
                 mean,
                 yerr=np.nan_to_num(bars),
-                capsize=2,
+                capsize=0,
+                elinewidth=0.6 * scale,
                 **_looks(frame, curve),
             )
-            handles[f"{name}{(legend or {}).get(str(name), '')}"] = drawn
+            handles[str(name)] = drawn
         if _spread(coded) > LOGARITHMIC_FROM:
             axes[place].set_xscale("log")
             axes[place].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -87,21 +88,21 @@ def rate_distortion_figure(
             handles[name] = line
         _name_beyond(axes[place], beyond, quality_column(metric).digits)
         column = quality_column(metric)
-        unit = f" ({column.unit})" if column.unit else ""
-        axes[place].set(xlabel="bitrate (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
+        axes[place].set(xlabel=f"{rate} (kbit/s)", ylabel=column.title)
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
-    legend_below(figure, handles, 4 if columns > 1 else 2)
+    legend_below(figure, handles, 6 if columns > 1 else 3)
     return figure
 
 
 def _far(value: float, coded: pd.DataFrame) -> bool:
-    """Whether a line at `value` would press the curves together: it is farther off than they are high."""
+    """Whether a line at `value` would press the curves together: it is off by more than half their height."""
     ends = coded[["mean", "low", "high"]].to_numpy(dtype=float)
     if not np.isfinite(ends).any():
         return False
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
-    return not 2 * low - high <= value <= 2 * high - low
+    room = (high - low) / 2
+    return not low - room <= value <= high + room
 
 
 def _name_beyond(axes: Axes, lines: Sequence[tuple[float, str, str]], digits: int) -> None:
@@ -128,20 +129,6 @@ def _spread(coded: pd.DataFrame) -> float:
     return float(coded["bitrate"].max() / coded["bitrate"].min()) if len(coded) else 1.0
 
 
-def _apart(coded: pd.DataFrame) -> np.ndarray:
-    """Bitrates in kbit/s, those of quantizers moved sideways so that bars do not hide others, though by no
-    more than rates may differ that count as equal."""
-    rates = coded["bitrate"].to_numpy(dtype=float) / 1e3
-    own = ~coded["reference"].to_numpy(dtype=bool)
-    order = {name: turn for turn, name in enumerate(dict.fromkeys(coded["series"][own]))}
-    last = (len(order) - 1) / 2
-    steps = np.array([order.get(name, 0) - last for name in coded["series"]]) * own
-    most = RATE_TOLERANCE / max(last, 1)
-    if _spread(coded) > LOGARITHMIC_FROM:
-        return rates * np.exp(min(0.016 * np.log(_spread(coded)), most) * steps)
-    return rates + min(0.006 * float(np.ptp(rates)), most * float(rates.min())) * steps
-
-
 def _turn(frame: pd.DataFrame, name: str) -> int:
     """Which of the references a series is."""
     return list(dict.fromkeys(frame["series"][frame["reference"]])).index(name)
@@ -163,33 +150,72 @@ def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def bd_text(gain: Mapping[str, Any]) -> str:
-    """`BD-rate by PESQ -7 % [-12, -2]`, as a legend shows a row of `comparisons.bd_rates`; nothing for one
-    without an interval."""
-    if not np.isfinite(gain["low"]):
-        return ""
-    ends = f"[{gain['low']:+.0f}, {gain['high']:+.0f}]"
-    return f"\nBD-rate by {quality_column(gain['metric']).header} {gain['bd_rate']:+.0f} % {ends}"
+def bd_figure(frame: pd.DataFrame, quantizers: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
+    """BD-rates of `comparisons.bd_rates` with their intervals and numbers: a panel a metric, a line a series.
 
+    The axis is logarithmic in the ratio of bitrates, in which half and twice the bits are equally far from
+    none. A marker is filled where the interval leaves 0 out.
 
-def bd_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """BD-rates of `comparisons.bd_rates` with their intervals, one row a metric and series."""
+    quantizers: the quantizer of each series, for its colour.
+    """
     from matplotlib.figure import Figure
 
-    known = frame[np.isfinite(frame["bd_rate"])].iloc[::-1]
-    figure = Figure(
-        figsize=(SINGLE_COLUMN * scale, (0.72 + 0.17 * max(len(known), 3)) * scale), layout="constrained"
+    known = frame[np.isfinite(frame["bd_rate"])]
+    metrics = list(dict.fromkeys(known["metric"]))
+    names = list(dict.fromkeys(known["series"]))
+    height = (len(metrics) * (0.25 + 0.17 * len(names)) + 0.5) * scale
+    figure = Figure(figsize=(SINGLE_COLUMN * 1.3 * scale, height), layout="constrained")
+    panels = figure.subplots(len(metrics), 1, squeeze=False, sharex=True).ravel()
+    for panel, metric in zip(panels, metrics, strict=True):
+        for row in records(known[known["metric"] == metric]):
+            colour, marker = appearance(row["series"], (quantizers or {}).get(row["series"], ""))
+            place = -names.index(row["series"])
+            value, low, high = (math.log2(1 + row[key] / 100) for key in ("bd_rate", "low", "high"))
+            certain = row["low"] > 0 or row["high"] < 0
+            panel.errorbar(
+                value,
+                place,
+                xerr=[[value - low], [high - value]] if math.isfinite(low) else None,
+                color=colour,
+                marker=marker,
+                markerfacecolor=colour if certain else "white",
+                capsize=2,
+            )
+            panel.annotate(
+                _percent(row),
+                (1.02, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize="small",
+                annotation_clip=False,
+            )
+        panel.axvline(0, color="black", linewidth=0.7, zorder=0)
+        panel.set_yticks([-place for place in range(len(names))], [shown(name) for name in names])
+        panel.set_ylim(0.4 - len(names), 0.6)
+        column = quality_column(metric)
+        panel.set_title(f"at equal {column.header}", loc="left")
+    ends = np.log2(1 + known[["bd_rate", "low", "high"]].to_numpy(dtype=float) / 100)
+    least, most = float(np.nanmin(ends)), float(np.nanmax(ends))
+    steps = _ticks(min(least, 0.0), max(most, 0.0))
+    panels[-1].set_xticks(
+        [math.log2(step) for step in steps],
+        [f"{100 * (step - 1):+.0f}" if step != 1 else "0" for step in steps],
     )
-    panel = figure.subplots()
-    for place, (name, value, low, high) in enumerate(
-        zip(known["series"], known["bd_rate"], known["low"], known["high"], strict=True)
-    ):
-        colour, marker = appearance(str(name))
-        bars = np.nan_to_num(np.abs([[value - low], [high - value]]))
-        panel.errorbar(value, place, xerr=bars, color=colour, marker=marker, capsize=2)
-    panel.axvline(0, color="black", linewidth=0.7)
-    headers = [quality_column(metric).header for metric in known["metric"]]
-    names = [f"{shown(name)}, {header}" for name, header in zip(known["series"], headers, strict=True)]
-    panel.set_yticks(range(len(known)), names)
-    panel.set_xlabel(f"BD-rate against {shown(frame['anchor'].iloc[0])} (%)\nless is better")
+    panels[-1].set_xlabel(f"bitrate beside {shown(frame['anchor'].iloc[0])} (BD-rate, %); less is better")
     return figure
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """Ratios of bitrates for an axis from `least` to `most`, which are their logarithms to base 2."""
+    room = 0.1 * (most - least)
+    for ratios in _RATIOS:
+        inside = [ratio for ratio in ratios if least - room <= math.log2(ratio) <= most + room]
+        if len(inside) >= _FEWEST_TICKS:
+            return inside
+    return inside
+
+
+def _percent(gain: Mapping[str, Any]) -> str:
+    """`+46 % [-37, +235]`, the BD-rate of a row of `comparisons.bd_rates`."""
+    ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if np.isfinite(gain["low"]) else ""
+    return f"{gain['bd_rate']:+.0f} %{ends}".replace("-0 ", "0 ").replace("+0 ", "0 ")

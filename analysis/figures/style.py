@@ -20,15 +20,20 @@ DOUBLE_COLUMN = 7.0
 MOST_LETTERS = 48  # of a label
 DEFAULT_FORMATS = ("pdf", "svg", "png")
 
-# Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
+# The palette of Okabe and Ito (2008), and more colours that stay apart from it with every common colour
+# vision deficiency (tests/analysis/figures/test_colours.py). A lattice has the colour of its name.
 _KNOWN = {
     "none": ("#000000", "*"),
     "vq": ("#E69F00", "s"),
-    "rvq": ("#8C6D00", "D"),
+    "rvq": ("#4D3300", "D"),
     "fsq": ("#009E73", "^"),
     "q2d2-hex": ("#D55E00", "h"),
     "q2d2-rect": ("#0072B2", "o"),
     "q2d2-rhombic": ("#CC79A7", "d"),
+    "D4": ("#80CE75", "p"),
+    "E8": ("#3A1FD1", "X"),
+    "Leech": ("#5A4A78", "P"),
+    "trellis": ("#B0003A", "<"),
     "q2d2-hex-released": ("#7A3300", "H"),  # as the ideal grids, in another shade
     "q2d2-rect-released": ("#56B4E9", "8"),
     "q2d2-rhombic-released": ("#5D3A9B", "D"),

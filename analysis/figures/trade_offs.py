@@ -29,18 +29,23 @@ _COLUMNS = ("utterance", "difference")  # of `utterance_frame`, which no label c
 
 
 def cost_frame(results: Results, metric: str) -> pd.DataFrame:
-    """`estimates.summary` of one metric, with the mean cost of each label in the columns of `COSTS`."""
+    """`estimates.summary` of one metric for what spends bits, with the cost of each label.
+
+    Each column of `COSTS` is a mean of trainings; the same name with ` low` and ` high` is the least and the
+    greatest of them.
+    """
     frame = summary(results, [metric])
-    costs = [name for name in COSTS if name in results.finished]
-    means = results.finished.groupby("label", sort=False)[costs].mean()
-    if "cost/parameters" in means:
-        means = means.assign(**{"cost/parameters": means["cost/parameters"] / 1e6})
-    return frame.join(means, on="label")
+    costs = results.finished[["label", *(name for name in COSTS if name in results.finished)]]
+    if "cost/parameters" in costs:
+        costs = costs.assign(**{"cost/parameters": costs["cost/parameters"] / 1e6})
+    groups = costs.groupby("label", sort=False)
+    spread = groups.min().add_suffix(" low").join(groups.max().add_suffix(" high"))
+    return frame[frame["bitrate"] > 0].join(groups.mean().join(spread), on="label")
 
 
 def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """One panel a cost; the line joins the systems that no other one beats (Pareto front), if the metric's
-    direction is known."""
+    """One panel a cost of `cost_frame`; the line joins the systems that no other one beats (Pareto front), if
+    the metric's direction is known. Bars sideways reach from the least to the greatest training."""
     from matplotlib.figure import Figure
 
     costs = [name for name in COSTS if name in frame and frame[name].notna().any()]
@@ -64,18 +69,26 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
             handles[label] = panel.errorbar(
                 x[place],
                 mean[place],
+                xerr=_reach(frame.iloc[place], cost),
                 yerr=bars[:, [place]],
-                capsize=2,
+                capsize=0,
+                elinewidth=0.6 * scale,
                 linestyle="",
                 **look[label].points,
             )
         panel.set_xlabel(COSTS[cost])
         panel.margins(x=0.15)
         panel.locator_params(axis="x", nbins=4)
-    unit = f" ({column.unit})" if column.unit else ""
-    panels[0].set_ylabel(f"{column.header} {column.arrow}{unit}")
+    panels[0].set_ylabel(column.title)
     legend_below(figure, handles, 2 if len(costs) == 1 else 5)
     return figure
+
+
+def _reach(row: pd.Series, cost: str) -> list[list[float]]:
+    """How far the least and the greatest training lie from the mean cost, as matplotlib takes it."""
+    value = float(row[cost])
+    ends = (value - float(row[f"{cost} low"]), float(row[f"{cost} high"]) - value)
+    return [[max(end, 0.0)] for end in ends]  # a mean of equal values may round to one beyond them
 
 
 def utterance_frame(results: Results, metric: str, first: str, second: str) -> pd.DataFrame:

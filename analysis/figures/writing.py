@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,14 +27,15 @@ _PRELOADED = (
 
 
 class Written(NamedTuple):
-    """A figure on disk: its name, its size in inches, its data, its files, and the label of the one system
-    that it shows, if it shows one."""
+    """A figure on disk: its name, its size in inches, its data, its files, and the label of the one system or
+    the rate of the systems that it shows, if it shows one."""
 
     name: str
     size: tuple[float, float]
     data: pd.DataFrame
     paths: list[Path]
     label: str = ""
+    rate: str = ""
 
 
 class Target(NamedTuple):
@@ -97,9 +99,10 @@ def begun(
         return
     others = processes - 1
     _ = results.utterances  # read once, for all processes
+    given = pickle.dumps((results, target))  # before this process draws, which adds to `results`
     with (
         ThreadPoolExecutor(others) as threads,  # one waits for each process
-        child_processes.pool(others, _PRELOADED, _begin, (results, target)) as pool,
+        child_processes.pool(others, _PRELOADED, _begin, (given,)) as pool,
     ):
         elsewhere += [
             threads.submit(work, lambda kind: pool.submit(_draw_there, kind).result()) for _ in range(others)
@@ -164,7 +167,7 @@ def _draw(results: Results, kind: str, target: Target) -> list[Written]:
             if target.colours is not None:
                 _reduce([path for path in paths if path.suffix == ".png"], target.colours)
             size = float(width), float(height)
-            written.append(Written(drawn.name, size, drawn.data, paths, drawn.label))
+            written.append(Written(drawn.name, size, drawn.data, paths, drawn.label, drawn.rate))
     return written
 
 
@@ -181,9 +184,9 @@ def _reduce(paths: Sequence[Path], colours: int) -> None:
 _given: tuple[Results, Target] | None = None  # of another process
 
 
-def _begin(results: Results, target: Target) -> None:
+def _begin(given: bytes) -> None:
     global _given
-    _given = results, target
+    _given = pickle.loads(given)  # of the process that started this one
 
 
 def _draw_there(kind: str) -> list[Written]:

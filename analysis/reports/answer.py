@@ -11,7 +11,7 @@ from analysis.statistics.best import best_of
 from analysis.statistics.budgets import by_budget, order
 from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.estimates import estimate
-from analysis.statistics.tied_with_best import leaders
+from analysis.statistics.leaders import leaders
 from analysis.tables.cells import number
 from experiments.common.matched_rates import RATE_TOLERANCE
 
@@ -39,15 +39,15 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
         if best is None:  # nothing was scored, or nobody says what is better
             continue
         ahead = leaders(results, metric, labels)
-        best = ahead[0] if ahead else best
+        best = ahead.best if ahead else best
         value = f"{column.header} {number(means[best], column.digits)}"
         if ahead is None:
             sentences.append(f"{best} has the best mean {value}.")
-        elif ahead[1]:
-            tied = ", ".join(label for label in labels if label in ahead[1])
-            sentences.append(f"{best} has the best {value}, but can't be told from {tied}.")
+        elif ahead.tied:
+            tied = ", ".join(label for label in labels if label in ahead.tied)
+            sentences.append(f"{best} has the best {value}; no significant difference was shown to {tied}.")
         else:
-            sentences.append(f"{best} has the best {value}, distinguishable from all others.")
+            sentences.append(f"{best} has the best {value}, significantly ahead of all others.")
     if seeds < 2:
         sentences.append(
             "Each system was trained once, so this study can't say whether another training would rank them "
@@ -90,7 +90,7 @@ def _across_rates(results: Results) -> list[str]:
         if len(ranks) and ranks["rates"].iloc[0] * ranks["corpora"].iloc[0] > 1:
             best, critical = ranks.iloc[0], float(ranks["critical"].iloc[0])
             near = ranks["label"][1:][ranks["rank"][1:] - best["rank"] < critical]
-            but = f", but can't be told from {', '.join(near)}" if len(near) else ""
+            but = f"; {', '.join(near)} differ from it by less" if len(near) else ""
             places = [
                 f"{best[name]} {name if best[name] > 1 else name[:-1]}"
                 for name in ("corpora", "rates", "seeds")
@@ -98,7 +98,7 @@ def _across_rates(results: Results) -> list[str]:
             ]
             sentences.append(
                 f"Over {', '.join(places)}, {best['label']} has the best average rank by {header}, "
-                f"{best['rank']:.2f}{but} (critical difference {critical:.2f})."
+                f"{best['rank']:.2f} (critical difference {critical:.2f}{but})."
             )
         gains = bd_rates(results, metric)
         for gain in gains[gains["bd_rate"].notna()].sort_values("bd_rate").to_dict("records")[:1]:

@@ -86,7 +86,8 @@ def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
         used |= {f"figures/{path.name}": behind for path in figure.paths}
         width, height = figure.size
         fit = f"{min(1.0, DOUBLE_COLUMN / width, HEIGHT / height):.3f}"
-        figures.append(_FIGURE % {"name": figure.name, "scale": fit, "caption": tex(caption(figure.name))})
+        text = tex(caption(figure.name, figure.label or figure.rate))
+        figures.append(_FIGURE % {"name": figure.name, "scale": fit, "caption": text})
     path = output / "main.tex"
     path.write_text(
         _DOCUMENT
@@ -174,7 +175,7 @@ def _shown_pairs(frame: pd.DataFrame) -> pd.DataFrame:
         column = quality_column(row["metric"])
         rows.append(
             {
-                "metric": f"{column.header} {column.arrow}".strip(),
+                "metric": column.name,
                 "first": row["first"],
                 "second": row["second"],
                 "difference": _signed(row["difference"], row["low"], row["high"], column.digits),
@@ -192,7 +193,7 @@ def _shown_gains(frame: pd.DataFrame) -> pd.DataFrame:
         quality = (row["bd_quality"], row["quality_low"], row["quality_high"])
         rows.append(
             {
-                "metric": f"{column.header} {column.arrow}".strip(),
+                "metric": column.name,
                 "system": row["series"],
                 "anchor": row["anchor"],
                 "BD-rate (%)": _signed(row["bd_rate"], row["low"], row["high"], 1),

@@ -12,12 +12,12 @@ from string import Template
 from typing import Any
 
 from analysis.figures.captions import caption
-from analysis.figures.writing import Target, begun
+from analysis.figures.writing import Target, Written, begun
 from analysis.reports.answer import answer
 from analysis.reports.listening import write_clips
 from analysis.reports.output_folder import prepare_output
 from analysis.results.columns import logged
-from analysis.results.study_metrics import default_keys, quality_keys
+from analysis.results.study_metrics import all_keys
 from analysis.results.study_results import Results
 from analysis.statistics.matched_rates import coded_labels, main_labels
 from analysis.tables.comparison import comparison
@@ -38,9 +38,7 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
     prepare_output(output, "report", ("tables", "figures", "audio", "spectrograms"))
     pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
     with begun(results, pictures, processes=processes) as finish:
-        # Quality first: on a narrow screen the rest is a scroll away.
-        columns = dict.fromkeys(["bitrate", *quality_keys(results), *default_keys(results)])
-        table = comparison(results, logged(columns, results.runs.columns))
+        table = comparison(results, logged(all_keys(results), results.runs.columns))
         _write_tables(table, output / "tables")
         labels = coded_labels(results)
         references = list(dict.fromkeys(results.finished_references.get("label", [])))
@@ -57,7 +55,7 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
         answer=_answer(sentences),
         table=render(table, "html"),
         downloads=_downloads(),
-        figures="\n".join(_figure(figure.name) for figure in figures),
+        figures="\n".join(_figure(figure) for figure in figures),
         clips=_json(clips),
         listening="" if clips else "hidden",
         heard=_heard(clips),
@@ -113,9 +111,9 @@ def _downloads() -> str:
     return " · ".join(f'<a href="tables/{name}">{name}</a>' for name in names)
 
 
-def _figure(figure: str) -> str:
-    name = html.escape(figure, quote=True)
-    text = html.escape(caption(figure), quote=True)
+def _figure(figure: Written) -> str:
+    name = html.escape(figure.name, quote=True)
+    text = html.escape(caption(figure.name, figure.label or figure.rate), quote=True)
     return (
         f'<figure><a href="figures/{name}.png"><img src="figures/{name}.png" alt="{text}" loading="lazy"></a>'
         f'<figcaption>{text} <a href="figures/{name}.csv">CSV</a></figcaption></figure>'

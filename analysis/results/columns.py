@@ -45,7 +45,18 @@ class Column:
         """The direction of better values, if there is one."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
+    @property
+    def name(self) -> str:
+        """`PESQ ↑`."""
+        return f"{self.header} {self.arrow}".strip()
 
+    @property
+    def title(self) -> str:
+        """`PESQ ↑ (MOS-LQO)`."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+_CODED = ("coded", "conditional_entropy", "modelled")  # rates that fall where codes can be predicted
 _GROUPS = {"rate": "rate", "usage": "use", "eval": "quality", "robustness": "quality", "cost": "cost"}
 
 
@@ -65,7 +76,7 @@ def _column(source: str, header: str, unit: str = "", digits: int = 3, scale: fl
 
 
 def _direction(part: str, key: str) -> bool | None:
-    if part == "cost":
+    if part == "cost" or (part == "rate" and key.startswith(_CODED)):
         return False
     known = metrics.facts().get(key.rpartition("/")[2]) if part in ("eval", "robustness") else None
     return None if known is None else known.higher_is_better
@@ -118,6 +129,13 @@ COLUMNS: dict[str, Column] = {
         _column("rate/token_rate", "token rate", "1/s", 0),
         _column("rate/bitrate", "bitrate", "kbit/s", 3, 1e-3),
         _column("rate/entropy_bitrate", "entropy rate", "kbit/s", 3, 1e-3),
+        _column("rate/conditional_entropy_bitrate", "conditional entropy rate", "kbit/s", 3, 1e-3),
+        _column("rate/coded", "coded rate", "kbit/s", 3, 1e-3),
+        _column("rate/coded_stream", "coded, one stream", "kbit/s", 3, 1e-3),
+        _column("rate/modelled", "modelled rate", "kbit/s", 3, 1e-3),
+        _column("rate/coded_static", "coded, static", "kbit/s", 3, 1e-3),
+        _column("rate/coded_adaptive", "coded, adaptive", "kbit/s", 3, 1e-3),
+        _column("rate/coded_context", "coded, context", "kbit/s", 3, 1e-3),
         _column("usage/used_fraction", "codes used", "%", 1, 100),
         _column("usage/uniform_used_fraction", "used if uniform", "%", 1, 100),
         _column("usage/dead_fraction", "dead codes", "%", 1, 100),
@@ -128,6 +146,7 @@ COLUMNS: dict[str, Column] = {
         _column("usage/joint_uniform_used_fraction", "joint if uniform", "%", 1, 100),
         _column("usage/joint_perplexity", "joint perplexity", "codes", 0),
         _column("usage/joint_uniform_perplexity", "perplexity if uniform", "codes", 0),
+        _column("usage/token_perplexity", "token perplexity", "codes", 1),
         _column("usage/saturation", "saturation", "%", 1, 100),
         _column("usage/saturated_channels", "saturated", "channels", 1),
         _column("usage/effective_dimension", "effective dim.", "", 1),
@@ -171,5 +190,5 @@ def select(keys: Iterable[str]) -> list[Column]:
             chosen.append(replace(_column(key, key.partition("/")[2]), key=key))
         else:
             hint = did_you_mean(key, COLUMNS)
-            raise ColumnError(f"unknown column {key!r}; {hint}known: {', '.join(COLUMNS)}")
+            raise ColumnError(f"unknown column {key!r}; {hint}known: all, {', '.join(COLUMNS)}")
     return chosen

@@ -22,6 +22,7 @@ RATES_AND_USE = (
     "entropy_fraction",
 )
 COSTS = ("parameters", "real_time_factor")
+ALL = "all"  # in place of the keys of columns
 _KEY = "evaluate.metrics"  # of the study's logged settings
 
 
@@ -55,6 +56,23 @@ def quality_keys(results: Results) -> list[str]:
     return [*(name if name in COLUMNS else f"eval/{name}" for name in names), SCORED.key]
 
 
-def default_keys(results: Results) -> Sequence[str]:
-    """Keys of the columns of a comparison table: rates, use of the codes, quality, cost."""
-    return (*RATES_AND_USE, *quality_keys(results), *COSTS)
+def default_keys(results: Results) -> tuple[str, ...]:
+    """Keys of the columns of a comparison table where none are named: bitrate, quality, use of the codes.
+
+    How many utterances were scored is told by notes, where a metric failed.
+    """
+    *quality, _ = quality_keys(results)
+    return ("bitrate", *quality, "used_fraction")
+
+
+def all_keys(results: Results) -> tuple[str, ...]:
+    """Keys of the columns of a whole table: bitrate and quality, then rates, use of the codes, cost."""
+    return tuple(dict.fromkeys(["bitrate", *quality_keys(results), *RATES_AND_USE, *COSTS]))
+
+
+def expanded_keys(results: Results, keys: Sequence[str] | None) -> tuple[str, ...]:
+    """`keys` of columns, in them `ALL` for those of a whole table; without `keys` those of `default_keys`."""
+    if keys is None:
+        return default_keys(results)
+    every = ((key,) if key != ALL else all_keys(results) for key in keys)
+    return tuple(dict.fromkeys(key for some in every for key in some))

@@ -1,4 +1,4 @@
-"""Compare the systems of a study pair by pair, and say which can't be told from the best."""
+"""Comparisons of the systems of a study: pair by pair, by BD-rates, and by average ranks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from analysis.results.columns import quality_column
 from analysis.results.labels import series
 from analysis.results.study_results import Results
 from analysis.statistics.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
-from analysis.statistics.intervals import average_ranks, critical_difference, holm, paired_difference
+from analysis.statistics.intervals import (
+    average_ranks,
+    critical_difference,
+    holm,
+    holm_levels,
+    paired_difference,
+)
 from experiments.common.matched_rates import rate_groups
 
 LEVEL = 0.05
-COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p_value", "p_holm", "improvement"]
+COLUMNS = [
+    *("first", "second", "metric", "difference", "low", "high", "p_value", "p_holm", "holm_low", "holm_high"),
+    *("improvement", "seeds", "utterances"),
+]
 
 
 def scores_of(
@@ -37,14 +46,15 @@ def scores_of(
 
 
 def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:
-    """All pairs of `labels`: the columns of `COLUMNS`, then seeds and utterances.
+    """All pairs of `labels`, a row each, in the columns of `COLUMNS`.
 
-    `difference` is second less first; `p_holm` is corrected for all the pairs. Empty for a metric whose
-    direction is not known.
+    `difference` is second less first, from `low` to `high` its own 95 % interval. `p_holm` is corrected for
+    all the pairs; the interval from `holm_low` to `holm_high` leaves 0 out where `p_holm` is at most 5 %.
+    Empty for a metric whose direction is not known.
     """
     seeds, scores = scores_of(results, metric, labels)
     better = quality_column(metric).higher_is_better
-    rows = []
+    rows, spreads = [], []
     for first, second in combinations(labels, 2):
         if not seeds or better is None:
             break
@@ -52,14 +62,20 @@ def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFra
             pair = paired_difference(scores[first], scores[second], higher_is_better=better)
         except ValueError:  # nothing that both have scored
             continue
+        spreads.append(pair.spread)
+        of_all = (1.0, pair.low, pair.high)  # corrected below
         rows.append(
             (
-                *(first, second, metric, pair.mean, pair.low, pair.high, pair.p_value, 1.0),
+                *(first, second, metric, pair.mean, pair.low, pair.high, pair.p_value, *of_all),
                 *(pair.improvement, pair.seeds, pair.utterances),
             )
         )
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, "seeds", "utterances"])
-    return frame.assign(p_holm=holm(frame["p_value"].tolist()))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    p_values = frame["p_value"].tolist()
+    levels = holm_levels(p_values, LEVEL)
+    half = np.array([float(one.half_width(level)) for one, level in zip(spreads, levels, strict=True)])
+    mean = frame["difference"]
+    return frame.assign(p_holm=holm(p_values), holm_low=mean - half, holm_high=mean + half)
 
 
 def means_of(results: Results, metric: str, labels: Sequence[str]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.intervals import Interval, mean_interval
 
+NOMINAL = "rate/bitrate"  # the metric of the bits that codes would take if all were as frequent
+
 
 def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
     """Mean over `runs`, the finished seeds of one label, with its 95 % interval; NaN where unknown.
@@ -37,12 +39,17 @@ def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
 
 
 def summary(
-    results: Results, metrics: Sequence[str] | None = None, *, references: bool = False
+    results: Results,
+    metrics: Sequence[str] | None = None,
+    *,
+    references: bool = False,
+    rate: str = NOMINAL,
 ) -> pd.DataFrame:
     """Summarise each finished label by each metric, in a row.
 
     Columns: label, series, quantizer, reference, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low,
-    high. With `references`, codecs from outside come last.
+    high. With `references`, codecs from outside come last. rate: the logged metric that is the bitrate, such
+    as `rate/coded`; quantizers whose runs lack it are left out.
     """
     names = logged_metrics(results) if metrics is None else list(metrics)
     rows = []
@@ -51,6 +58,11 @@ def summary(
         groups += [*results.finished_references.groupby("label", sort=False)]
     for label, runs in groups:
         reference = bool(runs["reference"].iloc[0])
+        bitrate = runs[NOMINAL].mean()
+        if rate != NOMINAL and bitrate > 0 and not reference:
+            bitrate = runs[rate].mean() if rate in runs else math.nan
+            if math.isnan(bitrate):
+                continue
         for metric in names:
             if f"eval/{metric}" not in runs:
                 continue
@@ -63,7 +75,7 @@ def summary(
                     "reference": reference,
                     "seeds": len(runs),
                     "bits_per_frame": runs["rate/bits_per_frame"].mean(),
-                    "bitrate": runs["rate/bitrate"].mean(),
+                    "bitrate": bitrate,
                     "metric": metric,
                     "mean": value.mean,
                     "low": value.low,

@@ -42,6 +42,7 @@ class Difference:
     improvement: float  # probability that a training of the second beats one of the first on an utterance
     seeds: int
     utterances: int
+    spread: Spread  # of the differences
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def paired_difference(
         improvement=float((gain > 0).mean() + (gain == 0).mean() / 2),
         seeds=first.shape[0],
         utterances=first.shape[1],
+        spread=variance,
     )
 
 
@@ -201,6 +203,30 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values))))
     result = np.empty_like(values)
     result[order] = np.minimum(adjusted, 1.0)
+    return result
+
+
+def holm_levels(p_values: Sequence[float], level: float) -> np.ndarray:
+    """The level at which Holm's procedure tests each value, in the order given.
+
+    The procedure tests the smallest of n values at level / n, the next at level / (n - 1), and so on, and
+    stops at the first that it does not reject; the others are then not rejected at the same level. An
+    interval of error probability `holm_levels` leaves 0 out just where `holm` is at most `level`.
+
+    Examples:
+        >>> holm_levels([0.04, 0.01, 0.03], 0.06).tolist()  # all are rejected
+        [0.06, 0.02, 0.03]
+        >>> holm_levels([0.04, 0.01, 0.05], 0.06).tolist()  # 0.04 is not below 0.03: it stops
+        [0.03, 0.02, 0.03]
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = level / (len(values) - np.arange(len(values)))
+    kept = np.flatnonzero(values[order] > steps)
+    if len(kept):
+        steps[kept[0] :] = steps[kept[0]]
+    result = np.empty_like(values)
+    result[order] = steps
     return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from analysis.results.study_results import Results
 from experiments.common.matched_rates import RATE_TOLERANCE, rate_groups
 
@@ -11,9 +13,13 @@ class RateError(ValueError):
 
 
 def main_labels(results: Results) -> list[str]:
-    """The unquantized systems, and the quantizers of the rate that most of them share, or all of them where
-    the study allows unequal rates."""
-    ceiling, groups = _rates(results)
+    """The unquantized systems, and the quantizers of the headline rate, or all of them where the study allows
+    unequal rates.
+
+    The headline rate is that of `at_bitrate`; by default that of the most quantizers, and of several such
+    rates the highest.
+    """
+    ceiling, groups = labels_by_rate(results)
     return ceiling + (groups[0] if groups else [])
 
 
@@ -22,18 +28,25 @@ def coded_labels(results: Results, bitrate: float | None = None) -> list[str]:
 
     Raises RateError where nothing finished at that rate.
     """
-    _, groups = _rates(results)
+    groups = labels_by_rate(results if bitrate is None else at_bitrate(results, bitrate))[1]
+    return groups[0] if groups else []
+
+
+def at_bitrate(results: Results, bitrate: float | None) -> Results:
+    """The study with another headline rate, in bit/s; None leaves it.
+
+    Raises RateError where nothing finished at that rate.
+    """
     if bitrate is None:
-        return groups[0] if groups else []
-    rates = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
-    near = [str(label) for label in rates.index if abs(rates[label] / bitrate - 1) <= RATE_TOLERANCE]
-    if not near:
-        known = ", ".join(sorted({f"{rate / 1e3:.2f}" for rate in rates if rate > 0}, key=float))
+        return results
+    rates = list(_coded(results).values())
+    if not any(abs(rate / bitrate - 1) <= RATE_TOLERANCE for rate in rates):
+        known = ", ".join(sorted({f"{rate / 1e3:.2f}" for rate in rates}, key=float)) or "none"
         raise RateError(
             f"nothing finished at {bitrate / 1e3:.2f} kbit/s in study {results.study!r}; there are {known} "
             "kbit/s"
         )
-    return near
+    return replace(results, headline_bitrate=bitrate)
 
 
 def mismatch_allowed(results: Results) -> bool:
@@ -41,12 +54,24 @@ def mismatch_allowed(results: Results) -> bool:
     return results.settings.get("allow_rate_mismatch") == "true"
 
 
-def _rates(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The labels of unquantized systems, and those of each rate, the rate that most share first."""
-    means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
-    rates = {str(label): float(rate) for label, rate in zip(means.index, means.to_numpy(), strict=True)}
-    coded = {label: rate for label, rate in rates.items() if rate > 0}
-    ceiling = [label for label in rates if label not in coded]
+def labels_by_rate(results: Results) -> tuple[list[str], list[list[str]]]:
+    """The labels of unquantized systems, and those of each rate, the headline rate first.
+
+    All coded labels are one group where the study allows unequal rates and no headline rate was asked for.
+    """
+    coded = _coded(results)
+    ceiling = [str(label) for label in dict.fromkeys(results.finished["label"]) if label not in coded]
+    if results.headline_bitrate is not None:
+        wanted = results.headline_bitrate
+        main = [label for label, rate in coded.items() if abs(rate / wanted - 1) <= RATE_TOLERANCE]
+        others = {label: rate for label, rate in coded.items() if label not in main}
+        return ceiling, [main, *rate_groups(others)]
     if mismatch_allowed(results):
         return ceiling, [list(coded)]
     return ceiling, rate_groups(coded)
+
+
+def _coded(results: Results) -> dict[str, float]:
+    """Bitrate of each label that spends bits, in bit/s."""
+    means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    return {str(label): float(rate) for label, rate in means.items() if rate > 0}

@@ -10,7 +10,7 @@ from analysis.tables.table import Cell
 MISSING = "—"
 
 
-_SIGNS = {"tied": "~", "starred": "*"}
+_SIGNS = {"worse": "†", "starred": "*"}
 
 GROUP_TITLES = {"rate": "Rate", "use": "Codebook use", "quality": "Quality", "cost": "Cost"}
 
@@ -24,7 +24,7 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """The value alone, after `~` where it can't be told from the best, and `*` where that is starred."""
+    """The value alone, after `†` where it is significantly worse than the best, `*` where it is starred."""
     if cell.value is None:
         return cell.text or MISSING
     return _SIGNS.get(cell.mark, "") + number(cell.value, column.digits)
@@ -42,9 +42,3 @@ def interval_text(cell: Cell, column: Column, intervals: str) -> str:
     half = (cell.high - cell.low) / 2
     needed = -math.floor(math.log10(half)) if half > 0 else 0
     return f"± {half:.{max(column.digits, min(needed, 6))}f}"
-
-
-def header_text(column: Column) -> str:
-    """`PESQ ↑ (MOS-LQO)`."""
-    unit = f" ({column.unit})" if column.unit else ""
-    return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.results.columns import SCORED, Column, quality_column, select
-from analysis.results.study_metrics import asked_metrics, default_keys
+from analysis.results.study_metrics import asked_metrics, expanded_keys
 from analysis.results.study_results import Results, records
 from analysis.statistics.estimates import estimate
+from analysis.statistics.leaders import leaders
 from analysis.statistics.matched_rates import mismatch_allowed
-from analysis.statistics.tied_with_best import leaders
 from analysis.tables.notes import (
     PARAMETERS,
     caption,
@@ -46,11 +46,12 @@ def comparison(
 ) -> Table:
     """Put the systems of a study side by side, at equal bitrates only.
 
-    `columns` are keys of `columns.select`; None: rates, use of the codes, the metrics that the study asks
-    for, cost. Seeds of one label are averaged. Rows whose nominal bitrate is more than 2 % off the study's
-    common one (`bitrate` in bit/s, or the rate that most systems share) stand in sections of their own,
-    unless the study itself allows it, which the caption then says; unquantized, failed and unfinished systems
-    too. `intervals` shows 95 % intervals as `± half-width` or as `[low, high]` (`range`).
+    `columns` are keys of `columns.select`; None: bitrate, the metrics that the study asks for, use of the
+    codes; `all` stands for these, all rates, use of the codes, and cost. Seeds of one label are averaged.
+    Rows whose nominal bitrate is more than 2 % off the study's common one (`bitrate` in bit/s, or the rate
+    that most systems share) stand in sections of their own, unless the study itself allows it, which the
+    caption then says; unquantized, failed and unfinished systems too. `intervals` shows 95 % intervals as
+    `± half-width` or as `[low, high]` (`range`).
 
     Raises:
         ColumnError: an unknown column.
@@ -58,8 +59,9 @@ def comparison(
     """
     if intervals not in INTERVALS:
         raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
-    chosen = tuple(select(default_keys(results) if columns is None else columns))
+    chosen = tuple(select(expanded_keys(results, columns)))
     allow_rate_mismatch |= mismatch_allowed(results)
+    bitrate = bitrate or results.headline_bitrate
     runs = _shown(results.runs)
     finished = _shown(results.finished)
     conditions = _main_conditions(finished if len(finished) else runs)
@@ -169,7 +171,7 @@ def _mismatch_caption(rates: dict[str, float]) -> list[str]:
 
 
 def _marked(section: Section, columns: Sequence[Column], results: Results) -> Section:
-    """Mark the best of each quality column, and what can't be told from it, in a section of equal rates."""
+    """Mark the best of each quality column, and the others beside it, in a section of equal rates."""
     labels = [row.label for row in section.rows]
     if not section.comparable or len(labels) < 2:
         return section
@@ -179,11 +181,10 @@ def _marked(section: Section, columns: Sequence[Column], results: Results) -> Se
         ahead = leaders(results, column.source.removeprefix("eval/"), labels) if column.interval else None
         if ahead is None:
             continue
-        best, tied = ahead
+        marks = {ahead.best: "best"} | dict.fromkeys(ahead.tied, "tied") | dict.fromkeys(ahead.worse, "worse")
         for number, row in enumerate(rows):
-            mark = "best" if row.label == best else "tied" if row.label in tied else ""
             cells = list(row.cells)
-            cells[place] = replace(cells[place], mark=mark)
+            cells[place] = replace(cells[place], mark=marks.get(row.label, ""))
             rows[number] = replace(row, cells=tuple(cells))
     return replace(section, rows=tuple(rows))
 
@@ -194,7 +195,7 @@ def _shown(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_of(sections: Sequence[Section]) -> set[str]:
-    """Which of `interval`, `best` and `tied` the cells of a table show."""
+    """Which of `interval`, `best`, `worse` and `tied` the cells of a table show."""
     cells = [cell for section in sections for row in section.rows for cell in row.cells]
     return {cell.mark for cell in cells if cell.mark} | {"interval" for cell in cells if cell.low is not None}
 
@@ -209,10 +210,11 @@ def _row(
     label: str, runs: pd.DataFrame, columns: Sequence[Column], results: Results, notes: list[str]
 ) -> Row:
     coded = float(runs["rate/bitrate"].mean()) > 0 if "rate/bitrate" in runs else True
+    scored = _scored_cell(label, runs, columns, results, notes)  # notes tell of failures in any case
     cells = []
     for column in columns:
         if column is SCORED:
-            cells.append(_scored_cell(label, runs, columns, results, notes))
+            cells.append(scored)
         elif (column.needs_codes and not coded) or column.source not in runs:
             cells.append(Cell())
         else:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_STYLES = {"best": "bold", "worse": "dim"}  # by mark
+
+
 def console(table: Table, width: int, *, bold: bool = True) -> Group:
-    """For a terminal `width` characters wide: column groups that don't fit side by side follow below.
+    """For a terminal `width` characters wide: columns that don't fit side by side follow below.
 
     bold: whether bold letters can be seen. Where they cannot, as in a file, `*` marks the best.
     """
@@ -28,12 +31,11 @@ def console(table: Table, width: int, *, bold: bool = True) -> Group:
     if not bold:
         table = _with_stars(table)
     panels: list[list[int]] = []
-    for group in dict.fromkeys(column.group for column in table.columns):
-        places = [place for place, column in enumerate(table.columns) if column.group == group]
-        if panels and _panel_width(table, panels[-1] + places) <= width:
-            panels[-1] += places
+    for place in range(len(table.columns)):
+        if panels and _panel_width(table, [*panels[-1], place]) <= width:
+            panels[-1].append(place)
         else:
-            panels.append(places)
+            panels.append([place])
     parts: list[Text | RichTable] = [Text(table.title, style="bold")]
     for index, places in enumerate(panels):
         parts += [Text(), *_panel(table, places, messages=index == 0)]
@@ -103,7 +105,7 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
                 cells = [
                     _console_cell(row.cells[place], table.columns[place], table.intervals) for place in places
                 ]
-                marks = ["bold" if row.cells[place].mark else "" for place in places]
+                marks = [_STYLES.get(row.cells[place].mark, "") for place in places]
                 view.add_row(
                     Text(row.label),
                     *[Text(cell, style=mark) for cell, mark in zip(cells, marks, strict=True)],
@@ -114,8 +116,7 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
 
 
 def _console_header(column: Column) -> str:
-    unit = f"\n{column.unit}" if column.unit else ""
-    return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"
+    return f"{column.name}\n{column.unit}" if column.unit else column.name
 
 
 def _console_cell(cell: Cell, column: Column, intervals: str) -> str:

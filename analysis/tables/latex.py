@@ -40,7 +40,7 @@ def latex(table: Table) -> str:
         spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
-    heads = [tex(f"{column.header} {column.arrow}".strip()) for column in table.columns]
+    heads = [tex(column.name) for column in table.columns]
     units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
     lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
     for section in table.sections:
@@ -127,7 +127,7 @@ def _rows(frame: pd.DataFrame) -> list[str]:
 def _tex_cell(cell: Cell, column: Column, intervals: str) -> str:
     value, interval = cell_text(cell, column), interval_text(cell, column, intervals).replace("±", "$\\pm$")
     value = "---" if value == MISSING else tex(value)
-    value = f"\\textbf{{{value}}}" if cell.mark else value
+    value = f"\\textbf{{{value}}}" if cell.mark == "best" else value
     return f"{value} {{\\scriptsize {interval}}}" if interval else value
 
 
@@ -140,7 +140,8 @@ _TEX = {
     "_": "\\_",
     "{": "\\{",
     "}": "\\}",
-    "~": "$\\sim$",
+    "~": "\\textasciitilde{}",
+    "†": "$^\\dagger$",
     "^": "\\textasciicircum{}",
     "|": "\\textbar{}",
     "<": "\\textless{}",

@@ -38,7 +38,7 @@ def caption(
     """Lines that say where the numbers of the main sections, those of `runs`, come from and how to read them.
 
     conditions: corpus_hash and protocol that all of `runs` share. intervals: one of `comparison.INTERVALS`.
-    shown: what there is to be explained, of `interval`, `best`, `tied`.
+    shown: what there is to be explained, of `interval`, `best`, `worse`, `tied`.
     """
     if runs.empty:
         return [f"Study {results.study}: no run has finished."]
@@ -60,8 +60,10 @@ def caption(
         )
     else:
         over = f", {sign} {half}95 % interval over seeds and utterances" if "interval" in shown else ""
-        tied = ", ~ what can't be told from it" if "tied" in shown else ""
-        best = f" {BOLD} best at its rate{tied} (paired over seeds and utterances, Holm-corrected, 5 %)."
+        worse = "; †: significantly worse" if "worse" in shown else ""
+        unmarked = "; unmarked: no difference to the best was shown" if "tied" in shown else ""
+        how = "paired over seeds and utterances, Holm-corrected, 5 %"
+        best = f" {BOLD} best at its rate{worse}{unmarked} ({how})."
         lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []

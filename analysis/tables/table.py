@@ -11,8 +11,8 @@ from analysis.results.columns import Column
 class Cell:
     """A value with its 95 % interval, or a text in its place.
 
-    `mark` is `best`, `tied` (can't be told from the best at the 5 % level), `starred` (the best, where bold
-    letters cannot be seen) or empty.
+    `mark` is `best`, `worse` (significantly worse than the best, at the 5 % level), `tied` (no significant
+    difference to the best), `starred` (the best, where bold letters cannot be seen) or empty.
     """
 
     value: float | None = None

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+STANDARD_STREAM = "-"  # in place of a file: stdin or stdout
+
 _REMEDIES = {
     errno.EACCES: "change its permissions, or give another place",
     errno.EPERM: "change its permissions, or give another place",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
     from analysis import Results
 
 _FIGURE_FORMATS = ("pdf", "svg", "png", "gif", "mp4")
+Bitrate = Annotated[
+    float | None,
+    typer.Option(
+        parser=number(0, above=True),
+        metavar="BIT/S",
+        help="rate of what shows one rate; default that of the most systems, of several such the highest",
+    ),
+]
 
 
 def table(
     study: StudyName,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="comma-separated; a wrong name lists the known ones")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="comma-separated, or all, which csv and json have by default; a wrong name lists the known",
+        ),
     ] = None,
     format: Annotated[
         Literal["console", "markdown", "latex", "csv", "html", "json"],
@@ -59,22 +71,25 @@ def table(
 ) -> None:
     """Print the comparison table of a study."""
     outputs.check_file(file)
-    chosen: dict[str, Any] = {} if columns is None else {"columns": names_of(columns, "--columns")}
+    keys = None if columns is None else names_of(columns, "--columns")
 
     from analysis import load
     from analysis.results.columns import select
+    from analysis.results.study_metrics import ALL
     from analysis.tables import comparison, console, formats, published
 
-    select(chosen.get("columns", ()))  # a wrong name ends here, before the study is read
+    if keys is None and format in ("csv", "json"):
+        keys = [ALL]  # for programs
+    select(key for key in keys or () if key != ALL)  # a wrong name ends here, before the study is read
     papers = [published.load(name) for name in paper_names or []]
     kind = "markdown" if format == "console" else format
     below = [published.render(paper, kind) for paper in papers]
     result = comparison.comparison(
         load(study, tracking_uri),
+        keys,
         bitrate=bitrate,
         allow_rate_mismatch=allow_rate_mismatch,
         intervals=intervals,
-        **chosen,
     )
     if format == "console" and file is None:
         console.print_table(result)
@@ -105,6 +120,7 @@ def figures(
             metavar="NAMES", help="comma-separated: pdf, svg, png; gif, mp4 (with ffmpeg) of animations"
         ),
     ] = ",".join(_FIGURE_FORMATS),
+    bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write every figure that a study has the data for, and beside each the CSV that it shows."""
@@ -114,7 +130,7 @@ def figures(
             raise typer.BadParameter(f"{kind!r}: give some of {', '.join(_FIGURE_FORMATS)}")
     outputs.check_folder(folder)
 
-    results = _results_to_draw(study, tracking_uri)
+    results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.figures import writing
 
@@ -128,13 +144,14 @@ def report(
     folder: Annotated[
         Path | None, typer.Option("--output", help="folder to write to; default report-STUDY")
     ] = None,
+    bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write a static report with tables, figures and listening; it opens from disk without a network."""
     place = folder or outputs.named_after("report-", study)
     outputs.check_folder(place)
 
-    results = _results_to_draw(study, tracking_uri)
+    results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.reports.report import write_report
 
@@ -146,13 +163,14 @@ def paper(
     folder: Annotated[
         Path | None, typer.Option("--output", help="folder to write to; default paper-STUDY")
     ] = None,
+    bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write all tables and figures, a main.tex that includes them, and provenance.json."""
     place = folder or outputs.named_after("paper-", study)
     outputs.check_folder(place)
 
-    results = _results_to_draw(study, tracking_uri)
+    results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.reports.paper import write_paper
 
@@ -178,7 +196,7 @@ def power(
         typer.Option(
             parser=number(0, above=True),
             metavar="BIT/S",
-            help="judge the systems of this rate; default the one that most systems share",
+            help="judge the systems of this rate; default that of the most systems, of several the highest",
         ),
     ] = None,
     format: OutputFormat = "console",
@@ -199,10 +217,11 @@ def power(
         power.print_power(frame, metric, effect, wanted)
 
 
-def _results_to_draw(study: str, tracking_uri: str | None) -> Results:
+def _results_to_draw(study: str, tracking_uri: str | None, bitrate: float | None) -> Results:
     """Read a study, while the processes that draw its figures start."""
     from analysis import load
     from analysis.figures import writing
+    from analysis.statistics.matched_rates import at_bitrate
 
     writing.prepare()
-    return load(study, tracking_uri)
+    return at_bitrate(load(study, tracking_uri), bitrate)

@@ -41,12 +41,13 @@ def write(
     """
     results = load(store.study, store.uri, parent=summary.parent_id)
     table = comparison.comparison(results, allow_rate_mismatch=rate_mismatch)
+    whole = comparison.comparison(results, ["all"], allow_rate_mismatch=rate_mismatch)
     problems = []
     with tempfile.TemporaryDirectory() as temporary:
         tables = Path(temporary) / "tables"
         tables.mkdir()
         for suffix, kind in _FORMATS.items():
-            (tables / f"comparison.{suffix}").write_text(formats.render(table, kind), encoding="utf-8")
+            (tables / f"comparison.{suffix}").write_text(formats.render(whole, kind), encoding="utf-8")
         store.log_files(summary.parent_id, tables, "tables")
         text = of_study(question, answer(results, main_labels(results)), formats.render(table, "markdown"))
         store.summarise(summary.parent_id, _means(results), text)

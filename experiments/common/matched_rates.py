@@ -25,7 +25,8 @@ class RateGroups(NamedTuple):
 def rate_groups(rates: Mapping[str, float], tolerance: float = RATE_TOLERANCE) -> list[list[str]]:
     """Group labels by bitrate: each group's members are within `tolerance` of its central rate.
 
-    The largest group comes first; within a group the order is kept.
+    The largest group comes first, of several that are as large the one of the highest rate; within a group
+    the order is kept.
     """
     left = dict(rates)
     groups = []
@@ -39,13 +40,14 @@ def rate_groups(rates: Mapping[str, float], tolerance: float = RATE_TOLERANCE) -
         )
         groups.append(near[best])
         left = {label: rate for label, rate in left.items() if label not in near[best]}
-    return groups
+    main = max(groups, key=lambda group: (len(group), rates[group[0]]), default=None)
+    return [main, *(group for group in groups if group is not main)] if main else []
 
 
 def matched(rates: Mapping[str, float], main_rate: float | None = None) -> RateGroups:
     """The rows of a study by rate, `rates` in bit/s by label, all above 0.
 
-    main_rate: bit/s of the rate that is asked for; by default that of the largest group.
+    main_rate: bit/s of the rate that is asked for; by default that of the first of `rate_groups`.
     """
     if not rates:
         return RateGroups([], {}, 0.0)

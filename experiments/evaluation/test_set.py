@@ -36,7 +36,7 @@ class Reconstructions:
     [x * y], of each pair of channels. latents: `pair_0` and so on, [points, 2] in grid units, empty where
     the quantizer has no plane. slices: `<field>_<group>` of the `Slice` of each learned codebook. seconds of
     compute and of audio. exact: utterances whose codes alone decode to the very features of the forward
-    pass.
+    pass. factors: [frames, factors] of the codes of each utterance, in the smallest type that holds them.
     """
 
     audio: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -48,6 +48,7 @@ class Reconstructions:
     audio_seconds: float
     exact: int
     slices: dict[str, np.ndarray] = field(default_factory=dict)
+    factors: list[np.ndarray] = field(default_factory=list)
 
 
 @contextmanager
@@ -78,6 +79,8 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     coordinates: list[np.ndarray] = []
     vectors: list[torch.Tensor] = []
     pairs = _Pairs(quantizer.factor_sizes)
+    kept: list[np.ndarray] = []
+    smallest = np.min_scalar_type(max(quantizer.factor_sizes, default=1) - 1)
     compute = seconds = 0.0
     exact = 0
     for index in range(len(split)):
@@ -92,6 +95,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
         if quantizer.streams:
             factors = quantizer.factors(quantized.codes)
             counter.update(quantized.codes, factors)
+            kept.append(factors[0].cpu().numpy().astype(smallest))
             exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
             if "coordinates" in quantized.diagnostics:
                 coordinates.append(quantized.diagnostics["coordinates"][0].cpu().numpy())
@@ -108,6 +112,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
         histograms=counter.histograms() | pairs.counts,
         latents=_pairs(coordinates),
         slices=_slices(quantizer.codebook_vectors, vectors),
+        factors=kept,
         compute_seconds=compute,
         audio_seconds=seconds,
         exact=exact,

@@ -10,7 +10,7 @@ import torch
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
-from experiments.evaluation import bitrates, robustness, test_set
+from experiments.evaluation import bitrates, coded_rates, robustness, test_set, token_model
 from experiments.execution.context import Context
 from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
 from experiments.execution.outcomes import Pruned
@@ -104,7 +104,8 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
 
 def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Obtained) -> None:
     """Score the trained codec on the test split, and log values and files."""
-    codec, trained, shards = obtained
+    whole, trained, shards = obtained
+    codec = whole if run.stages is None else whole.prefix(run.stages)
     test_split, evaluate = shards.split("test"), run.evaluate
     started = time.monotonic()
     reconstructions = test_set.reconstruct(codec, test_split, context.checking("reconstructing"))
@@ -117,6 +118,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
     )
     values |= {
         **bitrates.of_codec(codec, reconstructions.usage),
+        **coded_rates.of_test_set(codec.quantizer, reconstructions.factors, codec.frame_rate),
         **test_set.use(reconstructions.usage, reconstructions.spread),
         **test_set.cost(codec, reconstructions),
         "cost/train_seconds": trained.seconds,
@@ -127,6 +129,15 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         values["eval/round_trip_exact"] = reconstructions.exact / len(reconstructions.audio)
     if evaluate.bit_exact == "bf16":
         values |= test_set.in_bf16(codec, test_split, context.checking("coding in bf16"))
+    if evaluate.token_model:
+        values |= token_model.measure(
+            codec,
+            shards.training(),
+            reconstructions.factors,
+            steps=evaluate.token_model,
+            seed=run.seed,
+            check=context.checking("modelling tokens"),
+        )
     if evaluate.robustness is not None:
         check = context.checking("disturbing")
         values |= robustness.measure(codec, test_split, evaluate.robustness, evaluate.metrics, check)
@@ -143,7 +154,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         )
         artifacts.write_audio(folder, reconstructions.audio, evaluate.audio_examples, run.sample_rate)
     if run.train.decay_at:
-        budgets = _earlier_budgets(run, context, codec, test_split)
+        budgets = _earlier_budgets(run, context, whole, test_split)
         budgets[trained.steps] = _at_a_budget(values, trained.seconds)
         context.store.log_points(run_id, _by_metric(budgets))
     context.store.log_values(run_id, values, model_id=model_id)
@@ -163,7 +174,8 @@ def _earlier_budgets(
         except (DamagedFile, OSError) as error:
             context.warn(f"the weights at {budget} steps cannot be scored: {error}")
             continue
-        made = test_set.reconstruct(codec, test_split, context.checking(f"reconstructing at {budget} steps"))
+        part = codec if run.stages is None else codec.prefix(run.stages)
+        made = test_set.reconstruct(part, test_split, context.checking(f"reconstructing at {budget} steps"))
         _, values = test_set.quality(
             made,
             run.sample_rate,

@@ -276,6 +276,12 @@ def _check_backbone(study: Study, source: str) -> None:
     except backbones.BackboneError as error:
         raise StudyError(f"{source}: backbone: {error}") from None
     train = study.train
+    name = train.warm_start.weights if train.warm_start is not None else None
+    if name is not None and backbone != backbones.get(name):
+        raise StudyError(
+            f"{source}: train.warm_start.weights: {name} are weights of the backbone {name} without options, "
+            f"and the backbone is {study.backbone.name}; set backbone: {name}, or warm_start: {{steps: N}}"
+        )
     samples = round(train.crop_seconds * backbone.sample_rate / backbone.hop) * backbone.hop
     if samples < (least := train.objective.objective().least_samples):
         enough = math.ceil(least / backbone.hop) * backbone.hop / backbone.sample_rate

@@ -50,8 +50,8 @@ def launched(device_type: str) -> "Fabric":
             f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
             f"GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
         )
-    # The codebooks keep themselves equal; nothing else is a buffer that training changes. The option's name
-    # is another one from torch 2.14 on.
+    # Codebooks and statistics of residual stages keep themselves equal; nothing else is a buffer that
+    # training changes. The option's name is another one from torch 2.14 on.
     known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     strategy = DDPStrategy(gradient_as_bucket_view=True, timeout=PATIENCE, **{name: False})

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized
 from quantizers.option_checks import QuantizerError, check_weight
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.optimal_levels import lloyd_max
 from quantizers.parts.straight_through import straight_through, zero_loss
 
 MOST_LEVELS = 4096  # of a channel
@@ -103,16 +104,3 @@ class Latent(ChannelQuantizer):
 
     def _of(self, index: Tensor) -> Tensor:
         return self.values[torch.arange(len(self.config.levels), device=index.device), index]
-
-
-def lloyd_max(samples: Tensor, values: Tensor, rounds: int = 30) -> Tensor:
-    """Values [levels] that follow rising `values` by Lloyd's rounds on `samples` [frames].
-
-    A value that no sample is nearest to stays where it is.
-    """
-    for _ in range(rounds):
-        nearest = torch.bucketize(samples, (values[1:] + values[:-1]) / 2)
-        counts = torch.zeros_like(values).index_add_(0, nearest, torch.ones_like(samples))
-        sums = torch.zeros_like(values).index_add_(0, nearest, samples)
-        values = torch.where(counts > 0, sums / counts.clamp_min(1), values).sort().values
-    return values

@@ -1,20 +1,22 @@
 """Residual FSQ: stages of finite scalar quantization on what is left over (vector-quantize-pytorch's
-ResidualFSQ)."""
+ResidualFSQ), with scaled or normalised stages as an option (Robust RFSQ, arXiv 2508.15860)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import MOST_VALUES, QuantizerError, check_count
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_choice, check_count, check_weight
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.conditioned_stages import CONDITIONINGS, ConditionedStages
 from quantizers.parts.library import LibraryQuantizer
-from quantizers.parts.straight_through import straight_through
+from quantizers.parts.stage_dropout import kept_stages
+from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import TOLERANCE, check_bits, choose_channels, choose_levels
 
 MOST_CODES = 2**24  # of one stage: the library computes indices in float32
@@ -22,15 +24,28 @@ MOST_CODES = 2**24  # of one stage: the library computes indices in float32
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualFSQConfig(LevelsConfig):
-    """levels: of each channel, the same in every stage. stages: token streams."""
+    """levels: of each channel, the same in every stage. stages: token streams.
+
+    conditioning: how a stage brings what is left over to its range. `none`, by the levels of the stages
+    before, as in the library; `scale`, times a learned factor; `layernorm`, by a learned map of residuals
+    whose mean and deviation are moving averages (arXiv 2508.15860, see `parts.conditioned_stages`).
+    dropout: share of the clips of a training batch that are decoded from a random number of first stages, so
+    that every number of them can be decoded (see `parts.stage_dropout`).
+    """
+
+    added = ("conditioning", "dropout")
 
     levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)  # less than others, since stages multiply
     stages: int = 2
+    conditioning: str = "none"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_levels(2)
+        check_choice("conditioning", self.conditioning, CONDITIONINGS)
         check_count("stages", self.stages)
+        check_weight("dropout", self.dropout, maximum=1.0)
         if math.prod(self.levels) > MOST_CODES:
             raise QuantizerError(
                 f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
@@ -54,12 +69,20 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     paper = "arXiv 2309.15505"
     config: ResidualFSQConfig
 
-    def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
-        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+    reach: Tensor
+    conditioned: ConditionedStages | None
 
+    def __init__(self, dim: int, config: ResidualFSQConfig) -> None:
         super().__init__(dim, config)
         self.lay_out(len(config.levels), config.levels)
         self.codebook_sizes = self.packing.stream_sizes * config.stages
+        self.register_buffer("reach", 1 + 1 / (torch.tensor(config.levels) - 1), persistent=False)
+        self.conditioned = None
+        if config.conditioning != "none":
+            self.conditioned = ConditionedStages(config.levels, config.stages, config.conditioning)
+            return
+        from vector_quantize_pytorch import ResidualFSQ as LibraryResidualFSQ  # takes seconds to import
+
         self.inner = LibraryResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
         for layer in self.inner.layers:
             del layer.implicit_codebook
@@ -108,17 +131,60 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     def factor_sizes(self) -> tuple[int, ...]:
         return self.config.levels * self.config.stages
 
+    @classmethod
+    def depth_of(cls, config: ResidualFSQConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> ResidualFSQ:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.project_in, part.project_out = self.project_in, self.project_out
+        if self.conditioned is not None:
+            part.conditioned = self.conditioned.prefix(stages)
+        return part
+
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dropout = self.config.dropout if self.training else 0.0
+        kept = kept_stages(len(features), self.config.stages, dropout, features.device)
+        return *self.of_stages(features, kept), zero_loss(features)
+
+    def of_stages(self, features: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Quantized features, those of the stages that are `kept` (see `kept_stages`), and codes of all."""
         low = self.project_in(features)
-        with torch.no_grad():
-            value, codes = self.inner(low)
-            codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
-        return self.project_out(straight_through(value, self._clamp(low))), codes, features.new_zeros(())
+        smooth = self._clamp(low)
+        if self.conditioned is not None:
+            codes = self.packing.pack(self.conditioned(smooth)).squeeze(-1)
+        else:
+            with torch.no_grad():
+                value, codes = self.inner(low)
+                codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
+        if self.conditioned is not None or kept is not None:
+            value = self._sum(codes, kept)
+        if self.conditioned is not None:  # whose scales have a gradient
+            return self.project_out(value + (smooth - smooth.detach())), codes
+        return self.project_out(straight_through(value, smooth)), codes
 
     def channel_values(self, codes: Tensor) -> Tensor:
+        return self._sum(codes, None)
+
+    def _sum(self, codes: Tensor, kept: Tensor | None) -> Tensor:
+        """Channels [batch, frames, channels] of the stages of `codes` that are kept."""
         levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
-        value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
-        return (value * self.inner.scales).sum(-2)
+        if self.conditioned is not None:
+            parts = torch.stack(self.conditioned.values(levels), -2)
+        else:
+            parts = (2 * levels / (self.packing.sizes - 1) - 1) * self.inner.scales  # each spans [-1, 1]
+        return (parts if kept is None else torch.where(kept.movedim(0, 2), parts, 0.0)).sum(-2)
+
+    def try_out(self, features: Tensor) -> None:
+        self._settle(features, apart=False)
+
+    def refine(self, features: Tensor) -> None:
+        self._settle(features, apart=True)
+
+    def _settle(self, features: Tensor, apart: bool) -> None:
+        if self.conditioned is not None:
+            low = self.project_in(features)
+            self.conditioned.settle(self._clamp(low), low, apart)
 
     @property
     def steps(self) -> tuple[tuple[int, ...], ...]:
@@ -132,5 +198,4 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
 
     def _clamp(self, low: Tensor) -> Tensor:
         """What the library does to its input: a soft clamp at half a cell beyond the outer levels."""
-        most = self.inner.soft_clamp_input_value
-        return torch.tanh(low / most) * most
+        return torch.tanh(low / self.reach) * self.reach

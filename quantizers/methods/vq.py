@@ -19,7 +19,7 @@ from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
 from quantizers.parts.straight_through import zero_loss
-from quantizers.parts.vector_gradients import is_straight_through, with_gradient
+from quantizers.parts.vector_gradients import between, is_straight_through, with_gradient
 from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
 
 
@@ -87,10 +87,13 @@ class VQ(Quantizer):
         chosen = self.codebooks.lookup(indices)
         loss = zero_loss(features)
         if self.training:
-            if vectors.numel():
+            if vectors.numel() and not self.config.trained:
                 loss = self.config.commitment * F.mse_loss(vectors, chosen)
             self.codebooks.update(vectors.detach(), indices)
-        quantized = with_gradient(vectors, chosen, self.config, self.training)
+        if self.training and self.config.gradient == "sf-diveq":
+            quantized = between(vectors, *self.codebooks.on_segments(vectors))
+        else:
+            quantized = with_gradient(vectors, chosen, self.config, self.training)
         codes = indices.mT.unflatten(0, features.shape[:2]).contiguous()
         diagnostics = {"vectors": vectors.detach().transpose(0, 1).unflatten(0, features.shape[:2])}
         if self.training:
@@ -99,7 +102,7 @@ class VQ(Quantizer):
 
     @property
     def codebook_vectors(self) -> Tensor:
-        return self.codebooks.codes
+        return self.codebooks.codes.detach()
 
     def encode(self, features: Tensor) -> Tensor:
         self._check_features(features)

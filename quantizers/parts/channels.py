@@ -166,6 +166,7 @@ class ChannelQuantizer(Quantizer):
 
         def read(scales: Tensor) -> Tensor:
             use(scales)
+            self.try_out(seen)
             return self.values_of(seen)
 
         use(best_scales(read, targets, weights, len(self.steps[0])))
@@ -173,6 +174,9 @@ class ChannelQuantizer(Quantizer):
         weight, bias = least_squares(self.values_of(features), features)
         self.project_out.weight.copy_(weight)
         self.project_out.bias.copy_(bias)
+
+    def try_out(self, features: Tensor) -> None:
+        """Set what lies between the linear maps, where it decides which scale is best, for a trial of one."""
 
     def refine(self, features: Tensor) -> None:
         """Set what lies between the linear maps by `features` [frames, dim], once `project_in` is set."""

@@ -1,4 +1,5 @@
-"""Codebooks of vectors learned by exponential moving averages, with working revival of dead codes.
+"""Codebooks of vectors learned by exponential moving averages or by gradients, with working revival of dead
+codes.
 
 van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1; k-means start and revival as in Jukebox (arXiv
 2005.00341) and SoundStream (arXiv 2107.03312). Written here, not taken from vector-quantize-pytorch,
@@ -9,7 +10,7 @@ because that one spends most of a training step on one-hot matrices of [tokens, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,12 @@ from torch import Tensor, nn
 
 from quantizers.contract import Config
 from quantizers.option_checks import QuantizerError, check_choice, check_count, check_weight
+from quantizers.parts.code_order import as_path
 from quantizers.parts.kmeans import cluster, kmeans, nearest, sample
+
+GRADIENTS = ("unit", "noise", "diveq", "sf-diveq")
+TRAINED = ("diveq", "sf-diveq")  # their codes are parameters, and there is no commitment loss
+COMMITMENT = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +34,16 @@ class EMAConfig(Config):
     revive_below: replace codes used less than this fraction of an even share; 0 never does.
     rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
     gradient: `unit`, straight-through unless `rotation_trick`; `noise`: in training an error as long as that
-    of the nearest code, in a random direction (NSVQ, see `parts.noise_substitution`).
+    of the nearest code, in a random direction (NSVQ, see `parts.noise_substitution`); `diveq` and `sf-diveq`
+    (arXiv 2509.26469, see `parts.vector_gradients`): codes are learned by gradients, without a commitment
+    loss; `decay` is then that of the counts by which dead codes are known.
     """
 
-    added = ("gradient",)
+    added: ClassVar[tuple[str, ...]] = ("gradient",)
 
     codebook_size: int = 1024
     codebook_dim: int | None = None
-    commitment: float = 0.25
+    commitment: float = COMMITMENT
     decay: float = 0.99
     revive_below: float = 0.1
     kmeans_iterations: int = 10
@@ -50,14 +58,23 @@ class EMAConfig(Config):
         check_weight("decay", self.decay, maximum=1.0)
         check_weight("revive_below", self.revive_below, maximum=1.0)
         check_count("kmeans_iterations", self.kmeans_iterations, minimum=0)
-        check_choice("gradient", self.gradient, ("unit", "noise"))
-        if self.rotation_trick and self.gradient == "noise":
-            raise QuantizerError("rotation_trick and gradient: noise are two gradients; give one of them")
+        check_choice("gradient", self.gradient, GRADIENTS)
+        if self.rotation_trick and self.gradient != "unit":
+            raise QuantizerError(
+                f"rotation_trick and gradient: {self.gradient} are two gradients; give one of them"
+            )
+        if self.trained and self.commitment not in (0, COMMITMENT):
+            raise QuantizerError(f"commitment has no effect with gradient: {self.gradient}; leave it out")
+
+    @property
+    def trained(self) -> bool:
+        """Whether codes are parameters that gradients move, not moving averages."""
+        return self.gradient in TRAINED
 
 
 class EMACodebooks(nn.Module):
     """Separate codebooks for `groups` parts of a vector, moved by `update` at once or, after `hold`, by
-    `move`.
+    `move`; where the options say `trained`, codes are parameters, and only dead ones are moved here.
 
     A code that is revived becomes a random vector of the batch. All randomness is the global torch
     generator's, and all state is in buffers, so a restored run goes on bit for bit. Under
@@ -75,9 +92,15 @@ class EMACodebooks(nn.Module):
         self.size, self.dim = config.codebook_size, dim
         self.decay, self.revive_below = config.decay, config.revive_below
         self.kmeans_iterations = config.kmeans_iterations
-        self.register_buffer("codes", torch.randn(groups, self.size, dim))
+        self.trained, self.ordered = config.trained, config.gradient == "sf-diveq"
+        codes = torch.randn(groups, self.size, dim)
+        if self.trained:
+            self.codes = nn.Parameter(codes)
+        else:
+            self.register_buffer("codes", codes)
         self.register_buffer("counts", torch.zeros(groups, self.size))
-        self.register_buffer("sums", torch.zeros(groups, self.size, dim))
+        if not self.trained:
+            self.register_buffer("sums", torch.zeros(groups, self.size, dim))
         self.register_buffer("started", torch.tensor(False))
         self._held: list[tuple[Tensor, Tensor, Tensor]] | None = None
         self._has_started = False  # known to the host; where it is not, `started` is asked
@@ -91,12 +114,24 @@ class EMACodebooks(nn.Module):
         """Codes [groups, tokens, dim] at `indices` [groups, tokens]."""
         return self.codes.gather(1, indices.unsqueeze(-1).expand(-1, -1, self.dim))
 
+    def on_segments(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the segments between each code and the next, those with the point nearest to `vectors` [groups,
+        tokens, dim]: both ends [groups, tokens, dim] and the share [groups, tokens, 1] of the second.
+
+        One random point stands for each segment, drawn anew in each call (arXiv 2509.26469).
+        """
+        shares = torch.rand(len(self.codes), self.size - 1, 1, device=self.codes.device)
+        with torch.no_grad():
+            index = nearest(torch.lerp(self.codes[:, :-1], self.codes[:, 1:], shares), vectors)
+        return self.lookup(index), self.lookup(index + 1), shares.gather(1, index.unsqueeze(-1))
+
     @torch.no_grad()
     def assign(self, codes: Tensor, count: float) -> None:
         """Begin with `codes` [groups, size, dim], as if `count` vectors had chosen each."""
         self.codes.copy_(codes)
         self.counts.fill_(count)
-        self.sums.copy_(self.codes * count)
+        if not self.trained:
+            self.sums.copy_(self.codes * count)
         self.started.fill_(True)
         self._has_started = True
 
@@ -118,7 +153,7 @@ class EMACodebooks(nn.Module):
         if self._is_started() or not vectors.numel():
             return
         vectors = _of_all_ranks(vectors)
-        codes = _from_rank_0(kmeans(vectors, self.size, self.kmeans_iterations))
+        codes = _from_rank_0(self._clustered(vectors))
         self.assign(codes, vectors.shape[1] / self.size)
 
     @torch.no_grad()
@@ -130,7 +165,11 @@ class EMACodebooks(nn.Module):
         tokens, 1024 codes): with the number of `vectors`, they would hold codes back for hundreds of steps.
         """
         if not self._is_started():
-            self.assign(kmeans(vectors, self.size, self.kmeans_iterations, generator), 1.0)
+            self.assign(self._clustered(vectors, generator), 1.0)
+
+    def _clustered(self, vectors: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        codes = kmeans(vectors, self.size, self.kmeans_iterations, generator)
+        return as_path(codes) if self.ordered else codes
 
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
@@ -154,7 +193,7 @@ class EMACodebooks(nn.Module):
         if not held or (_at_once(finite) and not finite):
             return
         counts, sums, vectors = zip(*held, strict=True)
-        state = (self.counts, self.sums, self.codes)
+        state = (self.counts, self.codes, *(() if self.trained else (self.sums,)))
         before = () if _at_once(finite) else tuple(value.clone() for value in state)
         # torch.stack(...).sum(0) of one is that one, bit for bit.
         self._moved_by(torch.stack(counts).sum(0), torch.stack(sums).sum(0), torch.cat(vectors, 1))
@@ -164,9 +203,11 @@ class EMACodebooks(nn.Module):
     def _moved_by(self, counts: Tensor, sums: Tensor, vectors: Tensor) -> None:
         if _world() > 1:
             dist.all_reduce(counts)
-            dist.all_reduce(sums)
+            if not self.trained:
+                dist.all_reduce(sums)
         self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        if not self.trained:
+            self.sums.lerp_(sums, 1 - self.decay)
         if self.revive_below > 0:
             share = self.counts.mean(1, keepdim=True)
             dead = self.counts < self.revive_below * share
@@ -178,7 +219,12 @@ class EMACodebooks(nn.Module):
                 # Half a share: enough to be judged on its own use, and to be replaced soon if there is none.
                 share = 0.5 * share.expand_as(self.counts)
                 self.counts.copy_(torch.where(dead, share, self.counts))
-                self.sums.copy_(torch.where(dead.unsqueeze(-1), fresh * share.unsqueeze(-1), self.sums))
+                if self.trained:
+                    self.codes.copy_(torch.where(dead.unsqueeze(-1), fresh, self.codes))
+                else:
+                    self.sums.copy_(torch.where(dead.unsqueeze(-1), fresh * share.unsqueeze(-1), self.sums))
+        if self.trained:
+            return
         used = (self.counts > 1e-6).unsqueeze(-1)
         self.codes.copy_(torch.where(used, self.sums / self.counts.clamp_min(1e-6).unsqueeze(-1), self.codes))
 

@@ -45,6 +45,7 @@ def _measured(cls: Any, options: Mapping[str, Any], blocks: Sequence[Levels]) ->
         def read(scales: Tensor) -> Tensor:
             quantizer.project_in.weight.copy_(torch.diag(scales))
             quantizer.project_in.bias.copy_(torch.as_tensor(quantizer.middle))
+            quantizer.try_out(frames.float())
             return quantizer.values_of(frames.float())
 
         scales = best_scales(read, frames, torch.ones(len(levels)), width)

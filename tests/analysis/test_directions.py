@@ -15,11 +15,18 @@ from analysis.reports.answer import answer
 from analysis.reports.listening import choose
 from analysis.reports.paper import write_paper
 from analysis.results.columns import COLUMNS, quality_column, select
-from analysis.results.study_metrics import asked_metrics, default_keys, logged_metrics, quality_keys
+from analysis.results.study_metrics import (
+    all_keys,
+    asked_metrics,
+    default_keys,
+    expanded_keys,
+    logged_metrics,
+    quality_keys,
+)
 from analysis.statistics.best import best_first, best_of
 from analysis.statistics.comparisons import pairwise, ranks_across
 from analysis.statistics.estimates import summary
-from analysis.statistics.tied_with_best import leaders
+from analysis.statistics.leaders import leaders
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments import metrics
@@ -53,9 +60,9 @@ def test_the_best_is_marked_by_every_metric(study: Any, metric: str) -> None:
     for key in (metric, f"eval/{metric}"):
         table = comparison(study, [key])
         marks = {row.label: row.cells[0].mark for row in table.rows}
-        assert marks == {best: "best", worst: ""}
+        assert marks == {best: "best", worst: "worse"}
         assert table.columns[0].arrow == ("↓" if metric in LESS_IS_BETTER else "↑")
-    assert leaders(study, metric, ["low", "high"]) == (best, set())
+    assert leaders(study, metric, ["low", "high"]) == (best, frozenset(), frozenset({worst}))
     (pair,) = pairwise(study, metric, [worst, best]).to_dict("records")
     assert pair["improvement"] == 1.0
     assert list(ranks_across(study, metric)["label"]) == [best, worst]
@@ -121,7 +128,7 @@ def test_scored_counts_every_metric_that_was_asked_for(store: Any) -> None:
     runs = [store.Run(label, scored=scored, failed=failed, fails="vuv_f1") for label in ("fsq", "vq")]
     store.study("asked", runs, {"evaluate.metrics": '["vuv_f1", "stoi"]'})
     results = load("asked", store.uri)
-    for columns in (None, ["stoi", "scored"]):  # whether or not the column is shown
+    for columns in (["all"], ["stoi", "scored"]):  # whether or not the column of the metric is shown
         table = comparison(results, columns)
         place = [column.key for column in table.columns].index("scored")
         assert [row.cells[place].text for row in table.rows] == ["11/12", "11/12"]
@@ -152,7 +159,11 @@ def test_columns_of_quality(store: Any, asked: list[str], keys: list[str]) -> No
     store.study(name, [store.Run("fsq")], {"evaluate.metrics": json.dumps(asked)})
     results = load(name, store.uri)
     assert quality_keys(results) == [*keys, "scored"]
-    assert default_keys(results)[7 : 7 + len(keys)] == tuple(keys)
+    assert default_keys(results) == ("bitrate", *keys, "used_fraction")
+    assert all_keys(results)[: len(keys) + 2] == ("bitrate", *keys, "scored")
+    assert expanded_keys(results, ["real_time_factor", "all"]) == tuple(
+        dict.fromkeys(["real_time_factor", *all_keys(results)])
+    )
 
 
 def test_best_of() -> None:

@@ -46,8 +46,8 @@ def test_curves_join_what_was_logged(store: Any) -> None:
     }
     assert bd_rates(results, "pesq").empty  # one curve
     curves = dict(zip(results.finished["label"], results.finished["series"], strict=True))
-    lines = size_figure(sizes(results.finished), curves).axes[0].get_lines()
-    assert sorted(len(line.get_xdata()) for line in lines) == [1, 1, 2]
+    drawn = size_figure(sizes(results.finished), curves).axes[0].containers
+    assert sorted(len(one[0].get_xdata()) for one in drawn) == [1, 1, 2]
 
 
 def test_a_run_that_another_study_logged_keeps_its_place_under_a_new_label() -> None:

@@ -2,8 +2,8 @@
 
 Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ, for a training
 before which the first rank alone coded something, and for one that starts from data; at last the codebook of
-two codes that k-means starts from what both ranks have, and how many codes that nothing chose are revived
-from the second rank's vectors.
+two codes that k-means starts from what both ranks have, the mean and deviation of a residual that is 0 on one
+rank and 10 on the other, and how many codes that nothing chose are revived from the second rank's vectors.
 """
 
 import sys
@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import quantizers
 from quantizers.parts.codebook import EMACodebooks, EMAConfig
+from quantizers.parts.conditioned_stages import ConditionedStages
 
 
 def train(name: str, rank: int, from_data: bool) -> quantizers.Quantizer:
@@ -73,6 +74,13 @@ def revived(rank: int) -> int:
     return int((books.codes > 9).sum())
 
 
+def followed(rank: int) -> list[float]:
+    """Mean and deviation that a first stage follows, of values that are 0 on one rank and 10 on the other."""
+    stages = ConditionedStages([3], 2, "layernorm").train()
+    stages(torch.full((50, 1), 10.0 * rank))
+    return [stages.mean[0].item(), stages.variance[0].sqrt().item()]
+
+
 def main() -> None:
     rank, port, *names = sys.argv[1:]
     torch.set_num_threads(1)
@@ -82,6 +90,7 @@ def main() -> None:
             differing = different(train(name, int(rank), from_data))
             print(f"{name}:{','.join(differing) or 'same'}", flush=True)
     print("start:" + ",".join(str(round(code)) for code in started(int(rank))), flush=True)
+    print("followed:" + ",".join(str(round(value)) for value in followed(int(rank))), flush=True)
     print(f"revived:{revived(int(rank))}", flush=True)
     dist.barrier()  # a rank that leaves while the other still reads its sockets aborts the other
     dist.destroy_process_group()

@@ -106,5 +106,5 @@ def test_two_processes_keep_the_same_codebooks() -> None:
     assert [process.returncode for process in ranks] == [0, 0], outputs
     for out, _ in outputs:
         *told, number = out.split()
-        assert told == [*(f"{name}:same" for name in names for _ in range(2)), "start:0,10"]
+        assert told == [*(f"{name}:same" for name in names for _ in range(2)), "start:0,10", "followed:5,5"]
         assert 25 < int(number.removeprefix("revived:")) < 75  # about half: the vectors of both ranks

@@ -10,8 +10,8 @@ from torch import Tensor
 import quantizers
 from quantizers.checks.source_coding import shannon_snr
 from quantizers.checks.start_table import gauss_markov, main, signal_to_noise
-from quantizers.methods.latent import lloyd_max
 from quantizers.parts import components as pca
+from quantizers.parts.optimal_levels import lloyd_max
 from quantizers.parts.scales import BEST, EVEN, best_scales
 from quantizers.parts.signs import best_deviation, iterative_quantization, staged_signs
 
@@ -33,6 +33,7 @@ def source(frames: int, seed: int, dim: int = DIM) -> Tensor:
         ("q2d2-hex-released", 40.0, 11.9),
         ("fsp", 40.0, 12.1),
         ("latent", 40.0, 13.0),
+        ("lloyd-max", 40.0, 13.0),
         ("residual-fsq", 40.0, 13.2),
         ("lattice", 40.0, 10.7),
         ("lfq", 40.0, 7.0),

@@ -132,7 +132,10 @@ class TableCell(Part):
     value: Real = Field(description="in the column's unit; null where there is none")
     low: Real = Field(description="lower end of the 95 % interval")
     high: Real = Field(description="upper end of the 95 % interval")
-    mark: str = Field(description="`best`; `tied`: not significantly different from the best; or empty")
+    mark: str = Field(
+        description="`best`; `worse`: significantly worse than the best; `tied`: no significant difference "
+        "to it; or empty"
+    )
     text: str = Field(description="what stands in place of a value; else empty")
 
 

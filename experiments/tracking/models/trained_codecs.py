@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import quantizers
 from codec import backbones, model
@@ -18,6 +18,13 @@ from experiments.tracking.models import logged_model
 from experiments.tracking.named_runs import RunError, label_of, the_run
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
+
+
+class TrainedCodec(NamedTuple):
+    """A codec, ready to encode and decode, and the digest of the file of its weights (`sha256:...`)."""
+
+    codec: Codec
+    digest: str
 
 
 def load_codec(
@@ -40,6 +47,13 @@ def load_codec(
         Traceback (most recent call last):
         experiments.tracking.named_runs.RunError: there is no file runs/of-another-day/codec.safetensors; ...
     """
+    return load_trained(run, tracking_uri, runs_folder=runs_folder).codec
+
+
+def load_trained(
+    run: str | Path, tracking_uri: str | None = None, *, runs_folder: str | Path = "runs"
+) -> TrainedCodec:
+    """The trained codec of a run, as `load_codec` takes it, with the digest of its weights."""
     path = Path(run)
     if path.is_dir():
         path /= WEIGHTS
@@ -50,11 +64,12 @@ def load_codec(
     return _of_store(str(run), store_uri(tracking_uri), Path(runs_folder))
 
 
-def _of_store(given: str, uri: str, runs_folder: Path) -> Codec:
+def _of_store(given: str, uri: str, runs_folder: Path) -> TrainedCodec:
     run, study = the_run(given, uri)
     folder = runs_folder / run.data.tags.get(Tag.TRAINING_HASH, "-")
+    stages = run.data.params.get("evaluate.stages", "")
     if is_trained(folder):
-        return _read(folder / WEIGHTS)
+        return _first(_read(folder / WEIGHTS), stages)
     with tempfile.TemporaryDirectory() as temporary:
         weights = logged_model.fetch(Store(uri, study), run.info.run_id, Path(temporary))
         if weights is None:
@@ -62,10 +77,15 @@ def _of_store(given: str, uri: str, runs_folder: Path) -> Codec:
                 f"{label_of(run)}, run {run.info.run_id}, has no weights, neither in {runs_folder} nor in "
                 f"the store; train it by `codecbench run {study} --force --only ROW`"
             )
-        return _read(weights)
+        return _first(_read(weights), stages)
 
 
-def _read(path: Path) -> Codec:
+def _first(trained: TrainedCodec, stages: str) -> TrainedCodec:
+    """What a run has evaluated: the first `stages` of those that were trained, if that is a number."""
+    return trained._replace(codec=trained.codec.prefix(int(stages))) if stages.isdecimal() else trained
+
+
+def _read(path: Path) -> TrainedCodec:
     tensors, metadata = tensor_files.read(path)
     try:
         config: Mapping[str, Any] = json.loads(metadata["config"])
@@ -78,4 +98,5 @@ def _read(path: Path) -> Codec:
         backbone, lambda dim: quantizers.build(choice["name"], checked, dim=dim), config["seed"]
     )
     codec.load_state_dict(tensors)
-    return codec.eval().requires_grad_(False)
+    # The digest is that in the file, if it is from a version that wrote one.
+    return TrainedCodec(codec.eval().requires_grad_(False), tensor_files.digest(tensors, metadata))

@@ -69,7 +69,7 @@ def test_answer_says_what_statistics_say(full: Any, seven: Any) -> None:
     assert sentences[0].startswith(
         "At 2.82 kbit/s on demo (synthetic speech), q2d2-hex 18.8 bit has the best PESQ"
     )
-    assert "can't be told from" in sentences[0]
+    assert "no significant difference was shown to" in sentences[0]
     assert sentences[-2].startswith("Over 3 rates, 3 seeds, q2d2-hex has the best average rank by PESQ")
     bits = (
         r"At equal PESQ, q2d2-hex needs \d+ % fewer bits than vq \(BD-rate -\d+ % \[-\d+, ([+-]\d+)\](.*)\)\."
@@ -107,6 +107,7 @@ def test_captions_go_by_the_longest_beginning() -> None:
     assert caption("voronoi-slice-vq") == CAPTIONS["voronoi-slice"]
     assert caption("voronoi-q2d2-hex") == CAPTIONS["voronoi"]
     assert caption("something-new") == "something new."
+    assert caption("cost", "2.82 kbit/s") == f"2.82 kbit/s: {CAPTIONS['cost']}"
 
 
 @pytest.fixture(scope="module")

@@ -49,9 +49,9 @@ def test_table_and_figure(store: Any) -> None:
     assert [cell.value for cell in row.cells[:2]] == pytest.approx([25, share], rel=1e-3)
 
     panels = size_figure(sizes(results.finished)).axes
-    assert len(panels) == 4
-    assert panels[2].lines[0].get_ydata().item() == pytest.approx(25)
-    (uniform,) = panels[2].collections
+    assert len(panels) == 2
+    assert panels[0].lines[0].get_ydata().item() == pytest.approx(25)
+    uniform = panels[0].collections[0]
     assert np.asarray(uniform.get_offsets()).ravel() == pytest.approx([2**14, share], rel=1e-3)
 
 

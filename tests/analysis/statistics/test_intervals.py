@@ -16,7 +16,7 @@ from analysis.statistics.intervals import (
     paired_difference,
     spread,
 )
-from analysis.statistics.tied_with_best import leaders
+from analysis.statistics.leaders import leaders
 
 SIMULATIONS = 1000
 # Standard deviations of the effects of seeds, utterances and the rest: seeds that don't matter, matter as
@@ -202,9 +202,16 @@ def test_comparisons_of_a_study(full: Any) -> None:
     assert len(frame) == 6
     assert (frame["p_holm"] >= frame["p_value"]).all()
     assert set(frame["seeds"]) == {3}
-    best, tied = leaders(results, "pesq", labels) or ("", set())
-    assert best == "q2d2-hex 18.8 bit"
-    assert "vq 18.8 bit" not in tied
+    # The corrected interval leaves 0 out just where the corrected p-value is significant.
+    significant = frame["p_holm"] <= 0.05
+    assert 0 < significant.sum() < len(frame)
+    assert ((frame["holm_low"] > 0) | (frame["holm_high"] < 0)).tolist() == significant.tolist()
+    assert (frame["holm_high"] - frame["holm_low"] >= frame["high"] - frame["low"]).all()
+    ahead = leaders(results, "pesq", labels)
+    assert ahead is not None
+    assert ahead.best == "q2d2-hex 18.8 bit"
+    assert "vq 18.8 bit" in ahead.worse
+    assert {ahead.best, *ahead.tied, *ahead.worse} == set(labels)
     gains = bd_rates(results, "pesq")
     assert list(gains["series"]) == ["fsq", "q2d2-hex", "q2d2-rect"]
     assert (gains["anchor"] == "vq").all()

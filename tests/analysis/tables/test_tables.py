@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.fixture(scope="module")
 def table(seven: Any) -> Table:
-    return comparison(load("seven", seven.uri))
+    return comparison(load("seven", seven.uri), ["all"])
 
 
 def labels(table: Table) -> dict[str, list[str]]:
@@ -42,11 +42,13 @@ def test_failures_are_messages_not_numbers(table: Table) -> None:
     assert all(cell.value is None for cell in odd.cells)
 
 
-def test_failed_utterances_are_counted_with_reasons(table: Table) -> None:
+def test_failed_utterances_are_counted_with_reasons(table: Table, seven: Any) -> None:
     scored = {row.label: row.cells[[c.key for c in table.columns].index("scored")].text for row in table.rows}
     assert scored["rvq"] == "10/12"
     assert scored["fsq"] == "12/12"
-    assert "rvq: PESQ failed on 2 of 12 (2 x no speech found)" in table.notes
+    note = "rvq: PESQ failed on 2 of 12 (2 x no speech found)"
+    assert note in table.notes
+    assert note in comparison(load("seven", seven.uri)).notes  # whether or not the column is shown
 
 
 def test_caption_names_what_a_reader_must_know(table: Table) -> None:
@@ -68,6 +70,17 @@ def test_golden_console(table: Table, width: int) -> None:
     text = console_text(table, width)
     assert max(map(len, text.splitlines())) <= width
     assert text == (GOLDEN / f"comparison-{width}.txt").read_text(encoding="utf-8")
+
+
+def test_quality_is_whole_and_first_at_80_columns(seven: Any) -> None:
+    table = comparison(load("seven", seven.uri), ["bitrate", "pesq", "stoi", "mel_distance", "used_fraction"])
+    text = console_text(table, 80)
+    first = text.split("\n\n")[1]
+    assert "…" not in text
+    for value in ("bitrate", "PESQ ↑", "STOI ↑", "mel dist. ↓"):
+        assert value in first
+    one = next(row for row in table.rows if row.label == "q2d2-hex")
+    assert f"{one.cells[2].value:.3f} ± " in first
 
 
 @pytest.mark.parametrize(
@@ -156,12 +169,18 @@ def test_marks(full: Any) -> None:
     at = next(section for section in table.sections if "2.82" in section.title)
     marks = {row.label: [cell.mark for cell in row.cells] for row in at.rows}
     assert marks["q2d2-hex 18.8 bit"][0] == "best"
-    assert marks["vq 18.8 bit"] == ["", "best"]  # far behind by PESQ, least by distance
+    assert marks["vq 18.8 bit"] == ["worse", "best"]  # far behind by PESQ, least by distance
     assert marks["q2d2-rect 18.8 bit"][0] == "tied"
     assert all(not cell.mark for cell in table.rows[0].cells)  # the ceiling is not in the contest
-    assert "**\\~" in render(table, "markdown")
-    assert "\\textbf{$\\sim$" in render(table, "latex")
-    assert "<strong>~" in render(table, "html")
+    value = at.rows[[row.label for row in at.rows].index("vq 18.8 bit")].cells[0].value
+    assert f"| †{value:.2f} ±" in render(table, "markdown")
+    assert f"$^\\dagger${value:.2f} " in render(table, "latex")
+    assert f">†{value:.2f} <" in render(table, "html")
+    assert f"  †{value:.2f} ±" in render(table, "console")
+    for text in (render(table, "markdown"), render(table, "html")):
+        assert text.count("**" if text.startswith("**") else "<strong>") == (
+            2 + 2 * 6 if text[0] == "*" else 7
+        )
 
 
 def test_the_best_is_starred_where_bold_cannot_be_seen(
@@ -173,7 +192,9 @@ def test_the_best_is_starred_where_bold_cannot_be_seen(
     print_table(table)  # pytest's capture is no terminal
     piped = capsys.readouterr().out
     assert f"*{best:.2f} ±" in piped
-    assert "*: best at its rate, ~ what can't be told from it" in piped
+    assert (
+        "*: best at its rate; †: significantly worse; unmarked: no difference to the best was shown" in piped
+    )
     assert "Bold" not in piped
     seen = Console(width=200, force_terminal=True)
     with seen.capture() as capture:
@@ -241,7 +262,7 @@ def test_the_checkpoint_of_a_warm_start_is_told_without_its_folder(store: Any) -
 def test_rate_groups() -> None:
     rates = {"a": 1000.0, "b": 1019.0, "c": 985.0, "d": 2000.0, "e": 2010.0, "f": 3000.0}
     assert rate_groups(rates) == [["a", "b", "c"], ["d", "e"], ["f"]]
-    assert rate_groups({"a": 1000.0, "b": 1021.0}) == [["a"], ["b"]]
+    assert rate_groups({"a": 1000.0, "b": 1021.0}) == [["b"], ["a"]]  # as many at both: the higher rate
 
 
 def test_rates_of_an_axis_rise(store: Any) -> None:
@@ -273,7 +294,7 @@ def test_the_study_may_allow_unequal_rates(store: Any) -> None:
     table = comparison(load("unequal", store.uri), ["stoi"])
     (section,) = table.sections
     assert "bitrates differ, as allowed: 2.55 to 2.85 kbit/s" in section.title
-    assert {cell.mark for row in section.rows for cell in row.cells} <= {"best", "tied", ""}
+    assert {cell.mark for row in section.rows for cell in row.cells} <= {"best", "tied", "worse", ""}
     assert any(cell.mark == "best" for row in section.rows for cell in row.cells)
     assert "a better score may be bought with bits alone" in table.caption[-1]
     assert main_labels(load("unequal", store.uri)) == ["fsq", "vq"]
@@ -313,3 +334,17 @@ def test_rows_with_saturated_channels_are_named(store: Any) -> None:
     )
     assert "51.0" in shown
     assert "3.2" in shown
+
+
+def test_runs_without_a_coded_rate_show_none(store: Any) -> None:
+    """Runs of before that metric was measured are missing in its column, not errors."""
+    new = store.Run("fsq", metrics={"rate/coded": 2000.0, "rate/conditional_entropy_bitrate": 1500.0})
+    store.study("half coded", [new, store.Run("vq"), store.Run("none", bits=0.0)])
+    table = comparison(load("half coded", store.uri), ["coded", "conditional_entropy_bitrate"])
+    shown = {row.label: [cell.value for cell in row.cells] for row in table.rows}
+    assert shown == {"fsq": [2.0, 1.5], "vq": [None, None], "none": [None, None]}
+    assert [column.arrow for column in table.columns] == ["↓", "↓"]
+    store.study("not coded at all", [store.Run("vq")])
+    nothing = comparison(load("not coded at all", store.uri), ["coded", "bitrate"])
+    assert nothing.rows[0].cells[0].value is None
+    assert render(nothing, "markdown")

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.slow
 
 TINY = {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}}
 LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
+# Asked for by `make test-long`: others vary the same keys, and each takes a quarter of a minute.
+LONG = ("soundstream-base", "soundstream-frozen", "dimensions-soundstream")
+STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
 
 
 def few(values: list[Any], most: int) -> list[Any]:
@@ -72,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shipped")
 
 
-@pytest.mark.parametrize("name", study.available())
+@pytest.mark.parametrize("name", STUDIES)
 def test_runs_through(name: str, speech: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     loaded = study.load(name)

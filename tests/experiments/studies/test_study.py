@@ -120,6 +120,8 @@ def test_what_is_measured_on_request_is_part_of_the_identity_only_then() -> None
 
     assert first(bit_exact="fp32") == first()
     assert first(bit_exact="bf16") != first()
+    assert first(token_model=0) == first()
+    assert first(token_model=300) != first()
     disturbed = {first(robustness={"flips": [5], "shuffles": shuffles}) for shuffles in ([], [50], [100])}
     assert len(disturbed) == 3
     assert first(robustness={"flips": [5], "shuffles": []}) == first(robustness={"flips": [5]})
@@ -152,3 +154,12 @@ def test_objectives_are_written_out_and_bring_their_schedule() -> None:
         assert type(train).model_validate(train.model_dump(mode="json")) == train
     hashes = {runs.expand(s, CORPUS)[0].training_hash for s in (study.load("quickstart"), changed)}
     assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    "backbone", ["backbone=mdct-tiny", "backbone={name: soundstream, options: {width: 32}}"]
+)
+def test_released_weights_are_of_their_backbone(backbone: str) -> None:
+    words = r"train.warm_start.weights: soundstream are weights of .*; set backbone: soundstream"
+    with pytest.raises(StudyError, match=words):
+        study.load("soundstream", [backbone])

@@ -1,0 +1,1 @@
+"""Commands that code recordings by a trained codec into files of real bits, and decode them."""

@@ -1,0 +1,90 @@
+"""`codecbench encode` and `codecbench decode`: a recording into a file of real bits, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from experiments.commands import outputs
+from experiments.commands.display.terminal import messages
+from experiments.commands.options import Quiet, RunsFolder, TrackingUri
+
+Input = Annotated[str, typer.Argument(metavar="IN", help="a file, or - for what comes from stdin")]
+Output = Annotated[str, typer.Argument(metavar="OUT", help="a file, or - for stdout")]
+TrainedRun = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="MLflow id or hash of a run, or the beginning of one"),
+]
+TrainedFolder = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FOLDER", help="instead of --run: the folder of a training"),
+]
+
+
+def encode(
+    source: Input,
+    target: Output,
+    run: TrainedRun = None,
+    checkpoint: TrainedFolder = None,
+    model: Annotated[
+        Literal["static", "adaptive", "context"] | None,
+        typer.Option(help="of the codes (docs/bitstream.md); default the one that needs the fewest bits"),
+    ] = None,
+    directory: RunsFolder = Path("runs"),
+    quiet: Quiet = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Code a recording by a trained codec: entropy-coded, into a small file that `decode` reads."""
+    chosen = _chosen(run, checkpoint)
+    _check_target(target)
+
+    from experiments.commands.bitstreams import files
+
+    trained = files.load(chosen, tracking_uri, directory)
+    content, note = files.encode(trained, source, model, messages(quiet))
+    files.write(target, content)
+    messages(quiet).note(f"{_named(target)}: {note}")
+
+
+def decode(
+    source: Input,
+    target: Output,
+    run: TrainedRun = None,
+    checkpoint: TrainedFolder = None,
+    directory: RunsFolder = Path("runs"),
+    quiet: Quiet = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Decode a file of `encode` by the same trained codec: WAV, or by the ending of OUT another format."""
+    chosen = _chosen(run, checkpoint)
+    _check_target(target)
+
+    from experiments.commands.bitstreams import files
+
+    kind = files.audio_format(target)
+    trained = files.load(chosen, tracking_uri, directory)
+    content, note = files.decode(trained, source, kind)
+    files.write(target, content)
+    messages(quiet).note(f"{_named(target)}: {note}")
+
+
+def _chosen(run: str | None, checkpoint: Path | None) -> str | Path:
+    if (run is None) == (checkpoint is None):
+        raise typer.BadParameter("give the trained codec: either --run or --checkpoint", param_hint="--run")
+    if checkpoint is not None and not checkpoint.exists():
+        raise typer.BadParameter(f"there is no folder {checkpoint}", param_hint="--checkpoint")
+    return checkpoint if checkpoint is not None else str(run)
+
+
+def _check_target(target: str) -> None:
+    """See that the output can be written, before any work."""
+    if target != outputs.STANDARD_STREAM:
+        outputs.check_file(Path(target), "OUT")
+    elif typer.get_binary_stream("stdout").isatty():
+        raise typer.BadParameter("a terminal shows no bytes; pipe them, or give a file", param_hint="OUT")
+
+
+def _named(target: str) -> str:
+    return "stdout" if target == outputs.STANDARD_STREAM else f"wrote {target}"
