@@ -218,5 +218,5 @@ class Evaluate(Section):
     token_model: Annotated[int, Whole, Field(ge=0, le=1_000_000)] = Field(
         default=0,
         description="steps of training of a small autoregressive model of the codes, whose perplexity on the "
-        "test split is logged, see [real bits](bitstream.md#tokens); 0: none",
+        "test split is logged, see bitstream.md; 0: none",
     )
