@@ -46,6 +46,13 @@ class Codec(nn.Module):
     def bitrate(self) -> float:
         return self.frame_rate * self.quantizer.bits_per_frame
 
+    def prefix(self, stages: int) -> "Codec":
+        """The codec with the first `stages` of its quantizer, which shares all weights. Raises QuantizerError
+        where there are no such stages."""
+        quantizer = self.quantizer.prefix(stages)
+        part = Codec(self.encoder, quantizer, self.decoder, sample_rate=self.sample_rate, hop=self.hop)
+        return part.train(self.training)
+
     def features(self, audio: Tensor) -> Tensor:
         """Unquantized features [batch, frames, dim] of `audio` [batch, samples], padded to whole frames."""
         if not getattr(self.encoder, "takes_any_length", False):

@@ -121,6 +121,39 @@ class Quantizer(nn.Module, ABC):
         up at the ends of their ranges; None where eval mode gives no `coordinates`."""
         return None
 
+    @classmethod
+    def depth_of(cls, config: Any) -> int:
+        """Number of stages under the options `config` whose first ones can be decoded alone, see `prefix`; 1
+        where there are none."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """Number of stages whose first ones can be decoded alone."""
+        return self.depth_of(self.config)
+
+    def prefix(self, stages: int) -> Quantizer:
+        """The quantizer of the first `stages`, from 1 to `depth`, which shares all weights with this one.
+
+        Its codes are the first codes of this one, and its rate follows from its sizes as that of any. For
+        evaluation: in eval mode, and not to be trained. Raises QuantizerError for another number.
+        """
+        check_count("stages", stages)
+        if stages > self.depth:
+            raise QuantizerError(
+                f"{self._who} has {self.depth} stage(s) that can be decoded alone, not {stages}"
+            )
+        if stages == self.depth:
+            return self
+        with torch.random.fork_rng(devices=[]):  # new layers draw weights, and are replaced
+            part = self.cut(stages)
+        part.name = self.name
+        return part.to(self._device(torch.zeros(()))).train(self.training)
+
+    def cut(self, stages: int) -> Quantizer:
+        """A quantizer of the first `stages`, fewer than `depth`, with the modules of this one."""
+        raise NotImplementedError
+
     @property
     def streams(self) -> int:
         """Number of tokens a frame."""

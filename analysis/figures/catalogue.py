@@ -186,7 +186,7 @@ def budgets(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
             continue
         means, best = budget_means(frame), found.labels[0]
         apart = budget_differences(frame, best)
-        header = f"{column.header} {column.arrow}".strip()
+        header = column.name
         figure = budget_figure(means, apart, shown(best), header, _quantizers(results), scale)
         shown_frame = means.merge(
             apart.drop(columns="seeds"), on=["label", "steps"], how="left", suffixes=("", "_difference")

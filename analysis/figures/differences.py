@@ -90,8 +90,7 @@ def difference_figure(
         panel.axvline(0, color="black", linewidth=0.7, zorder=0)
         panel.locator_params(axis="x", nbins=4)
         column = quality_column(metric)
-        unit = f" ({column.unit})" if column.unit else ""
-        panel.set_xlabel(f"{column.header} {column.arrow}{unit}\nminus {shown(bests[metric])}")
+        panel.set_xlabel(f"{column.title}\nminus {shown(bests[metric])}")
     panels[0].set_yticks([-place for place in range(len(labels))], [shown(label) for label in labels])
     panels[0].set_ylim(0.4 - len(labels), 0.6)
     for empty in panels[len(metrics) :]:

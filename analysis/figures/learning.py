@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from analysis.figures.style import DOUBLE_COLUMN, legend_below, looks
 from analysis.results.columns import quality_column
-from analysis.tables.cells import header_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +41,7 @@ def _name_of(metric: str) -> str:
     column = quality_column(name)
     if column.higher_is_better is None:
         return f"{kind} {name.replace('_', ' ')}".strip()
-    return f"{kind} {header_text(column)}"
+    return f"{kind} {column.title}"
 
 
 def learning_figure(

@@ -88,8 +88,7 @@ def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0, rate: str = 
             handles[name] = line
         _name_beyond(axes[place], beyond, quality_column(metric).digits)
         column = quality_column(metric)
-        unit = f" ({column.unit})" if column.unit else ""
-        axes[place].set(xlabel=f"{rate} (kbit/s)", ylabel=f"{column.header} {column.arrow}{unit}")
+        axes[place].set(xlabel=f"{rate} (kbit/s)", ylabel=column.title)
     for empty in axes[len(metrics) :]:
         empty.set_axis_off()
     legend_below(figure, handles, 6 if columns > 1 else 3)

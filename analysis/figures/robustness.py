@@ -85,6 +85,6 @@ def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
             panel.locator_params(axis="x", nbins=4)
             panel.set_xlabel(AXES[kind] if row == len(metrics) - 1 else "")
         column = quality_column(metric)
-        panels[row, 0].set_ylabel(f"{column.header} {column.arrow}".strip())
+        panels[row, 0].set_ylabel(column.name)
     legend_below(figure, handles, 5)
     return figure

@@ -79,8 +79,7 @@ def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         panel.set_xlabel(COSTS[cost])
         panel.margins(x=0.15)
         panel.locator_params(axis="x", nbins=4)
-    unit = f" ({column.unit})" if column.unit else ""
-    panels[0].set_ylabel(f"{column.header} {column.arrow}{unit}")
+    panels[0].set_ylabel(column.title)
     legend_below(figure, handles, 2 if len(costs) == 1 else 5)
     return figure
 

@@ -175,7 +175,7 @@ def _shown_pairs(frame: pd.DataFrame) -> pd.DataFrame:
         column = quality_column(row["metric"])
         rows.append(
             {
-                "metric": f"{column.header} {column.arrow}".strip(),
+                "metric": column.name,
                 "first": row["first"],
                 "second": row["second"],
                 "difference": _signed(row["difference"], row["low"], row["high"], column.digits),
@@ -193,7 +193,7 @@ def _shown_gains(frame: pd.DataFrame) -> pd.DataFrame:
         quality = (row["bd_quality"], row["quality_low"], row["quality_high"])
         rows.append(
             {
-                "metric": f"{column.header} {column.arrow}".strip(),
+                "metric": column.name,
                 "system": row["series"],
                 "anchor": row["anchor"],
                 "BD-rate (%)": _signed(row["bd_rate"], row["low"], row["high"], 1),

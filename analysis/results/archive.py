@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analysis.results.archive_format import (
     ARTIFACTS,
@@ -145,7 +147,29 @@ def _write_files(archive: zipfile.ZipFile, results: Results, run: StoredRun, ext
     if artifacts.AUDIO in extras:
         names |= results.files(run_id, artifacts.AUDIO)
     for name in sorted(names):
-        _write(archive, f"{ARTIFACTS}/{run_id}/{name}", results.needed(run_id, name).read_bytes())
+        path = results.needed(run_id, name)
+        content = _compact(path) if name == artifacts.SCORES else path.read_bytes()
+        _write(archive, f"{ARTIFACTS}/{run_id}/{name}", content)
+
+
+def _compact(path: Path) -> bytes:
+    """The scores of a run in two thirds of the bytes of their file. Raises ArchiveError for a damaged one."""
+    try:
+        table = pq.read_table(path, partitioning=None).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ArchiveError(f"{path}, the scores of a run, is damaged: {error}") from None
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table.column_names if name != "value"],
+        column_encoding={"value": "BYTE_STREAM_SPLIT"},
+        write_statistics=False,
+        store_schema=False,
+    )
+    return buffer.getvalue()
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

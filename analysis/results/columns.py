@@ -45,6 +45,16 @@ class Column:
         """The direction of better values, if there is one."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
+    @property
+    def name(self) -> str:
+        """`PESQ ↑`."""
+        return f"{self.header} {self.arrow}".strip()
+
+    @property
+    def title(self) -> str:
+        """`PESQ ↑ (MOS-LQO)`."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
 
 _CODED = ("coded", "conditional_entropy", "modelled")  # rates that fall where codes can be predicted
 _GROUPS = {"rate": "rate", "usage": "use", "eval": "quality", "robustness": "quality", "cost": "cost"}

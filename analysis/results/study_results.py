@@ -23,7 +23,7 @@ from experiments.tracking.stored import Reader
 RUN_COLUMNS = {
     "run_id": "MLflow run",
     "label": "row label, unique in a study",
-    "series": "what the rows of one curve have in common",
+    "series": "label without the rate: the same for all rows of a curve",
     "quantizer": "registered name",
     "seed": "seed of initialisation and data order",
     "status": "running, finished, failed, diverged or pruned",
@@ -38,7 +38,7 @@ RUN_COLUMNS = {
     "git_dirty": "whether the working tree had changes",
     "version": "version of codecbench that trained the run",
     "torch": "version of torch that trained the run",
-    "precision": "what the blocks of the network computed in: fp32, bf16 or fp16; empty where unknown",
+    "precision": "precision of the network's blocks: fp32, bf16 or fp16; empty if unknown",
 }
 
 

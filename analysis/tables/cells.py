@@ -42,9 +42,3 @@ def interval_text(cell: Cell, column: Column, intervals: str) -> str:
     half = (cell.high - cell.low) / 2
     needed = -math.floor(math.log10(half)) if half > 0 else 0
     return f"± {half:.{max(column.digits, min(needed, 6))}f}"
-
-
-def header_text(column: Column) -> str:
-    """`PESQ ↑ (MOS-LQO)`."""
-    unit = f" ({column.unit})" if column.unit else ""
-    return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"

@@ -116,8 +116,7 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
 
 
 def _console_header(column: Column) -> str:
-    unit = f"\n{column.unit}" if column.unit else ""
-    return f"{column.header}{' ' + column.arrow if column.arrow else ''}{unit}"
+    return f"{column.name}\n{column.unit}" if column.unit else column.name
 
 
 def _console_cell(cell: Cell, column: Column, intervals: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from analysis.results.columns import Column
 from analysis.results.spreadsheet import plain
-from analysis.tables.cells import cell_text, header_text, interval_text
+from analysis.tables.cells import cell_text, interval_text
 from analysis.tables.console import console_text
 from analysis.tables.latex import latex
 from analysis.tables.table import Cell, Row, Table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def markdown(table: Table) -> str:
     """GitHub-flavoured; the title of each section is a row of its own."""
     lines = [f"**{_md(table.title)}**", ""]
-    head = ["quantizer", *[header_text(column) for column in table.columns]]
+    head = ["quantizer", *[column.title for column in table.columns]]
     lines.append("| " + " | ".join(_md(text) for text in head) + " |")
     lines.append("|:--" + "|--:" * len(table.columns) + "|")
     for section in table.sections:
@@ -84,7 +84,7 @@ def web(table: Table) -> str:
     lines += [f"<p>{html.escape(line)}</p>" for line in table.caption]
     lines += ["</caption>", "<thead>", "<tr>", '<th scope="col">quantizer</th>']
     for column in table.columns:
-        lines.append(f'<th scope="col">{html.escape(header_text(column))}</th>')
+        lines.append(f'<th scope="col">{html.escape(column.title)}</th>')
     lines += ["</tr>", "</thead>"]
     span = len(table.columns) + 1
     for section in table.sections:

@@ -40,7 +40,7 @@ def latex(table: Table) -> str:
         spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
-    heads = [tex(f"{column.header} {column.arrow}".strip()) for column in table.columns]
+    heads = [tex(column.name) for column in table.columns]
     units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
     lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
     for section in table.sections:

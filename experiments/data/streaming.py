@@ -218,7 +218,7 @@ class StreamedCrops:
         }
         self._rows = [row % lanes for row in range(rank, batch_size, world_size)]
         self._step = 0
-        self._names: list[str] = []
+        self._names: dict[int, list[str]] = {}  # of the crops of the last two steps
 
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""
@@ -229,7 +229,8 @@ class StreamedCrops:
             self._step += 1
             if self._step > step:
                 break
-        self._names = [crop.name for crop in crops]
+        self._names = {at: names for at, names in self._names.items() if at == step - 1}
+        self._names[step] = [crop.name for crop in crops]
         return at_level(
             np.stack([crop.pcm for crop in crops]),
             np.array([crop.length for crop in crops], np.int64),
@@ -238,8 +239,8 @@ class StreamedCrops:
         )
 
     def describe(self, step: int) -> str:
-        """The clips of this process's batch at `step`, the one read last."""
-        return ", ".join(self._names) if step == self._step - 1 else f"of step {step}"
+        """The clips of this process's batch at `step`, one of the two read last."""
+        return ", ".join(self._names[step]) if step in self._names else f"of step {step}"
 
     @property
     def skipped(self) -> int:

@@ -104,7 +104,8 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
 
 def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Obtained) -> None:
     """Score the trained codec on the test split, and log values and files."""
-    codec, trained, shards = obtained
+    whole, trained, shards = obtained
+    codec = whole if run.stages is None else whole.prefix(run.stages)
     test_split, evaluate = shards.split("test"), run.evaluate
     started = time.monotonic()
     reconstructions = test_set.reconstruct(codec, test_split, context.checking("reconstructing"))
@@ -153,7 +154,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         )
         artifacts.write_audio(folder, reconstructions.audio, evaluate.audio_examples, run.sample_rate)
     if run.train.decay_at:
-        budgets = _earlier_budgets(run, context, codec, test_split)
+        budgets = _earlier_budgets(run, context, whole, test_split)
         budgets[trained.steps] = _at_a_budget(values, trained.seconds)
         context.store.log_points(run_id, _by_metric(budgets))
     context.store.log_values(run_id, values, model_id=model_id)
@@ -173,7 +174,8 @@ def _earlier_budgets(
         except (DamagedFile, OSError) as error:
             context.warn(f"the weights at {budget} steps cannot be scored: {error}")
             continue
-        made = test_set.reconstruct(codec, test_split, context.checking(f"reconstructing at {budget} steps"))
+        part = codec if run.stages is None else codec.prefix(run.stages)
+        made = test_set.reconstruct(part, test_split, context.checking(f"reconstructing at {budget} steps"))
         _, values = test_set.quality(
             made,
             run.sample_rate,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import quantizers
 from codec import backbones
 from experiments.common.matched_rates import matched
+from experiments.studies.prefix_rows import prefix_rows
 from experiments.studies.study import Study, StudyError, asked_of_features, configuration
 
 
@@ -13,7 +14,8 @@ from experiments.studies.study import Study, StudyError, asked_of_features, conf
 class Rate:
     """Nominal rate of a row. bitrate: bit/s. token_rate: tokens a second, of all streams. asked: the bit/s
     that the study asks for there, if any. about: whether features will decide the levels, so that the rate is
-    known within 2 % only."""
+    known within 2 % only. trained: whether it is the rate of all stages that are trained, not of the first of
+    them alone."""
 
     label: str
     bits_per_frame: float
@@ -21,6 +23,7 @@ class Rate:
     token_rate: float
     target: float | None = None
     about: bool = False
+    trained: bool = True
 
 
 def row_rates(study: Study) -> list[Rate]:
@@ -38,6 +41,9 @@ def row_rates(study: Study) -> list[Rate]:
                 raise StudyError(f"{study.name}: {choice.row}: {error}") from None
             if not quantizer.streams:
                 continue
+            for row in prefix_rows(study, cell, choice):
+                part = quantizer.prefix(row.stages)
+                rates.append(_fewer(row.label, part, backbone.frame_rate))
             bits = quantizer.bits_per_frame
             target = cell.bitrate or (cell.bits or choice.bits or 0.0) * backbone.frame_rate
             rates.append(
@@ -53,13 +59,26 @@ def row_rates(study: Study) -> list[Rate]:
     return rates
 
 
+def _fewer(label: str, quantizer: quantizers.Quantizer, frame_rate: float) -> Rate:
+    bits = quantizer.bits_per_frame
+    return Rate(
+        label=label,
+        bits_per_frame=bits,
+        bitrate=bits * frame_rate,
+        token_rate=frame_rate * quantizer.streams,
+        trained=False,
+    )
+
+
 def unmatched(rates: Sequence[Rate]) -> dict[str, float]:
     """Distances of the rows that tables set apart from the rate of those they were to stand beside, as
     fractions, by label.
 
     The groups are those of tables (`common.matched_rates`). A row is unmatched where it is alone in its
-    group, or where most of the rows that ask for the same rate are in another group.
+    group, or where most of the rows that ask for the same rate are in another group. Rows of fewer stages
+    than were trained are meant to have other rates, and are not looked at.
     """
+    rates = [rate for rate in rates if rate.trained]
     by_rate = matched({rate.label: rate.bitrate for rate in rates})
     bitrate = {rate.label: rate.bitrate for rate in rates}
     same_target: dict[float | None, set[str]] = {}

@@ -10,6 +10,7 @@ import quantizers
 from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.json_digest import identity
+from experiments.studies.prefix_rows import check_prefixes, prefix_rows
 from experiments.studies.sections import Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, asked_of_features, configuration
 from quantizers import registry
@@ -52,6 +53,7 @@ class Run:
     corpus: CorpusIdentity
     train: Train
     evaluate: Evaluate
+    stages: int | None = None  # evaluated are the first so many of those that were trained; None: all
 
     @cached_property
     def quantizer_config(self) -> quantizers.Config:
@@ -96,6 +98,8 @@ class Run:
             measured["bit_exact"] = self.evaluate.bit_exact
         if self.evaluate.token_model:
             measured["token_model"] = self.evaluate.token_model
+        if self.stages is not None:
+            measured["stages"] = self.stages
         return identity({"training": self.training_identity, "evaluation": measured})
 
     def resolved(self) -> dict[str, Any]:
@@ -115,8 +119,13 @@ class Run:
             "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
             "train": self.train.model_dump(mode="json"),
             **self._released(),
-            "evaluate": self.evaluate.model_dump(mode="json"),
+            "evaluate": self._evaluation(),
         }
+
+    def _evaluation(self) -> dict[str, Any]:
+        """What is measured; `stages` as it was before there were numbers of them, unless this row has one."""
+        values = self.evaluate.model_dump(mode="json", exclude={"stages"})
+        return values if self.stages is None else {**values, "stages": self.stages}
 
     @property
     def released_weights(self) -> str | None:
@@ -168,6 +177,7 @@ class Run:
             asked=None,
             checked_config=None,
             train=train,
+            stages=None,
         )
 
 
@@ -200,28 +210,33 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
     corpus: the one corpus of the study, or all of `corpora`. Raises StudyError where two rows are the same.
     """
     cells, series = study.cells(), study.series()
-    runs = [
-        Run(
-            study=study.name,
-            label=choice.row,
-            series=series[choice.row],
-            seed=seed,
-            quantizer=choice.name,
-            quantizer_options=resolved_options(cell, choice),
-            asked=asked_of_features(cell, choice),
-            tuned=choice.tuned,
-            checked_config=configuration(cell, choice),
-            backbone=cell.backbone.name,
-            backbone_options=dict(cell.backbone.options),
-            sample_rate=sample_rate(cell),
-            corpus=corpus_of(cell, corpus),
-            train=cell.train,
-            evaluate=cell.evaluate,
-        )
-        for seed in study.seeds
-        for cell in cells
-        for choice in cell.quantizers
-    ]
+    check_prefixes(study)
+    runs = []
+    for seed in study.seeds:
+        for cell in cells:
+            for choice in cell.quantizers:
+                run = Run(
+                    study=study.name,
+                    label=choice.row,
+                    series=series[choice.row],
+                    seed=seed,
+                    quantizer=choice.name,
+                    quantizer_options=resolved_options(cell, choice),
+                    asked=asked_of_features(cell, choice),
+                    tuned=choice.tuned,
+                    checked_config=configuration(cell, choice),
+                    backbone=cell.backbone.name,
+                    backbone_options=dict(cell.backbone.options),
+                    sample_rate=sample_rate(cell),
+                    corpus=corpus_of(cell, corpus),
+                    train=cell.train,
+                    evaluate=cell.evaluate,
+                )
+                runs.append(run)
+                for row in prefix_rows(study, cell, choice):
+                    runs.append(
+                        dataclasses.replace(run, label=row.label, series=row.series, stages=row.stages)
+                    )
     labels: dict[str, str] = {}
     for run in runs:
         other = labels.setdefault(run.hash, run.label)

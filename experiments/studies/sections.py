@@ -205,6 +205,11 @@ class Evaluate(Section):
         "first at the start, the last at the end, those between closer together early on; 0: none",
     )
     robustness: Robustness | None = Field(default=None, description="disturbances, see [below](#robustness)")
+    stages: Literal["trained", "all"] = Field(
+        default="trained",
+        description="`all`: quantizers of stages have a row for every number of first stages, too, from the "
+        "one training; give them `dropout`, so that the decoder has heard fewer stages",
+    )
     bit_exact: Literal["fp32", "bf16"] = Field(
         default="fp32",
         description="codes alone must decode to the forward pass's features in fp32, always; `bf16` checks "

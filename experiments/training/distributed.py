@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -77,15 +78,23 @@ def any_of(fabric: "Fabric", flag: bool) -> bool:
     return bool(value)
 
 
-def mean(fabric: "Fabric", values: dict[str, Tensor]) -> dict[str, float]:
-    """The mean over processes of each scalar."""
-    if not values:
-        return {}
+def anywhere(fabric: "Fabric", flag: Tensor) -> Tensor:
+    """Agree on a flag, a scalar on the device, for which the host does not wait: true where it is true
+    in any process."""
+    if fabric.world_size == 1:
+        return flag
+    value = flag.float()
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return value > 0
+
+
+def mean(fabric: "Fabric", values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The mean over processes of each scalar, on the device."""
+    if not values or fabric.world_size == 1:
+        return values
     stacked = torch.stack([value.detach().float() for value in values.values()])
-    if fabric.world_size > 1:
-        dist.all_reduce(stacked)
-        stacked /= fabric.world_size
-    return dict(zip(values, stacked.tolist(), strict=True))
+    dist.all_reduce(stacked)
+    return dict(zip(values, stacked / fabric.world_size, strict=True))
 
 
 def gather(fabric: "Fabric", value: Any) -> list[Any]:

@@ -1,9 +1,10 @@
 """The training loop: same data order, same start and same schedule for every quantizer."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +16,12 @@ from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
-from experiments.training.observer import Diverged, Interrupted, Observer, Trained
+from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
+from experiments.training.outcomes import Outcomes
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
 from experiments.training.state import TrainingState, initial_state, random_state
-from experiments.training.step import Update, overweight, step
+from experiments.training.step import Update, step
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,39 +64,36 @@ def train(
         for observer in observers:
             observer.restored(state.step)
         for name, text in warnings:
-            _warn(first, state.step, name, text)
+            warn(first, state.step, name, text)
         clock = _Clock(state, config)
         decayed = DecayedWeights(checkpoint.path.parent)
+        outcomes = Outcomes(state, config, crops, fabric, observers)
+        saved = (state, crops, checkpoint, fabric, observers, outcomes)
         while state.step < config.steps:
             clock.read()
             for budget in decayed.missing(config, state.step, fabric):
-                _save(state, crops, checkpoint, fabric, observers)
-                clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers))
+                _save(*saved)
+                clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers, outcomes))
             if _asked_to_stop(fabric, observers):
-                _save(state, crops, checkpoint, fabric, observers)
+                _save(*saved)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
-            update = _advance(state, replicas, crops, config, first)
-            if state.step == 1 and (text := overweight(update, config)):
-                _warn(first, state.step, "quantizer_loss", text)
+            update = _advance(state, replicas, crops, config)
             last = state.step == config.steps
-            steps_per_second, audio_per_second = clock.speed()
-            if state.step % config.log_every == 0 or last:
-                means = distributed.mean(fabric, update.values)
-                logged = {f"train/{name}": value for name, value in means.items()}
-                logged["train/steps_per_second"] = steps_per_second
-                logged["train/audio_seconds_per_second"] = audio_per_second
-                _log_metrics(observers, state.step, logged)
+            speed = clock.speed()
+            logged = state.step % config.log_every == 0 or last
+            outcomes.add(update, speed if logged else None)
             if state.step % config.validate_every == 0 or last:
+                outcomes.settle()
                 validation.check_finite(state.evaluated_codec, state.step)
                 if fabric.is_global_zero:
                     _validate(state, replicas, validation_audio, first)
             clock.read()
             if state.step % config.checkpoint_every == 0 and not last:
-                _save(state, crops, checkpoint, fabric, observers)
-            text = _described(update, steps_per_second, audio_per_second)
+                _save(*saved)
+            text = "{}{:.1f} steps/s, {:.0f} s of audio/s".format(outcomes.described(), *speed.values())
             for observer in observers:
                 observer.progress(state.step, config.steps, text)
-        _save(state, crops, checkpoint, fabric, observers)
+        _save(*saved)
 
     if state.average is not None:
         codec.load_state_dict(state.average.model.state_dict())
@@ -114,21 +113,22 @@ def _advance(
     replicas: Replicas,
     crops: Crops | StreamedCrops,
     config: Train,
-    first: Sequence[Observer],
     budget: int | None = None,
 ) -> Update:
     """Make one step, towards `budget` if that is not the last."""
     freeze(state.codec, config, state.step, replicas.fabric.world_size)
-    audio = torch.from_numpy(crops.batch(state.step)).to(replicas.fabric.device)
+    audio = _on_device(crops.batch(state.step), replicas.fabric.device)
     update = step(state, replicas, audio, config, budget)
-    if update.finite:
-        state.skipped_in_a_row = 0
-        if state.average is not None:
-            state.average.update(state.codec, state.step + 1)
-    else:
-        _skip(state, update, crops, config, first)
+    if state.average is not None:
+        state.average.update(state.codec, state.step + 1, update.finite)
     state.step += 1
     return update
+
+
+def _on_device(batch: np.ndarray, device: torch.device) -> Tensor:
+    """A batch on `device`; a GPU copies it while it works and the host goes on, which takes pinned memory."""
+    audio = torch.from_numpy(batch)
+    return audio.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else audio.to(device)
 
 
 def _decay(
@@ -139,20 +139,21 @@ def _decay(
     crops: Crops | StreamedCrops,
     config: Train,
     observers: Sequence[Observer],
+    outcomes: Outcomes,
 ) -> float:
     """Train on to `budget` with a falling rate, keep the weights, and come back; the seconds that it took.
 
     Raises Interrupted: the state that was saved before is the one to go on from, and the decay begins again.
     """
     fabric = replicas.fabric
-    first = observers if fabric.is_global_zero else ()
     start, left = state.step, BranchPoint(state, fabric.device)
     while state.step < budget:
         if _asked_to_stop(fabric, observers):
             raise Interrupted(f"stopped after step {start}; the same command goes on from there")
-        _advance(state, replicas, crops, config, first, budget)
+        outcomes.add(_advance(state, replicas, crops, config, budget))
         for observer in observers:
             observer.progress(start, config.steps, f"decay to {budget} steps, at {state.step}")
+    outcomes.settle()
     validation.check_finite(state.evaluated_codec, state.step)
     if fabric.is_global_zero:
         decayed.write(budget, state.evaluated_codec, state.seconds + left.seconds)
@@ -212,38 +213,18 @@ def _save(
     checkpoint: Checkpoint,
     fabric: "Fabric",
     observers: Sequence[Observer],
+    outcomes: Outcomes,
 ) -> None:
-    """Save the state of all processes; the first one writes it."""
+    """Save the state of all processes, once the outcomes of all steps are known; the first one writes it."""
+    outcomes.settle()
     randoms = distributed.gather(fabric, random_state(fabric.device))
     state.data = joined(distributed.gather(fabric, crops.cursor()))
     if fabric.is_global_zero:
         if skipped := state.data.get("skipped"):
-            _log_metrics(observers, state.step, {"train/skipped_clips": float(skipped)})
+            log_metrics(observers, state.step, {"train/skipped_clips": float(skipped)})
         for observer in observers:
             observer.saving(state.step)
         checkpoint.save(state, randoms)
-
-
-def _skip(
-    state: TrainingState,
-    update: Update,
-    crops: Crops | StreamedCrops,
-    config: Train,
-    first: Sequence[Observer],
-) -> None:
-    """Count and name the batch of this step, which changed nothing. Raises Diverged for too many in a row."""
-    state.skipped += 1
-    state.skipped_in_a_row += 1
-    loss, norm = update.values["loss"].item(), update.values["gradient_norm"].item()
-    shown = f"loss {loss:g}, gradient norm {norm:g}"
-    _log_metrics(first, state.step, {"train/skipped_batches": float(state.skipped)})
-    _warn(first, state.step, "skipped_batch", f"{shown}; skipped the batch {crops.describe(state.step)}")
-    falling = state.scaler is not None and state.scaler.get_scale() > 1  # fp16 may still find its scale
-    if state.skipped_in_a_row >= config.non_finite_limit and not falling:
-        raise Diverged(
-            f"loss or gradient not finite in {state.skipped_in_a_row} steps in a row up to step "
-            f"{state.step} ({shown})"
-        )
 
 
 def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Sequence[Observer]) -> None:
@@ -254,28 +235,18 @@ def _validate(state: TrainingState, replicas: Replicas, audio: Tensor, first: Se
             state.evaluated_codec, state.losses, audio.to(replicas.fabric.device)
         )
     state.codec.train()
-    _log_metrics(first, state.step, values)
+    log_metrics(first, state.step, values)
     collapsed = [share for share in shares if share < validation.COLLAPSE]
     if collapsed and not state.collapsed:
         text = (
             f"{len(collapsed)} of {len(shares)} codebooks have collapsed: perplexity below "
             f"{validation.COLLAPSE:.0%} of a uniform source's, {min(collapsed):.1%} in one of them"
         )
-        _warn(first, state.step, "codebook_collapse", text)
+        warn(first, state.step, "codebook_collapse", text)
     state.collapsed = bool(collapsed)
     if saturation and not state.saturated:
-        _warn(first, state.step, "saturated_channels", saturation)
+        warn(first, state.step, "saturated_channels", saturation)
     state.saturated = bool(saturation)
-
-
-def _log_metrics(observers: Sequence[Observer], step: int, values: Mapping[str, float]) -> None:
-    for observer in observers:
-        observer.metrics(step, values)
-
-
-def _warn(observers: Sequence[Observer], step: int, name: str, text: str) -> None:
-    for observer in observers:
-        observer.warning(step, name, text)
 
 
 class _Clock:
@@ -293,15 +264,7 @@ class _Clock:
         """Take `seconds` that were spent on something else out of the time of this sitting."""
         self._started += seconds
 
-    def speed(self) -> tuple[float, float]:
-        """Steps, and seconds of audio, a second of this sitting."""
+    def speed(self) -> dict[str, float]:
+        """Steps, and seconds of audio, a second of this sitting, as metrics."""
         rate = (self._state.step - self._first) / (time.monotonic() - self._started)
-        return rate, rate * self._audio
-
-
-def _described(update: Update, steps_per_second: float, audio_per_second: float) -> str:
-    """Losses and speed, for a line of progress."""
-    names = [name for name in update.values if "norm" not in name]
-    numbers = torch.stack([update.values[name].float() for name in names]).tolist()
-    losses = ", ".join(f"{name} {number:.3f}" for name, number in zip(names, numbers, strict=True))
-    return f"{losses}, {steps_per_second:.1f} steps/s, {audio_per_second:.0f} s of audio/s"
+        return {"train/steps_per_second": rate, "train/audio_seconds_per_second": rate * self._audio}

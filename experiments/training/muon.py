@@ -42,31 +42,43 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step from the gradients that there are."""
+        """One step from the gradients that there are.
+
+        As for torch's fused optimizers, an attribute `found_inf`, a scalar on the device, makes a step that
+        changes nothing where it is 1.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shapes[parameter.shape].append(parameter)
             for shape, parameters in shapes.items():
-                updates = torch.stack([self._momentum(p, group["momentum"]) for p in parameters])
+                momenta = [self._momentum(p, group["momentum"], found_inf) for p in parameters]
+                updates = torch.stack(momenta)
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, orthogonalise(updates, self.dtype), strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+                    decayed = parameter * (1 - group["lr"] * group["weight_decay"])
+                    _put(parameter, decayed.sub_(update, alpha=rate), found_inf)
         return loss
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
+    def _momentum(self, parameter: Tensor, momentum: float, found_inf: Tensor | None) -> Tensor:
         assert parameter.grad is not None
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
-        buffer.lerp_(parameter.grad, 1 - momentum)
+        _put(buffer, buffer.lerp(parameter.grad, 1 - momentum), found_inf)
         return parameter.grad.lerp(buffer, momentum)  # Nesterov's
+
+
+def _put(old: Tensor, new: Tensor, found_inf: Tensor | None) -> None:
+    """Put the values of `new` into `old`, unless `found_inf` is 1: on the device, the host does not ask."""
+    old.copy_(new if found_inf is None else torch.where(found_inf > 0, old, new))
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,6 @@
 """Observers of a training, and how it can end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -36,6 +36,18 @@ class Observer:
     def should_stop(self) -> bool:
         """Ask the training to save its state and raise `Interrupted`."""
         return False
+
+
+def log_metrics(observers: Sequence[Observer], step: int, values: Mapping[str, float]) -> None:
+    """Tell all of `observers` new values of metrics."""
+    for observer in observers:
+        observer.metrics(step, values)
+
+
+def warn(observers: Sequence[Observer], step: int, name: str, text: str) -> None:
+    """Give all of `observers` a warning."""
+    for observer in observers:
+        observer.warning(step, name, text)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Optimizers of codec and discriminators, and their learning rates over the steps."""
+"""Optimizers of codec and discriminators, and their learning rates over the steps.
+
+All leave everything as it is where their `found_inf`, a scalar on the device, is 1: of torch's own only the
+fused ones do.
+"""
 
 import math
 from collections.abc import Iterable
@@ -40,7 +44,7 @@ def set_learning_rates(optimizers: Iterable[Optimizer], share: float) -> None:
 
 
 def codec_optimizers(
-    codec: Codec, config: Train, *, fused: bool, matrix_dtype: torch.dtype = torch.float32
+    codec: Codec, config: Train, *, matrix_dtype: torch.dtype = torch.float32
 ) -> list[Optimizer]:
     """AdamW and, if asked for, Muon for the hidden matrices (Jordan et al. 2024), which learns a small
     codec in about half the steps. matrix_dtype: of Muon's iteration."""
@@ -52,7 +56,7 @@ def codec_optimizers(
     rest = [parameter for parameter in codec.parameters() if id(parameter) not in chosen]
     optimizers: list[Optimizer] = [
         torch.optim.AdamW(
-            rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
+            rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
     ]
     if hidden:
@@ -67,12 +71,12 @@ def codec_optimizers(
     return optimizers
 
 
-def discriminator_optimizer(adversary: nn.Module, config: Train, *, fused: bool) -> Optimizer:
+def discriminator_optimizer(adversary: nn.Module, config: Train) -> Optimizer:
     """AdamW for all discriminators."""
     return torch.optim.AdamW(
         adversary.parameters(),
         lr=config.discriminator_learning_rate,
         betas=config.discriminator_betas,
         weight_decay=config.weight_decay,
-        fused=fused,
+        fused=True,
     )

@@ -61,18 +61,25 @@ class Replicas:
         return loss
 
     def update(
-        self, optimizers: Sequence[Optimizer], module: nn.Module, loss: Tensor, also: bool = True
-    ) -> tuple[bool, Tensor]:
+        self, optimizers: Sequence[Optimizer], module: nn.Module, loss: Tensor, also: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Step the optimizers of `module` if its loss and gradient are finite in all processes, and `also`
-        holds in all; whether that was done, and the gradient's norm before it is clipped."""
+        holds in all; whether that was done, and the gradient's norm before it is clipped.
+
+        Both are scalars on the device, which decides by itself whether the weights move: the host does not
+        wait for it.
+        """
         if self._state.scaler is not None:
             for optimizer in optimizers:
                 self._state.scaler.unscale_(optimizer)
         limit = math.inf if self._config.gradient_clip is None else self._config.gradient_clip
         norm = nn.utils.clip_grad_norm_(module.parameters(), limit)
-        broken = not (also and bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)))
-        broken = distributed.any_of(self.fabric, broken)
-        if not broken:
-            for optimizer in optimizers:
-                optimizer.step()
-        return not broken, norm
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        if also is not None:
+            finite = finite & also
+        broken = distributed.anywhere(self.fabric, ~finite)
+        for optimizer in optimizers:
+            # As torch's GradScaler does it: where it is 1, a fused optimizer leaves everything as it is.
+            optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
+            optimizer.step()
+        return ~broken, norm

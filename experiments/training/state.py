@@ -144,15 +144,14 @@ def initial_state(codec: Codec, config: Train, *, seed: int, device: torch.devic
         torch.manual_seed(seed)
         losses = Losses(config.objective.objective(), codec.sample_rate).to(device)
     average = WeightAverage(codec, config.ema_decay) if config.ema_decay else None
-    fused = device.type in ("cpu", "cuda")
     adversary = losses.adversary
     return TrainingState(
         codec=codec,
         losses=losses,
         average=average,
-        codec_optimizers=codec_optimizers(codec, config, fused=fused, matrix_dtype=dtype or torch.float32),
+        codec_optimizers=codec_optimizers(codec, config, matrix_dtype=dtype or torch.float32),
         discriminator_optimizers=(
-            [discriminator_optimizer(adversary, config, fused=fused)] if adversary is not None else []
+            [discriminator_optimizer(adversary, config)] if adversary is not None else []
         ),
         scaler=(
             torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE) if dtype is torch.float16 else None

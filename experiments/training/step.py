@@ -18,11 +18,13 @@ class Update:
     """The outcome of a step.
 
     values: losses, diagnostics and norms of gradients, by name. finite: whether all processes found loss and
-    gradient finite; if not, neither the codec nor its codebooks have moved.
+    gradient finite; if not, neither the codec nor its codebooks have moved. next_scale: of the loss in fp16.
+    All are scalars on the device, which may not have computed them yet.
     """
 
     values: dict[str, Tensor]
-    finite: bool
+    finite: Tensor
+    next_scale: Tensor | None = None
 
 
 def step(
@@ -41,7 +43,8 @@ def step(
         codebook.hold()
 
     adversary = state.losses.adversary_at(state.step)
-    means, finite = _Means(config.accumulate), True
+    means = _Means(config.accumulate)
+    finite: Tensor | None = None
     for number, part in enumerate(audio.chunk(config.accumulate), 1):
         last = number == config.accumulate
         with replicas.accumulating(last, adversarial=adversary is not None):
@@ -64,28 +67,30 @@ def step(
 
     values = {"loss": means.values.pop("loss"), **means.values}
     drop_gradients(state.codec, config, state.step)
-    finite, norm = replicas.update(state.codec_optimizers, state.codec, values["loss"], also=finite)
+    moved, norm = replicas.update(state.codec_optimizers, state.codec, values["loss"], also=finite)
     values["gradient_norm"] = norm
     for codebook in codebooks:
-        codebook.move() if finite else codebook.drop()
-    if state.scaler is not None:
-        values["loss_scale"] = torch.tensor(state.scaler.get_scale(), device=audio.device)
-        state.scaler.update()
-    return Update(values, finite)
+        codebook.move(moved)
+    if state.scaler is None:
+        return Update(values, moved)
+    one = torch.ones((), device=audio.device)
+    values["loss_scale"] = state.scaler.scale(one)
+    state.scaler.update()
+    return Update(values, moved, next_scale=state.scaler.scale(one))
 
 
-def overweight(update: Update, config: Train) -> str:
+def overweight(values: Mapping[str, float], config: Train) -> str:
     """What to say of a first step from trained weights whose quantizer loss outweighs all other terms; else
     empty.
 
     Commitment losses are in squared units of the features. A new backbone's are about one, and those of a
     trained one may be anything: the loss then pulls trained weights towards the codes.
     """
-    loss, own = update.values["loss"], update.values.get("quantizer")
+    loss, own = values["loss"], values.get("quantizer")
     if config.warm_start is None or own is None or not own > 0.5 * loss:
         return ""
     return (
-        f"the quantizer's own loss is {(own / loss).item():.0%} of the loss at the first step from trained "
+        f"the quantizer's own loss is {own / loss:.0%} of the loss at the first step from trained "
         "weights, in squared units of their features; lower the weight quantizer of train.objective.options, "
         "for example to 1 over the features' mean square"
     )

@@ -30,7 +30,9 @@ def check_finite(codec: Codec, step: int) -> None:
     """
     learned = [*codec.named_parameters(), *codec.named_buffers()]
     buffers = {name for name, _ in codec.named_buffers() if not name.endswith(CODEBOOK_BUFFERS)}
-    broken = [name for name, value in learned if name not in buffers and not torch.isfinite(value).all()]
+    kept = [(name, value) for name, value in learned if name not in buffers]
+    finite = torch.stack([torch.isfinite(value).all() for _, value in kept]).tolist()  # read all at once
+    broken = [name for (name, _), good in zip(kept, finite, strict=True) if not good]
     if broken:
         more = f" and {len(broken) - 1} others" if len(broken) > 1 else ""
         raise Diverged(
@@ -47,7 +49,8 @@ def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, floa
     codec.eval()
     output = codec(audio)
     terms = losses.reconstruction(output.audio, audio)
-    values = {f"validation/{name}": term.item() for name, term in terms.items()}
+    numbers = torch.stack([term.float() for term in terms.values()]).tolist()
+    values = {f"validation/{name}": number for name, number in zip(terms, numbers, strict=True)}
     values["validation/loss"] = sum(values.values())
     shares = codebook_use(codec.quantizer, output.quantized.codes)
     if shares:

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 AVERAGE_WARMUP = 10  # the average of t steps forgets at least as fast as (1 + t) / (10 + t)
 
@@ -20,12 +20,13 @@ class WeightAverage(nn.Module):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, steps: int) -> None:
-        """Move towards `model`, which has made `steps` steps."""
+    def update(self, model: nn.Module, steps: int, moved: Tensor) -> None:
+        """Move towards `model`, which has made `steps` steps. moved: a scalar on the device, whether the
+        last of them changed it; else the average stays as it is."""
         decay = min(self.decay, (1 + steps) / (AVERAGE_WARMUP + steps))
         newest = model.state_dict()
         for name, average in self.model.state_dict().items():
+            value = newest[name]
             if average.is_floating_point():
-                average.lerp_(newest[name], 1 - decay)
-            else:
-                average.copy_(newest[name])
+                value = average.lerp(value, 1 - decay)
+            average.copy_(torch.where(moved, value, average))

@@ -328,12 +328,31 @@ def revival(build: Build) -> None:
         assert share > 0.8, f"only {share:.0%} of a codebook is in use after a collapse"
 
 
+def prefixes(build: Build) -> None:
+    """Where first stages can be decoded alone, each number of them costs more bits than the one before, and
+    is decoded exactly; the whole is left as it was."""
+    quantizer = _started(build).eval()
+    if quantizer.depth == 1:
+        raise Skip("it has no stages that can be decoded alone")
+    features, state = random_features(), copy.deepcopy(quantizer.state_dict())
+    bits = 0.0
+    for stages in range(1, quantizer.depth + 1):
+        part = quantizer.prefix(stages)
+        assert part.bits_per_frame > bits, f"{stages} stage(s) cost no more bits than {stages - 1}"
+        bits = part.bits_per_frame
+        out = part(features)
+        within(out.codes, part.codebook_sizes, f"codes of {stages} stage(s)")
+        assert torch.equal(part.decode(out.codes), out.features), f"decoding {stages} stage(s) is not exact"
+    assert bits == quantizer.bits_per_frame, "all stages are not the whole"
+    same(state, quantizer.state_dict(), "a prefix changed")
+
+
 CHECKS: Mapping[str, Callable[[Build], None]] = {
     function.__name__: function
     for function in (
         *(shapes, bits, round_trip, fresh, encode, gradient, eval_loss, state_dict, autocast),
         *(batch_invariance, determinism, resume, small_inputs, large_inputs, pickling, errors, diverged),
-        *(start, start_anywhere, start_refuses, compiled, exported, revival),
+        *(start, start_anywhere, start_refuses, compiled, exported, revival, prefixes),
     )
 }
 

@@ -14,7 +14,7 @@ section 3.3). Where one group holds all bits the loss equals the library's (test
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,15 @@ class Binary(Quantizer):
             range(2, 9), key=lambda stages: (abs(stages * max(1, round(bits / stages)) - bits), stages)
         )
         return {**options, "stages": best, "channels": max(1, round(bits / best))}
+
+    @classmethod
+    def depth_of(cls, config: BinaryConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> Binary:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.project_in, part.project_out = self.project_in, self.project_out
+        return part
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ dimension keeps them in use.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -145,6 +145,15 @@ class FactorizedVQ(Quantizer):
                 f"{BITS_PER_CODEBOOK + 3} bits; use rvq-factorized, or fewer bits"
             )
         return {**options, "stages": stages, "codebook_size": max(2, round(2 ** (bits / stages)))}
+
+    @classmethod
+    def depth_of(cls, config: FactorizedConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> FactorizedVQ:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.stages = self.stages[:stages]
+        return part
 
     def initialise(self, features: Tensor) -> None:
         """Principal components and k-means by cosine in them, stage by stage."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -113,6 +113,17 @@ class GroupedRVQ(LibraryQuantizer):
                 books.cluster_size.fill_(1.0)
                 books.initted.fill_(True)
                 residual = residual - codes[0, nearest(codes, residual.unsqueeze(0))[0]]
+
+    @classmethod
+    def depth_of(cls, config: GroupedRVQConfig) -> int:
+        """Stages of each group."""
+        return config.stages
+
+    def cut(self, stages: int) -> GroupedRVQ:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        for own, whole in zip(part.inner.rvqs, self.inner.rvqs, strict=True):
+            own.layers = whole.layers[:stages]
+        return part
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:

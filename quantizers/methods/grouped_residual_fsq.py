@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.methods.residual_fsq import ResidualFSQ, ResidualFSQConfig
 from quantizers.option_checks import QuantizerError, check_count
+from quantizers.parts.stage_dropout import kept_stages
 from quantizers.parts.straight_through import zero_loss
 from quantizers.rates import BITS_PER_CHANNEL, TOLERANCE, check_bits
 
@@ -80,7 +81,23 @@ class GroupedResidualFSQ(Quantizer):
         for group, part in zip(self._groups, self._split(features), strict=True):
             group.initialise(part)
 
+    @classmethod
+    def depth_of(cls, config: GroupedResidualFSQConfig) -> int:
+        """Stages of each group."""
+        return config.stages
+
+    def cut(self, stages: int) -> Quantizer:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.groups = nn.ModuleList(group.prefix(stages) for group in self._groups)
+        return part
+
     def quantize(self, features: Tensor) -> Quantized:
+        dropout = self.config.dropout if self.training and features.numel() else 0.0
+        kept = kept_stages(len(features), self.config.stages, dropout, features.device)
+        if kept is not None:  # the same in all groups
+            split = zip(self._groups, self._split(features), strict=True)
+            values, codes = zip(*(group.of_stages(part, kept) for group, part in split), strict=True)
+            return Quantized(torch.cat(values, -1), torch.cat(codes, -1), zero_loss(features), {})
         parts = [
             group.quantize(part) for group, part in zip(self._groups, self._split(features), strict=True)
         ]

@@ -32,13 +32,14 @@ class LloydMaxConfig(LevelsConfig):
     fixed one, always the same, of which a start sets the mean and one scale for all channels. With `values:
     gaussian`, codes are then data-oblivious but for these two, as in TurboQuant (Zandieh et al. 2025, arXiv
     2504.19874). The linear map back is learned either way.
-    commitment: weight of the loss that moves inputs towards their values. Without it, nothing brings back
-    inputs that lie far beyond the outer ones.
+    commitment: weight of the loss that moves inputs towards their values. A straight-through gradient pushes
+    them outwards: where v is the best value of x, E[(v - x) x] = -E[(v - x)^2]. With the squared error of v
+    as the loss and 1 as the weight, the two cancel where values fit, and training stays there.
     """
 
     values: str = "data"
     rotation: str = "learned"
-    commitment: float = 0.1
+    commitment: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

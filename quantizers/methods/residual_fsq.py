@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quantizers.option_checks import MOST_VALUES, QuantizerError, check_choice, check_count
+from quantizers.option_checks import MOST_VALUES, QuantizerError, check_choice, check_count, check_weight
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.conditioned_stages import CONDITIONINGS, ConditionedStages
 from quantizers.parts.library import LibraryQuantizer
-from quantizers.parts.straight_through import straight_through
+from quantizers.parts.stage_dropout import kept_stages
+from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rates import TOLERANCE, check_bits, choose_channels, choose_levels
 
 MOST_CODES = 2**24  # of one stage: the library computes indices in float32
@@ -28,19 +29,23 @@ class ResidualFSQConfig(LevelsConfig):
     conditioning: how a stage brings what is left over to its range. `none`, by the levels of the stages
     before, as in the library; `scale`, times a learned factor; `layernorm`, by a learned map of residuals
     whose mean and deviation are moving averages (arXiv 2508.15860, see `parts.conditioned_stages`).
+    dropout: share of the clips of a training batch that are decoded from a random number of first stages, so
+    that every number of them can be decoded (see `parts.stage_dropout`).
     """
 
-    added = ("conditioning",)
+    added = ("conditioning", "dropout")
 
     levels: tuple[int, ...] = (3, 3, 3, 3, 3, 3)  # less than others, since stages multiply
     stages: int = 2
     conditioning: str = "none"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_levels(2)
         check_choice("conditioning", self.conditioning, CONDITIONINGS)
         check_count("stages", self.stages)
+        check_weight("dropout", self.dropout, maximum=1.0)
         if math.prod(self.levels) > MOST_CODES:
             raise QuantizerError(
                 f"a stage of {math.prod(self.levels)} codes is beyond 2^24, where the library's float32 "
@@ -126,24 +131,49 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
     def factor_sizes(self) -> tuple[int, ...]:
         return self.config.levels * self.config.stages
 
+    @classmethod
+    def depth_of(cls, config: ResidualFSQConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> ResidualFSQ:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.project_in, part.project_out = self.project_in, self.project_out
+        if self.conditioned is not None:
+            part.conditioned = self.conditioned.prefix(stages)
+        return part
+
     def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dropout = self.config.dropout if self.training else 0.0
+        kept = kept_stages(len(features), self.config.stages, dropout, features.device)
+        return *self.of_stages(features, kept), zero_loss(features)
+
+    def of_stages(self, features: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Quantized features, those of the stages that are `kept` (see `kept_stages`), and codes of all."""
         low = self.project_in(features)
         smooth = self._clamp(low)
         if self.conditioned is not None:
-            total, levels = self.conditioned(smooth)
-            codes = self.packing.pack(levels).squeeze(-1)
-            return self.project_out(total + (smooth - smooth.detach())), codes, features.new_zeros(())
-        with torch.no_grad():
-            value, codes = self.inner(low)
-            codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
-        return self.project_out(straight_through(value, smooth)), codes, features.new_zeros(())
+            codes = self.packing.pack(self.conditioned(smooth)).squeeze(-1)
+        else:
+            with torch.no_grad():
+                value, codes = self.inner(low)
+                codes = codes.long().clamp(0, self.codebook_sizes[0] - 1)  # those of NaN are any integer
+        if self.conditioned is not None or kept is not None:
+            value = self._sum(codes, kept)
+        if self.conditioned is not None:  # whose scales have a gradient
+            return self.project_out(value + (smooth - smooth.detach())), codes
+        return self.project_out(straight_through(value, smooth)), codes
 
     def channel_values(self, codes: Tensor) -> Tensor:
+        return self._sum(codes, None)
+
+    def _sum(self, codes: Tensor, kept: Tensor | None) -> Tensor:
+        """Channels [batch, frames, channels] of the stages of `codes` that are kept."""
         levels = self.factors(codes).unflatten(-1, (self.config.stages, -1))
         if self.conditioned is not None:
-            return self.conditioned.value_of(levels)
-        value = 2 * levels / (self.packing.sizes - 1) - 1  # each stage spans [-1, 1]
-        return (value * self.inner.scales).sum(-2)
+            parts = torch.stack(self.conditioned.values(levels), -2)
+        else:
+            parts = (2 * levels / (self.packing.sizes - 1) - 1) * self.inner.scales  # each spans [-1, 1]
+        return (parts if kept is None else torch.where(kept.movedim(0, 2), parts, 0.0)).sum(-2)
 
     def try_out(self, features: Tensor) -> None:
         self._settle(features, apart=False)

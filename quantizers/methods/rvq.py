@@ -6,7 +6,7 @@ Juang and Gray 1982; in neural codecs SoundStream (Zeghidour et al. 2021, arXiv 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantizers.contract import Quantized, Quantizer
-from quantizers.option_checks import check_count, check_open
+from quantizers.option_checks import check_count, check_open, check_weight
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.stage_dropout import kept_stages
 from quantizers.parts.straight_through import zero_loss
 from quantizers.parts.vector_gradients import is_straight_through, with_gradient
 from quantizers.rates import BITS_PER_STAGE, choose_codebooks
@@ -24,13 +25,21 @@ from quantizers.rates import BITS_PER_STAGE, choose_codebooks
 
 @dataclass(frozen=True, kw_only=True)
 class RVQConfig(EMAConfig):
-    """stages: number of codebooks, each a token stream."""
+    """stages: number of codebooks, each a token stream.
+
+    dropout: share of the clips of a training batch that are decoded from a random number of first stages, so
+    that every number of them can be decoded (see `parts.stage_dropout`). All stages still learn from them.
+    """
+
+    added = ("gradient", "dropout")
 
     stages: int = 2
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("stages", self.stages)
+        check_weight("dropout", self.dropout, maximum=1.0)
 
 
 class RVQ(Quantizer):
@@ -65,6 +74,16 @@ class RVQ(Quantizer):
             size = max(2, round(2 ** (bits / stages)))
         return {**options, "stages": stages, "codebook_size": size}
 
+    @classmethod
+    def depth_of(cls, config: RVQConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> Quantizer:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.project_in, part.project_out = self.project_in, self.project_out
+        part.codebooks = self.codebooks[:stages]
+        return part
+
     @property
     def codebook_vectors(self) -> Tensor:
         return self._stages[0].codes.detach()
@@ -90,8 +109,10 @@ class RVQ(Quantizer):
         vectors = self.project_in(features)
         residual = vectors.detach().flatten(0, 1).unsqueeze(0)
         total = torch.zeros_like(residual)
+        kept = self._kept(len(features), features.device)
+        output = total if kept is None else torch.zeros_like(vectors)
         loss, indices = zero_loss(features), []
-        for stage in self._stages:
+        for number, stage in enumerate(self._stages):
             if self.training:
                 stage.start(residual)
             index = stage.nearest(residual)
@@ -102,18 +123,23 @@ class RVQ(Quantizer):
                     chosen = torch.lerp(*stage.on_segments(residual))
             # The commitment of a stage pulls the input towards the sum of the codes so far.
             total, residual = total + chosen, residual - chosen.detach()
+            if kept is not None:
+                output = output + torch.where(kept[number], chosen.view_as(vectors), 0.0)
             indices.append(index)
             if self.training and vectors.numel() and not self.config.trained:
                 loss = loss + F.mse_loss(vectors, total.view_as(vectors))
         loss = loss * (self.config.commitment / self.config.stages)
-        total = total.view_as(vectors)
-        quantized = with_gradient(vectors, total, self.config, self.training)
+        output = total.view_as(vectors) if kept is None else output
+        quantized = with_gradient(vectors, output, self.config, self.training)
         codes = torch.cat(indices).mT.unflatten(0, features.shape[:2]).contiguous()
         diagnostics = {"vectors": vectors.detach().unsqueeze(2)}
         if self.training:
             used = perplexity(torch.cat(indices), self.config.codebook_size)
             diagnostics = {"perplexity": used}
         return Quantized(self.project_out(quantized), codes, loss, diagnostics)
+
+    def _kept(self, batch: int, device: torch.device) -> Tensor | None:
+        return kept_stages(batch, self.config.stages, self.config.dropout, device) if self.training else None
 
     def lookup(self, codes: Tensor) -> Tensor:
         flat = codes.flatten(0, 1).mT  # [stages, tokens]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -87,6 +87,15 @@ class SimVQ(LibraryQuantizer):
                 f"{MOST_BITS} bits; use residual-simvq, or fewer bits"
             )
         return {**options, "stages": stages, "codebook_size": max(2, round(2 ** (bits / stages)))}
+
+    @classmethod
+    def depth_of(cls, config: SimVQConfig) -> int:
+        return config.stages
+
+    def cut(self, stages: int) -> SimVQ:
+        part = type(self)(self.dim, replace(self.config, stages=stages))
+        part.stages = self.stages[:stages]
+        return part
 
     def initialise(self, features: Tensor) -> None:
         """k-means stage by stage.

@@ -10,6 +10,7 @@ because that one spends most of a training step on one-hot matrices of [tokens, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -38,7 +39,7 @@ class EMAConfig(Config):
     loss; `decay` is then that of the counts by which dead codes are known.
     """
 
-    added = ("gradient",)
+    added: ClassVar[tuple[str, ...]] = ("gradient",)
 
     codebook_size: int = 1024
     codebook_dim: int | None = None
@@ -102,6 +103,7 @@ class EMACodebooks(nn.Module):
             self.register_buffer("sums", torch.zeros(groups, self.size, dim))
         self.register_buffer("started", torch.tensor(False))
         self._held: list[tuple[Tensor, Tensor, Tensor]] | None = None
+        self._has_started = False  # known to the host; where it is not, `started` is asked
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
@@ -131,6 +133,16 @@ class EMACodebooks(nn.Module):
         if not self.trained:
             self.sums.copy_(self.codes * count)
         self.started.fill_(True)
+        self._has_started = True
+
+    def _is_started(self) -> bool:
+        """Whether codes have been set. Once they are, this makes the host wait for no device."""
+        self._has_started = self._has_started or bool(self.started)
+        return self._has_started
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._has_started = False  # what was loaded says
 
     @torch.no_grad()
     def start(self, vectors: Tensor) -> None:
@@ -138,7 +150,7 @@ class EMACodebooks(nn.Module):
 
         Does nothing where they were set before.
         """
-        if self.started or not vectors.numel():
+        if self._is_started() or not vectors.numel():
             return
         vectors = _of_all_ranks(vectors)
         codes = _from_rank_0(self._clustered(vectors))
@@ -152,7 +164,7 @@ class EMACodebooks(nn.Module):
         The averages count as those of batches with one token a code, which is the order of usual ones (1200
         tokens, 1024 codes): with the number of `vectors`, they would hold codes back for hundreds of steps.
         """
-        if not self.started:
+        if not self._is_started():
             self.assign(self._clustered(vectors, generator), 1.0)
 
     def _clustered(self, vectors: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -170,22 +182,23 @@ class EMACodebooks(nn.Module):
             self._held.append((counts, sums, vectors))
 
     def hold(self) -> None:
-        """From now on, `update` only gathers: a step of several batches moves the codes once, by `move`,
-        and one that failed does not, by `drop`."""
+        """From now on, `update` only gathers: a step of several batches moves the codes once, by `move`."""
         self._held = []
 
     @torch.no_grad()
-    def move(self) -> None:
-        """Move the codes by what was gathered since `hold`."""
+    def move(self, finite: Tensor) -> None:
+        """Move the codes by what was gathered since `hold`, or forget it where `finite`, a scalar on their
+        device, is false."""
         held, self._held = self._held, None
-        if held:
-            counts, sums, vectors = zip(*held, strict=True)
-            # torch.stack(...).sum(0) of one is that one, bit for bit.
-            self._moved_by(torch.stack(counts).sum(0), torch.stack(sums).sum(0), torch.cat(vectors, 1))
-
-    def drop(self) -> None:
-        """Forget what was gathered since `hold`."""
-        self._held = None
+        if not held or (_at_once(finite) and not finite):
+            return
+        counts, sums, vectors = zip(*held, strict=True)
+        state = (self.counts, self.codes, *(() if self.trained else (self.sums,)))
+        before = () if _at_once(finite) else tuple(value.clone() for value in state)
+        # torch.stack(...).sum(0) of one is that one, bit for bit.
+        self._moved_by(torch.stack(counts).sum(0), torch.stack(sums).sum(0), torch.cat(vectors, 1))
+        for now, then in zip(state, before, strict=False):
+            now.copy_(torch.where(finite, now, then))
 
     def _moved_by(self, counts: Tensor, sums: Tensor, vectors: Tensor) -> None:
         if _world() > 1:
@@ -198,7 +211,10 @@ class EMACodebooks(nn.Module):
         if self.revive_below > 0:
             share = self.counts.mean(1, keepdim=True)
             dead = self.counts < self.revive_below * share
-            if dead.any():
+            # To ask whether any code is dead makes the host wait for a GPU, so one that is alone draws at
+            # every step. Among processes drawing costs more: it exchanges the vectors of all.
+            alone_on_gpu = not _at_once(dead) and _world() == 1
+            if alone_on_gpu or dead.any():
                 fresh = _from_rank_0(sample(_of_all_ranks(vectors), self.size))
                 # Half a share: enough to be judged on its own use, and to be replaced soon if there is none.
                 share = 0.5 * share.expand_as(self.counts)
@@ -222,6 +238,11 @@ def perplexity(indices: Tensor, size: int) -> Tensor:
     )
     shares = counts / max(indices.shape[1], 1)
     return torch.exp(-torch.xlogy(shares, shares).sum(1)).mean()
+
+
+def _at_once(values: Tensor) -> bool:
+    """Whether the host can read `values` without waiting for a device."""
+    return not values.is_cuda
 
 
 def _world() -> int:

@@ -18,6 +18,7 @@ the chosen levels fit best. The features have the gradient of what goes into the
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -62,11 +63,9 @@ class ConditionedStages(nn.Module):
             self.register_buffer("variance", (spread / plain).square().float())
             self.register_buffer("seen", torch.tensor(False))
 
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of the stages and levels [..., stages, channels] int64 of `values` [..., channels].
-
-        Gradients reach scales and shifts, not `values`. In training mode the moving averages follow.
-        """
+    def forward(self, values: Tensor) -> Tensor:
+        """Levels [..., stages, channels] int64 of `values` [..., channels]. In training mode the moving
+        averages follow."""
         residual, levels = values.detach(), []
         for stage in range(self.stages):
             if self.training and self.normalised:
@@ -75,15 +74,17 @@ class ConditionedStages(nn.Module):
                 level = self._level(stage, residual)
                 residual = residual - self._value(stage, level)
             levels.append(level)
-        chosen = torch.stack(levels, -2)
-        return self.value_of(chosen), chosen
+        return torch.stack(levels, -2)
 
-    def value_of(self, levels: Tensor) -> Tensor:
-        """Sums of the stages [..., channels] of `levels` [..., stages, channels] int64."""
-        total = self._value(0, levels[..., 0, :])
-        for stage in range(1, self.stages):
-            total = total + self._value(stage, levels[..., stage, :])
-        return total
+    def values(self, levels: Tensor) -> list[Tensor]:
+        """What each stage adds, [..., channels], of `levels` [..., stages, channels] int64."""
+        return [self._value(stage, levels[..., stage, :]) for stage in range(self.stages)]
+
+    def prefix(self, stages: int) -> ConditionedStages:
+        """The first `stages`, with copies of what was learned."""
+        part = copy.deepcopy(self)
+        part.stages = stages
+        return part
 
     @torch.no_grad()
     def reset(self) -> None:

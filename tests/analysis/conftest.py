@@ -313,7 +313,7 @@ def full(store: Store) -> Store:
 @pytest.fixture(scope="session")
 def gallery(store: Store) -> Store:
     """The full study by the labels of the shipped study `gallery`, with disturbed audio scored, too."""
-    rates = {"13.4 bit": "12 bit", "16.47 bit": "15.5 bit", "18.8 bit": "19 bit"}
+    rates = {"13.4 bit": "12 bit", "16.47 bit": "15.5 bit", "18.8 bit": "19.1 bit"}
     runs = full_study()
     for run in runs:
         for old, new in rates.items():

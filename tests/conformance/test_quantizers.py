@@ -24,6 +24,16 @@ VARIANTS = {
     "grouped-fsq-norm": {"name": "grouped-residual-fsq", "conditioning": "layernorm", "bits": 19.0},
     "lloyd-max-random": {"name": "lloyd-max", "rotation": "random", "values": "gaussian", "bits": 19.0},
     "lloyd-max-wide": {"name": "lloyd-max", "rotation": "random", "levels": (2,) * 40},
+    "rvq-dropout": {"name": "rvq", "dropout": 0.5, "codebook_size": 16, "stages": 3},
+    "rvq-diveq-dropout": {
+        "name": "rvq",
+        "dropout": 1.0,
+        "codebook_size": 16,
+        "stages": 3,
+        "gradient": "diveq",
+    },
+    "grouped-fsq-dropout": {"name": "grouped-residual-fsq", "dropout": 1.0, "bits": 19.0},
+    "residual-fsq-dropout": {"name": "residual-fsq", "dropout": 1.0, "bits": 19.0, "stages": 3},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }

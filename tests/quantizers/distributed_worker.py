@@ -1,9 +1,10 @@
 """One of two processes that train quantizers on different data and compare what they learned.
 
-Arguments: rank, port, names. Prints `name:same`, or the entries of the state dict that differ, for a training
-before which the first rank alone coded something, and for one that starts from data; at last the codebook of
-two codes that k-means starts from what both ranks have, the mean and deviation of a residual that is 0 on one
-rank and 10 on the other, and how many codes that nothing chose are revived from the second rank's vectors.
+Arguments: rank, port, names, each with /option=value after it if it has any. Prints `name:same`, or the
+entries of the state dict that differ, for a training before which the first rank alone coded something, and
+for one that starts from data; at last the codebook of two codes that k-means starts from what both ranks
+have, the mean and deviation of a residual that is 0 on one rank and 10 on the other, and how many codes that
+nothing chose are revived from the second rank's vectors.
 """
 
 import sys
@@ -20,7 +21,8 @@ from quantizers.parts.conditioned_stages import ConditionedStages
 def train(name: str, rank: int, from_data: bool) -> quantizers.Quantizer:
     """Forty steps; the first ten on a collapsed input, so that dead codes have to be revived."""
     torch.manual_seed(0)
-    quantizer = quantizers.create(name, dim=16, bits=10.0)
+    name, *options = name.split("/")
+    quantizer = quantizers.create(name, dim=16, bits=10.0, **dict(each.split("=") for each in options))
     frames = torch.randn(500, 16, generator=torch.Generator().manual_seed(1))
     if from_data:
         quantizer.start(frames)

@@ -25,6 +25,7 @@ CHANNELS = [
     "latent",
     "residual-fsq",
     "trellis",
+    "lloyd-max",
 ]
 OPEN: list[dict[str, object]] = [
     {"channels": "fit"},

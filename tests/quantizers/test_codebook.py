@@ -87,6 +87,7 @@ def test_without_revival_a_collapse_stays() -> None:
 @pytest.mark.slow
 def test_two_processes_keep_the_same_codebooks() -> None:
     names = [name for name in quantizers.available() if quantizers.entry(name).cls.learned] + ["lfq", "fsq"]
+    names += ["vq/gradient=diveq", "rvq/gradient=sf-diveq", "residual-fsq/conditioning=layernorm"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

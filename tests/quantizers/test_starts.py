@@ -33,6 +33,7 @@ def source(frames: int, seed: int, dim: int = DIM) -> Tensor:
         ("q2d2-hex-released", 40.0, 11.9),
         ("fsp", 40.0, 12.1),
         ("latent", 40.0, 13.0),
+        ("lloyd-max", 40.0, 13.0),
         ("residual-fsq", 40.0, 13.2),
         ("lattice", 40.0, 10.7),
         ("lfq", 40.0, 7.0),

@@ -36,7 +36,7 @@ def _print(first: str, second: str, compared: Between) -> None:
         digits = column.digits + 1
         significant = row["p_holm"] <= LEVEL and row["seeds"] > 1
         table.add(
-            *(row["label"], f"{column.header} {column.arrow}".strip()),
+            *(row["label"], column.name),
             *(f"{row['first']:.{digits}f}", f"{row['second']:.{digits}f}"),
             (f"{row['difference']:+.{digits}f}{' *' if significant else ''}", "bold" if significant else ""),
             "—" if pd.isna(row["low"]) else f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}",

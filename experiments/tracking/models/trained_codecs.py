@@ -67,8 +67,9 @@ def load_trained(
 def _of_store(given: str, uri: str, runs_folder: Path) -> TrainedCodec:
     run, study = the_run(given, uri)
     folder = runs_folder / run.data.tags.get(Tag.TRAINING_HASH, "-")
+    stages = run.data.params.get("evaluate.stages", "")
     if is_trained(folder):
-        return _read(folder / WEIGHTS)
+        return _first(_read(folder / WEIGHTS), stages)
     with tempfile.TemporaryDirectory() as temporary:
         weights = logged_model.fetch(Store(uri, study), run.info.run_id, Path(temporary))
         if weights is None:
@@ -76,7 +77,12 @@ def _of_store(given: str, uri: str, runs_folder: Path) -> TrainedCodec:
                 f"{label_of(run)}, run {run.info.run_id}, has no weights, neither in {runs_folder} nor in "
                 f"the store; train it by `codecbench run {study} --force --only ROW`"
             )
-        return _read(weights)
+        return _first(_read(weights), stages)
+
+
+def _first(trained: TrainedCodec, stages: str) -> TrainedCodec:
+    """What a run has evaluated: the first `stages` of those that were trained, if that is a number."""
+    return trained._replace(codec=trained.codec.prefix(int(stages))) if stages.isdecimal() else trained
 
 
 def _read(path: Path) -> TrainedCodec:

@@ -1,4 +1,5 @@
 import importlib
+import io
 import json
 import sqlite3
 import zipfile
@@ -17,7 +18,7 @@ from analysis.results.study_results import Results
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from benchmarks.mlflow_server import MlflowServer
-from experiments.tracking import whole_runs
+from experiments.tracking import artifacts, whole_runs
 from experiments.tracking.store import Store, TrackingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -60,6 +61,29 @@ def test_the_bytes_depend_on_the_store_alone(seven: Any, archive: Path, tmp_path
     export_studies(["seven"], tmp_path / "again.zip", seven.uri)
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
     assert [path.name for path in archive.parent.iterdir()] == ["seven.zip"]
+
+
+def test_scores_take_less_room_and_stay_the_same(seven: Any, archive: Path) -> None:
+    results = load("seven", seven.uri)
+    with zipfile.ZipFile(archive) as members:
+        for run_id in results.finished["run_id"]:
+            path = results.needed(run_id, artifacts.SCORES)
+            packed = members.read(f"artifacts/{run_id}/{artifacts.SCORES}")
+            pd.testing.assert_frame_equal(
+                pd.read_parquet(io.BytesIO(packed)), pd.read_parquet(path), check_exact=True
+            )
+            assert len(packed) < 0.8 * path.stat().st_size
+
+
+def test_damaged_scores_are_told_before_an_archive_is_written(store: Any, tmp_path: Path) -> None:
+    store.study("harmed", [store.Run("fsq")])
+    results = load("harmed", store.uri)
+    path = results.needed(results.finished["run_id"].iloc[0], artifacts.SCORES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArchiveError, match=r"utterances.parquet, the scores of a run, is damaged"):
+        export_studies(["harmed"], tmp_path / "harmed.zip", store.uri)
+    assert not (tmp_path / "harmed.zip").exists()
 
 
 def test_what_is_there_is_not_put_in_twice(seven: Any, archive: Path, imported: str) -> None:

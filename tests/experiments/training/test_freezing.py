@@ -16,7 +16,7 @@ from experiments.training.freezing import freeze
 from experiments.training.replicas import Replicas
 from experiments.training.starting_weights import load_backbone
 from experiments.training.state import initial_state
-from experiments.training.step import Update, overweight, step
+from experiments.training.step import overweight, step
 
 WARM = {"steps": 1}
 
@@ -54,13 +54,13 @@ def test_frozen_parts_stay_and_thaw(parts: list[str]) -> None:
 
 
 def test_a_quantizer_loss_that_outweighs_is_told() -> None:
-    heavy = {"loss": torch.tensor(3.0), "quantizer": torch.tensor(2.2)}
+    heavy = {"loss": 3.0, "quantizer": 2.2}
     config = Train(warm_start=WARM)
-    assert "73% of the loss" in overweight(Update(heavy, True), config)
-    assert overweight(Update(heavy, True), Train()) == ""  # from new weights
-    light = {"loss": torch.tensor(1.0), "quantizer": torch.tensor(0.1)}
-    assert overweight(Update(light, True), config) == ""
-    assert overweight(Update({"loss": torch.tensor(1.0)}, True), config) == ""  # none: no such term
+    assert "73% of the loss" in overweight(heavy, config)
+    assert overweight(heavy, Train()) == ""  # from new weights
+    light = {"loss": 1.0, "quantizer": 0.1}
+    assert overweight(light, config) == ""
+    assert overweight({"loss": 1.0}, config) == ""  # none: no such term
 
 
 def shipped(quantizer: str, folder: Path) -> Run:

@@ -11,7 +11,7 @@ import quantizers
 from quantizers import QuantizerError
 from quantizers.geometry import grids
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "q2d2_released").glob("*.npz"))
+GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "q2d2_released").glob("*.npz"))
 KINDS = {"hexagon": "hex", "rectangle": "rect", "rhombic": "rhombic"}
 
 

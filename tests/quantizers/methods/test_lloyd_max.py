@@ -7,6 +7,7 @@ import torch
 
 import quantizers
 from quantizers import QuantizerError
+from quantizers.checks.source_coding import measure
 from quantizers.checks.start_table import gauss_markov, signal_to_noise
 from quantizers.methods.lloyd_max import random_rows
 from quantizers.parts.optimal_levels import gaussian_levels, lloyd_max, means, shares
@@ -58,6 +59,18 @@ def test_the_quantizer_leaves_a_gaussian_maxs_error() -> None:
     x = torch.randn(4, 50_000, 3)
     errors = (quantizer(x).features - x).square().mean((0, 1))
     assert errors.tolist() == pytest.approx([0.1175, 0.03454, 0.1902], rel=0.02)
+
+
+@pytest.mark.parametrize(("commitment", "least"), [(1.0, 9.2), (0.0, 0.0)])
+def test_training_stays_at_maxs_error_since_commitment_takes_back_the_pull_outwards(
+    commitment: float, least: float
+) -> None:
+    quantizer = quantizers.create("lloyd-max", dim=8, levels=(4,) * 8, commitment=commitment)
+    torch.manual_seed(0)
+    point = measure(quantizer, "gaussian", steps=200, batch=256)
+    best = -10 * math.log10(0.1175)  # 9.30 dB
+    assert least < point.snr < best + 0.1
+    assert (point.snr > best - 1) == (commitment > 0)
 
 
 def test_a_start_finds_the_levels_of_the_data() -> None:

@@ -1,0 +1,87 @@
+"""The training step on a fake GPU beyond quantizers: backbones, discriminators, precision, accumulation."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from codec.backbones import Backbone
+from experiments import data
+from experiments.training.state import TrainingState
+from tests.experiments.fake_device.fake_cuda import CUDA, fake_cuda
+from tests.experiments.fake_device.running import (
+    ADVERSARIAL,
+    MDCT,
+    ONE_SCALE,
+    SEANET,
+    SOUNDSTREAM,
+    Interrupted,
+    Watcher,
+    build,
+    go,
+)
+
+FULL = {"name": "spectral"}
+ONE_FAMILY = {
+    "name": "spectral",
+    "options": {**ONE_SCALE, "multi_resolution": 1.0, "discriminator_width": 0.03},
+}
+EVERYTHING = {"ema_decay": 0.9, "gradient_clip": 1.0, "accumulate": 2}
+CASES: dict[str, tuple[str, Backbone, dict]] = {
+    "all scales of the loss": ("none", MDCT, {"objective": FULL, "optimizer": "muon"}),
+    "fp16 and its scale": ("q2d2-hex", MDCT, {"precision": "fp16", "optimizer": "muon", **EVERYTHING}),
+    "fp32": ("rvq", MDCT, {"precision": "fp32", "optimizer": "adamw"}),
+    "budgets": ("vq", MDCT, {"decay_at": [2, 3], "decay_share": 0.5}),
+    "adversaries in fp16": ("vq", MDCT, {"objective": ONE_FAMILY, "precision": "fp16", "ema_decay": 0.9}),
+    "SoundStream": ("soundstream-rvq", SOUNDSTREAM, EVERYTHING),
+    "SoundStream in fp16": ("fsq", SOUNDSTREAM, {"precision": "fp16"}),
+    "a frozen encoder": ("vq", MDCT, {"freeze": ["encoder"], "freeze_steps": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_recipe_trains_and_goes_on_without_waiting(
+    name: str, shards: data.Shards, shards_24k: data.Shards, tmp_path: Path
+) -> None:
+    quantizer, backbone, changes = CASES[name]
+    changes = {"steps": 3, "validate_every": 3, **changes}
+    corpus = shards if backbone.sample_rate == 16_000 else shards_24k
+    with fake_cuda() as device:
+        with pytest.raises(Interrupted):
+            go(build(quantizer, backbone), corpus, tmp_path, watcher := Watcher(2, device), **changes)
+        if name != "budgets":  # there, a checkpoint comes before each decay
+            assert watcher.waits == {}
+        codec = build(quantizer, backbone)
+        trained = go(codec, corpus, tmp_path, watcher := Watcher(), **changes)
+        assert (trained.steps, trained.precision) == (3, changes.get("precision", "bf16"))
+        assert {value.device for value in codec.state_dict().values()} == {CUDA}
+    assert ("train/loss_scale" in watcher.logged[3]) == (changes.get("precision") == "fp16")
+
+
+def test_the_adversarial_recipe(shards_24k: data.Shards, tmp_path: Path) -> None:
+    """All discriminators, as released, in bf16."""
+    codec = build("q2d2-rhombic-released", SEANET)
+    with fake_cuda() as device:
+        watcher = Watcher(1, device, watched=1)  # no codebook starts here
+        with pytest.raises(Interrupted):
+            go(codec, shards_24k, tmp_path, watcher, steps=2, objective=ADVERSARIAL)
+    assert watcher.waits == {}
+    assert {"train/discriminator/dac", "train/features/multi_period"} <= set(watcher.logged[1])
+
+
+def test_optimizers_are_back_on_the_device(
+    shards: data.Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[TrainingState] = []
+    load = TrainingState.load
+    monkeypatch.setattr(TrainingState, "load", lambda state, *a: (states.append(state), load(state, *a)))
+    changes = {"optimizer": "muon", "steps": 2}
+    with fake_cuda():
+        with pytest.raises(Interrupted):
+            go(build(), shards, tmp_path, Watcher(1), **changes)
+        go(build(), shards, tmp_path, **changes)
+    (state,) = states
+    assert [type(optimizer).__name__ for optimizer in state.optimizers] == ["AdamW", "Muon"]
+    kept = [value for each in state.optimizers for values in each.state.values() for value in values.values()]
+    assert {value.device for value in kept if isinstance(value, torch.Tensor)} == {CUDA}
+    assert len(kept) > 10
