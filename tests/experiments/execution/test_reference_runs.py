@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, small_study: str) -> Path:
         "utterances": 1,
     }
     values["evaluate"]["bit_exact"] = "bf16"
+    values["evaluate"]["token_model"] = 2
     values["references"] = [*(f"opus:{rate}" for rate in RATES), "ground-truth", "wavtokenizer:/no/such.ckpt"]
     (folder / "small.yaml").write_text(yaml.safe_dump(values))
     done = codecbench(folder, "run", "small.yaml")
@@ -100,6 +101,14 @@ def test_robustness_is_logged_for_quantizers_and_drawn(folder: Path) -> None:
         assert runs[f"robustness/{severity}/stoi"].notna().all()
         assert (runs[f"robustness/{severity}/stoi_asked"] == 1).all()
     assert (folder / "results" / "small" / "figures" / "robustness.png").stat().st_size > 0
+
+
+def test_rates_are_logged_and_tokens_are_modelled_on_request(folder: Path) -> None:
+    runs = load("small", f"sqlite:///{folder}/mlflow.db").finished
+    assert (runs["rate/coded"] < runs["rate/bitrate"]).all()
+    assert (runs["rate/coded"] <= runs["rate/coded_adaptive"]).all()
+    assert runs["rate/modelled"].between(0, 1.3 * runs["rate/bitrate"]).all()
+    assert (runs["usage/token_perplexity"] > 1).all()
 
 
 def test_the_round_trip_in_bf16_is_logged_on_request(folder: Path) -> None:
