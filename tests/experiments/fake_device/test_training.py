@@ -34,7 +34,6 @@ CASES: dict[str, tuple[str, Backbone, dict]] = {
     "budgets": ("vq", MDCT, {"decay_at": [2, 3], "decay_share": 0.5}),
     "adversaries in fp16": ("vq", MDCT, {"objective": ONE_FAMILY, "precision": "fp16", "ema_decay": 0.9}),
     "SoundStream": ("soundstream-rvq", SOUNDSTREAM, EVERYTHING),
-    "SoundStream in fp16": ("fsq", SOUNDSTREAM, {"precision": "fp16"}),
     "a frozen encoder": ("vq", MDCT, {"freeze": ["encoder"], "freeze_steps": 1}),
 }
 
