@@ -52,7 +52,17 @@ CONTRASTS = {
             "fsq fitted start=data",
             "q2d2-hex fitted start=data",
         ),
-    )
+    ),
+    "dimensions": tuple(
+        (
+            f"`{name}` at {bits} bits: {fit} less the paper's channels",
+            f"{name} {bits} bit",
+            f"{name} {fit} {bits} bit",
+        )
+        for bits in (12, 20, 40)
+        for name in ("fsq", "q2d2-hex")
+        for fit in ("fitted channels", "fitted")
+    ),
 }
 HEADLINE_ROWS = 7  # of them, the first
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")

@@ -8,6 +8,7 @@ import pytest
 # Processes that run tests in parallel get the width of the terminal from their parent; outputs to a file have
 # a width of their own, which tests look at.
 os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where os.environ does not see it
 
 
 def soundstream_folder() -> Path | None:
