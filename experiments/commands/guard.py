@@ -3,10 +3,10 @@
 | code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | a run or a check failed, a process was killed, or codecbench has a fault of its own |
-| 2 | an argument, a file or the store is not as it must be; the message says what to correct |
-| 130 | stopped by Ctrl-C or SIGTERM, or left to another runner; the same command goes on |
-| 141 | the reader of the output has gone, as in `codecbench table STUDY | head` |
+| 1 | a run or a check failed, nothing could be scored, a worker process was killed, or codecbench has a bug |
+| 2 | an argument, a file or the store is invalid; the message says what to correct |
+| 130 | stopped by Ctrl-C or SIGTERM, or runs are left to another process: run the same command again |
+| 141 | the reader of the output has ended, as in `codecbench table STUDY | head` |
 """
 
 from __future__ import annotations
