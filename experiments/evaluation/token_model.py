@@ -79,7 +79,7 @@ def measure(
     frames = sum(map(len, utterances))
     if not codec.quantizer.streams or not frames or max(sizes) > MOST_CODES:
         return {}
-    pool = _training_codes(codec, training, seed)
+    pool = _training_codes(codec, training, seed, steps)
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(seed)
         model = TokenModel(sizes).to(pool.device)
@@ -96,12 +96,12 @@ def measure(
 
 
 @torch.no_grad()
-def _training_codes(codec: Codec, training: Split | TarSplit, seed: int) -> Tensor:
-    """Factors [crops, frames, factors] of seeded crops of the training audio."""
+def _training_codes(codec: Codec, training: Split | TarSplit, seed: int, steps: int) -> Tensor:
+    """Factors [crops, frames, factors] of seeded crops of the training audio, as many as `steps` can use."""
     samples = round(CROP_SECONDS * codec.frame_rate) * codec.hop
     crops = training.crops(samples=samples, batch_size=SEQUENCES, seed=SEED + seed)
     device = next(codec.parameters()).device
-    batches = math.ceil(SECONDS / CROP_SECONDS / SEQUENCES)
+    batches = min(math.ceil(SECONDS / CROP_SECONDS / SEQUENCES), max(steps, 1))
     codec.eval()
     codes = [codec.encode(torch.from_numpy(crops.batch(number)).to(device)) for number in range(batches)]
     return codec.quantizer.factors(torch.cat(codes))

@@ -57,6 +57,7 @@ def test_a_recipe_trains_and_goes_on_without_waiting(
     assert ("train/loss_scale" in watcher.logged[3]) == (changes.get("precision") == "fp16")
 
 
+@pytest.mark.long
 def test_the_adversarial_recipe(shards_24k: data.Shards, tmp_path: Path) -> None:
     """All discriminators, as released, in bf16."""
     codec = build("q2d2-rhombic-released", SEANET)

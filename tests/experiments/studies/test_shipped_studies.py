@@ -17,8 +17,11 @@ pytestmark = pytest.mark.slow
 
 TINY = {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}}
 LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
-# Asked for by `make test-long`: others vary the same keys, and each takes a quarter of a minute.
-LONG = ("soundstream-base", "soundstream-frozen", "dimensions-soundstream")
+# Asked for by `make test-long`: others vary the same keys, and each takes about ten seconds.
+LONG = (
+    *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
+    *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
+)
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
 
 
