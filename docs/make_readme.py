@@ -101,7 +101,9 @@ def pictured(lines: Sequence[Sequence[Any]]) -> str:
 
 def _colour(name: str) -> str:
     """A colour of pyte as rich knows it."""
-    return f"#{name}" if re.fullmatch(r"[0-9a-fA-F]{6}", name) else {"brown": "yellow"}.get(name, name)
+    if re.fullmatch(r"[0-9a-fA-F]{6}", name):
+        return f"#{name}"
+    return re.sub("^bright", "bright_", name).replace("brown", "yellow")
 
 
 def plain(text: str) -> list[Any]:

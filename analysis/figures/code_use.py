@@ -213,11 +213,15 @@ def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, sc
             handles[str(name)] = axes.errorbar(
                 mean.index,
                 middle,
-                yerr=[middle - ends[0], ends[1] - middle],
+                yerr=np.maximum([middle - ends[0], ends[1] - middle], 0),  # means of equal values round
                 elinewidth=0.6 * scale,
                 **look[str(name)].line,
             )
         axes.set_xscale("log", base=2)
+        if named[size].max() < 2 * named[size].min():  # an axis without a power of two has no ticks
+            only = float(named[size].mean())
+            axes.set_xticks([only], [f"$2^{{{np.log2(only):.1f}}}$"])
+            axes.set_xlim(only / 2, only * 2)
         names = {"codebook_size": "codebook size of a stream", "frame_codes": "codes of a frame"}
         axes.set(xlabel=names[size], ylabel=title, ylim=(0, 105))
     legend_below(figure, handles, 5)

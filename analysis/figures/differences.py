@@ -58,10 +58,12 @@ def difference_figure(
 ) -> Figure:
     """Forest plot of `differences_to_best`, a panel a metric, a line a system.
 
-    A marker is filled where the interval leaves 0 out; the best stands at 0 without an interval.
+    A marker is filled where the interval leaves 0 out; the best stands at 0 without an interval. With one
+    seed none is filled, since other trainings might differ otherwise.
     """
     from matplotlib.figure import Figure
 
+    several = int(frame["seeds"].min()) > 1
     metrics = list(dict.fromkeys(frame["metric"]))
     bests = frame.drop_duplicates("metric").set_index("metric")["best"]
     labels = list(dict.fromkeys(frame["label"]))
@@ -84,7 +86,7 @@ def difference_figure(
                 xerr=[[row["difference"] - row["low"]], [row["high"] - row["difference"]]],
                 color=colour,
                 marker=marker,
-                markerfacecolor="white" if row["p_holm"] > LEVEL else colour,
+                markerfacecolor=colour if several and row["p_holm"] <= LEVEL else "white",
                 capsize=2,
             )
         panel.axvline(0, color="black", linewidth=0.7, zorder=0)
@@ -95,10 +97,10 @@ def difference_figure(
     panels[0].set_ylim(0.4 - len(labels), 0.6)
     for empty in panels[len(metrics) :]:
         empty.set_axis_off()
-    over = "seeds and utterances" if int(frame["seeds"].min()) > 1 else "utterances only (one seed)"
+    over = "seeds and utterances" if several else "utterances"
+    end = "filled: differs from the best" if several else "one seed: other trainings may differ otherwise"
     figure.supxlabel(
-        f"bars: 95 % intervals over {over}, corrected for all pairs (Holm); filled: differs from the best",
-        fontsize="small",
+        f"bars: 95 % intervals over {over}, corrected for all pairs (Holm); {end}", fontsize="small"
     )
     return figure
 

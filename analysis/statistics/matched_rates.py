@@ -41,10 +41,9 @@ def at_bitrate(results: Results, bitrate: float | None) -> Results:
         return results
     rates = list(_coded(results).values())
     if not any(abs(rate / bitrate - 1) <= RATE_TOLERANCE for rate in rates):
-        known = ", ".join(sorted({f"{rate / 1e3:.2f}" for rate in rates}, key=float)) or "none"
+        known = ", ".join(sorted({f"{rate:.0f}" for rate in rates}, key=float)) or "none"
         raise RateError(
-            f"nothing finished at {bitrate / 1e3:.2f} kbit/s in study {results.study!r}; there are {known} "
-            "kbit/s"
+            f"nothing finished at {bitrate:g} bit/s in study {results.study!r}; there are {known} bit/s"
         )
     return replace(results, headline_bitrate=bitrate)
 

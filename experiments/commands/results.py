@@ -76,6 +76,7 @@ def table(
     from analysis import load
     from analysis.results.columns import select
     from analysis.results.study_metrics import ALL
+    from analysis.statistics.matched_rates import at_bitrate
     from analysis.tables import comparison, console, formats, published
 
     if keys is None and format in ("csv", "json"):
@@ -85,9 +86,8 @@ def table(
     kind = "markdown" if format == "console" else format
     below = [published.render(paper, kind) for paper in papers]
     result = comparison.comparison(
-        load(study, tracking_uri),
+        at_bitrate(load(study, tracking_uri), bitrate),
         keys,
-        bitrate=bitrate,
         allow_rate_mismatch=allow_rate_mismatch,
         intervals=intervals,
     )
