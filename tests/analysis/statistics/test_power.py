@@ -97,7 +97,9 @@ def test_power_of_a_study(full: Any, seven: Any, capsys: pytest.CaptureFixture[s
     at_last = coded_labels(results, 2820.0)
     assert {"vq 18.8 bit", "fsq 18.8 bit"} <= set(at_last)
     assert all(label.endswith(" 18.8 bit") for label in at_last)
-    with pytest.raises(RateError, match=r"nothing finished at 9000 bit/s in study 'full'; there are 2010, 24"):
+    with pytest.raises(
+        RateError, match=r"nothing finished at 9000 bit/s in study 'full'; there are 2010, 24"
+    ):
         coded_labels(results, 9000.0)
     with pytest.raises(PowerError, match="add seeds"):
         power_frame(load("seven", seven.uri), "pesq", 0.1, ["vq", "fsq"])
