@@ -42,7 +42,7 @@ def latex(table: Table) -> str:
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
     heads = [tex(column.name) for column in table.columns]
     units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
-    lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
+    lines += [" & ".join([tex(table.head.capitalize()), *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
     for section in table.sections:
         lines.append("\\midrule")
         lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{tex(section.title)}}}}} \\\\")
