@@ -111,8 +111,8 @@ def fit_levels(
 def typical_errors(kind: str, blocks: Sequence[Levels]) -> list[tuple[float, ...]]:
     """About what `blocks` of this kind leave of a unit variance in each channel, without measuring any.
 
-    1.14 L^-1.65 at L levels, within 6 % of the least error of evenly spaced levels on a Gaussian (Max 1960) for
-    2 to 24 levels. A planar block has as many levels per channel as its number of points asks for.
+    1.14 L^-1.65 at L levels, within 6 % of the least error of evenly spaced levels on a Gaussian (Max 1960)
+    for 2 to 24 levels. A planar block has as many levels per channel as its number of points asks for.
     """
     found = []
     for levels in blocks:

@@ -108,7 +108,7 @@ class Quantizer(nn.Module, ABC):
     ) -> dict[str, Any]:
         """`fit`, given the variances [dim] of the features' principal components, falling, float64.
 
-        measured: errors of cells are measured on the quantizer, as for training; for a plan a formula will do.
+        measured: errors of cells are measured on the quantizer, as for training. A plan takes a formula.
         """
         return cls.fit(bits, options)
 

@@ -72,7 +72,7 @@ def _key(row: dict[str, object]) -> tuple[object, ...]:
 
 
 def _rates(frame: pd.DataFrame) -> dict[str, tuple[int, float]]:
-    """Of each label, the number of its rate among those of the study, the lowest first, and the mean in bit/s."""
+    """Of each label, the number of its rate, the lowest first, and the mean rate in bit/s."""
     means = {str(label): float(rate) for label, rate in frame.groupby("of")["bitrate"].mean().items()}
     groups = sorted(rate_groups(means), key=lambda group: np.mean([means[label] for label in group]))
     return {
@@ -103,9 +103,7 @@ def _places(
     return places, headings, lines
 
 
-def _draw(
-    panel: Axes, row: dict[str, float], place: float, rate: tuple[int, float], several: bool
-) -> None:
+def _draw(panel: Axes, row: dict[str, float], place: float, rate: tuple[int, float], several: bool) -> None:
     number = rate[0] % len(_COLOURS)
     apart = several and (row["low"] > 0 or row["high"] < 0)
     if np.isfinite(row["by_shape"]):

@@ -59,7 +59,8 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
     `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
     contrasts, since each was chosen before its runs were seen. `bitrate` (bit/s) is that of `of`. Rows that
     have not finished are left out. `by_shape` is what the shape of the cells alone would make in theory
-    (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both have a row.
+    (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
+    have a row.
     """
     rows = []
     first_run = {run["label"]: run for run in records(results.finished.drop_duplicates("label"))}

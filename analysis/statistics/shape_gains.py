@@ -21,7 +21,7 @@ _DIM = 8  # of the features that a quantizer is built for; its cells do not depe
 def shape_bits(of: Mapping[str, Any], less: Mapping[str, Any]) -> float:
     """Bits per frame that the cells of one run save over those of another; rows of `Results.runs`.
 
-    At high rate a lattice whose cells have the normalised second moment G leaves a distortion in proportion to
+    At high rate a lattice whose cells have the normalised second moment G leaves a distortion proportional to
     G 4^(-R) at R bits per channel (Zador 1982; Conway and Sloane 1999, chapter 2). So `of` needs
     log2(G_less / G_of) / 2 bits per channel less for the same distortion: for hexagons in place of squares,
     0.167 dB, 0.028. NaN where a quantizer has no such cells, or where the numbers of channels differ.
@@ -36,16 +36,16 @@ def shape_bits(of: Mapping[str, Any], less: Mapping[str, Any]) -> float:
         if math.isnan(moment):
             return math.nan
         moments.append(moment)
-        channels.add(quantizer.project_in.out_features)
+        channels.add(int(getattr(quantizer.project_in, "out_features", 0)))
     if len(channels) > 1:
         return math.nan
     return channels.pop() / 2 * math.log2(moments[1] / moments[0])
 
 
 def quality_per_bit(results: Results, label: str, metric: str) -> float:
-    """How much a metric rises with one bit more per frame, at the row `label`, along the rows of its series.
+    """Slope of a metric by the bits per frame at the row `label`, along the rows of its series.
 
-    A central difference between the neighbours in rate, one-sided at the ends; NaN for a series with one rate.
+    A central difference between the neighbours in rate, one-sided at the ends; NaN where there is one rate.
     """
     finished = results.finished
     series = finished.loc[finished["label"] == label, "series"]

@@ -21,7 +21,7 @@ def contrast_table(
     """Put the planned contrasts of a study in a table: the differences by each metric, with 95 % intervals.
 
     `columns` are keys of metrics; None: those that the study asks for. Those whose direction is not known are
-    left out. A value is bold where its interval leaves 0 out, and has one more decimal than in the comparison.
+    left out. A value is bold where its interval leaves 0 out. Of two decimals in the comparison it has three.
 
     Raises:
         ColumnError: an unknown column.
@@ -52,9 +52,7 @@ def contrast_table(
         for row in records(group.drop_duplicates(["contrast", "of", "less"])):
             key = (row["effect"], row["contrast"], row["of"], row["less"])
             at = f", {row['bitrate'] / 1e3:.2f} kbit/s" if several[row["effect"], row["contrast"]] > 1 else ""
-            values = (
-                cells.get((*key, column.source.removeprefix("eval/")), Cell()) for column in chosen
-            )
+            values = (cells.get((*key, column.source.removeprefix("eval/")), Cell()) for column in chosen)
             rows.append(Row(f"{row['contrast']}{at}", tuple(values)))
         sections.append(Section(str(effect), tuple(rows)))
     return Table(
@@ -87,11 +85,11 @@ def _caption(fewest: int, most: int, intervals: str) -> str:
     sign = "[ ]" if intervals == "range" else "±: half of the"
     if most == 1:
         return (
-            f"{sign} 95 % interval over utterances. With one seed, differences between trainings are not covered "
-            "and nothing is marked."
+            f"{sign} 95 % interval over utterances. With one seed, differences between trainings are not "
+            "covered and nothing is marked."
         )
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
     return (
-        f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval leaves 0 out. "
-        "Each contrast was planned and has its own interval, which is not corrected for their number."
+        f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval leaves 0 "
+        "out. Each contrast was planned and has its own interval, which is not corrected for their number."
     )

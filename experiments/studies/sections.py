@@ -121,7 +121,7 @@ class BackboneChoice(Section):
 class Contrast(Section):
     """A difference that a study is made for, planned before its runs are seen: one row less another."""
 
-    effect: Label = Field(description="what the two rows differ in; contrasts of one effect are shown together")
+    effect: Label = Field(description="what the rows differ in; contrasts of one effect are shown together")
     name: Label = Field(default="", description="what its line is called; by default `OF less LESS`")
     of: Label = Field(description="label of a row; or of a series, for a difference at each rate")
     less: Label = Field(description="label of the row or series that is subtracted")

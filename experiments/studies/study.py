@@ -324,5 +324,7 @@ def _check_contrasts(study: Study, source: str) -> None:
         if contrast.of == contrast.less:
             raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
         if (line := (contrast.effect, contrast.line)) in lines:
-            raise StudyError(f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out")
+            raise StudyError(
+                f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out"
+            )
         lines.add(line)
