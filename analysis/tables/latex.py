@@ -40,11 +40,11 @@ def latex(table: Table) -> str:
         spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
-    rows = tex(table.head.capitalize())
+    first = tex(table.head.capitalize())
     heads = [tex(column.name) for column in table.columns]
     units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
     lines += [
-        " & ".join([tex(table.head.capitalize()), *heads]) + " \\\\",
+        " & ".join([first, *heads]) + " \\\\",
         " & ".join(["", *units]) + " \\\\",
     ]
     for section in table.sections:
