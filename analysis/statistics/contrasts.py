@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from analysis.results.study_results import Results
 
-_KEY = "contrasts"  # of the study's logged settings
 COLUMNS = [
     *("effect", "contrast", "of", "less", "bitrate", "metric", "difference", "low", "high", "p_value"),
     *("by_shape", "seeds", "utterances"),
@@ -36,15 +34,11 @@ class Contrast(NamedTuple):
 
 
 def planned(results: Results) -> list[Contrast]:
-    """The contrasts of the study, in the order of its file; none for a store that does not name any."""
-    try:
-        logged = json.loads(results.settings.get(_KEY, "[]"))
-        return [
-            Contrast(one["effect"], one["name"] or f"{one['of']} less {one['less']}", one["of"], one["less"])
-            for one in logged
-        ]
-    except (ValueError, TypeError, KeyError):  # not logged whole
-        return []
+    """The contrasts of the study, in the order of its file."""
+    return [
+        Contrast(one["effect"], one["name"] or f"{one['of']} less {one['less']}", one["of"], one["less"])
+        for one in results.contrasts
+    ]
 
 
 def has_contrasts(results: Results) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from analysis.statistics.shape_gains import quality_per_bit, shape_bits
 from analysis.tables.comparison import TableError
 from analysis.tables.contrasts import contrast_table
 from analysis.tables.formats import FORMATS, render
+from experiments.tracking import schema
 
 PLANNED = [
     {"effect": "tiling", "name": "", "of": "q2d2-hex", "less": "fsq"},
@@ -28,7 +29,7 @@ PLANNED = [
 
 @pytest.fixture(scope="module")
 def results(full: Any) -> Any:
-    return replace(load("full", full.uri), settings={"contrasts": json.dumps(PLANNED)})
+    return replace(load("full", full.uri), contrasts=PLANNED)
 
 
 def test_a_pair_of_series_is_compared_at_each_rate(results: Any) -> None:
@@ -94,9 +95,17 @@ def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
         contrast_table(plain)
 
 
-def test_settings_that_were_not_logged_whole_are_no_contrasts(results: Any) -> None:
-    for text in ("[{", "3", '[{"effect": "x"}]', "[3]"):
-        assert planned(replace(results, settings={"contrasts": text})) == []
+def test_a_store_keeps_the_contrasts_of_the_last_start(store: Any) -> None:
+    """Fewer than before, in the same run: tags that were not written again are not read."""
+    many = [{**PLANNED[0], "name": f"contrast {number}"} for number in range(20)]
+    parent = store.study("replanned", [store.Run("fsq"), store.Run("q2d2-hex")])
+    for wanted in (many, PLANNED, []):
+        for key, value in schema.contrasts(wanted).items():
+            store.client.set_tag(parent, key, value)
+        assert list(load("replanned", store.uri).contrasts) == wanted
+    for damaged in ("[{", "3", '[{"effect": "x"}]', "[3]", "[" * 100_000):
+        run = SimpleNamespace(data=SimpleNamespace(tags={f"{schema.Tag.CONTRASTS}0": damaged}))
+        assert schema.contrasts_of(run) == []
 
 
 def test_the_figure_draws_each_difference_and_theory(results: Any) -> None:
