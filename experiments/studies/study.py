@@ -58,40 +58,48 @@ MOST_RUNS = 100_000  # rows times seeds
 
 
 class Study(Section):
-    """A question: some quantizers at one rate, everything else held fixed.
+    """A study: several quantizers at one rate, with everything else held fixed.
 
-    The rate is `bits` a frame or `bitrate` in bit/s; without either, every quantizer's options stand.
-    `axes` holds what the file gives as lists; a key of an axis has its first value here, and `cells` has all.
+    The rate is `bits` per frame or `bitrate` in bit/s; without both, the options of each quantizer decide.
+    `axes` holds the lists of the file. A key with a list has its first value here; `cells` has all values.
     """
 
-    name: Name = Field(description="also the name of the MLflow experiment")
+    name: Name = Field(description="name of the study and of its MLflow experiment")
     question: Annotated[str, Field(max_length=MOST_QUESTION)] = Field(
-        default="", description="what the study is to answer, in a sentence"
+        default="", description="the question that the study answers, in a sentence"
     )
     quantizers: Annotated[tuple[QuantizerChoice, ...], Field(min_length=1)] = Field(
-        description="names, or mappings of `name`, `label`, `bits`, `options`"
+        description="the quantizers to compare: names, or mappings with `name`, `label`, `bits`, `options`"
     )
     bits: Bits | None = Field(
-        default=None, description="a frame; or `bitrate`; or neither, and options decide"
+        default=None,
+        description="rate of every quantizer in bits per frame. Give `bits` or `bitrate`; without both, the "
+        "options of each quantizer decide its rate",
     )
-    bitrate: Bitrate | None = Field(default=None, description="bit/s")
+    bitrate: Bitrate | None = Field(default=None, description="rate of every quantizer in bit/s")
     allow_rate_mismatch: Switch = Field(
-        default=False, description="compare rows of different rates all the same"
+        default=False,
+        description="`true`: compare all rows with each other, even if their rates differ by more than 2 %",
     )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)] = Field(
-        default=(0,), description="one training of each row for each seed"
+        default=(0,), description="random seeds; each row is trained once per seed"
     )
     backbone: BackboneChoice = Field(
-        default=BackboneChoice(), description="a name, or `{name, options}`, see backbones.md"
+        default=BackboneChoice(),
+        description="encoder and decoder: a name, or `{name, options}`, see backbones.md",
     )
     data: Data = Field(default=Data(), description="the corpus, see data.md")
-    train: Train = Field(default_factory=Train, description="see training.md")  # its objective imports torch
-    evaluate: Evaluate = Field(default=Evaluate(), description="what is measured")
+    train: Train = Field(  # made late: its objective imports torch
+        default_factory=Train, description="training of every row, see training.md"
+    )
+    evaluate: Evaluate = Field(default=Evaluate(), description="measurements on the test split")
     references: Annotated[tuple[ReferenceChoice, ...], Field(max_length=1000)] = Field(
-        default=(), description="codecs from outside, see references.md"
+        default=(), description="codecs by others and controls to score beside the rows, see references.md"
     )
     axes: tuple[Axis, ...] = ()
-    search: Search | None = Field(default=None, description="see search.md")
+    search: Search | None = Field(
+        default=None, description="search space of `codecbench search`, see search.md"
+    )
     as_given: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)  # sections with axes
 
     @model_validator(mode="after")
