@@ -41,8 +41,11 @@ class Quantized(NamedTuple):
 class Config:
     """Options of a quantizer. Subclasses add fields and check them in `__post_init__`.
 
-    added: names of options that came after studies were run without them. At their defaults they are left
-    out of a run's options, so that the run keeps its identity.
+    A subclass describes each option in its docstring, as `option: meaning` at the start of a line; the
+    reference and the schema of study files take their descriptions from there.
+
+    added: names of options that were added after studies had been run without them. At their defaults they
+    are left out of the options of a run, so that the run keeps its identity.
     """
 
     added: ClassVar[tuple[str, ...]] = ()

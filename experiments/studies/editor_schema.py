@@ -26,6 +26,7 @@ from experiments.studies.files import available
 from experiments.studies.study import Study
 from quantizers import registry
 from quantizers.option_checks import LIMITS
+from quantizers.option_descriptions import option_descriptions
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that editors of YAML know in full
 Schema = dict[str, Any]
@@ -188,10 +189,12 @@ _STEERING: Mapping[str, Any] = {
 def _quantizer_options(name: str) -> Schema:
     entry = registry.entry(name)
     hints = get_type_hints(entry.cls.config_class)
+    meanings = option_descriptions(name)
     keys = {}
     for key in entry.options:
         value = _of_type(hints.get(key) or _STEERING.get(key, int))
-        keys[key] = _swept(_limited(value, LIMITS[key]) if key in LIMITS else value)
+        value = _limited(value, LIMITS[key]) if key in LIMITS else value
+        keys[key] = _swept({**({"description": meanings[key]} if key in meanings else {}), **value})
     return {"type": "object", "properties": keys, "additionalProperties": False}
 
 

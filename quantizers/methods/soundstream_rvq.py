@@ -25,7 +25,10 @@ RELEASED_COUNT = 64.0
 
 @dataclass(frozen=True, kw_only=True)
 class SoundStreamRVQConfig(RVQConfig):
-    """stages: the first so many of the released 46. Other options: as in `rvq`."""
+    """Options of `soundstream-rvq`; those that are not listed are as in `rvq`.
+
+    stages: number of the first stages that are used, of the 46 released ones.
+    """
 
     codebook_size: int = 2**STAGE_BITS
     stages: int = STAGES
@@ -37,10 +40,10 @@ class SoundStreamRVQConfig(RVQConfig):
 
 
 class SoundStreamRVQ(RVQ):
-    """`rvq` with the released sizes, which the released codebooks can be loaded into.
+    """`rvq` with the sizes of the released codebooks, which can be loaded into it.
 
-    Without them it starts by k-means, as `rvq` does. They are trained on unless `decay` is 1 and
-    `revive_below` is 0.
+    Without the released codebooks it starts by k-means, as `rvq` does. Training continues to move the
+    released codes unless `decay` is 1 and `revive_below` is 0.
     """
 
     config_class = SoundStreamRVQConfig

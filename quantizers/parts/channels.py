@@ -26,7 +26,10 @@ SEARCHED = 4096  # frames on which scales are compared
 
 @dataclass(frozen=True, kw_only=True)
 class LevelsConfig(Config):
-    """levels: number of levels of each channel."""
+    """Options of quantizers with a number of levels per channel.
+
+    levels: number of levels of each channel.
+    """
 
     levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
 
