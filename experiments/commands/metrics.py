@@ -9,7 +9,7 @@ from experiments.commands.options import Metrics, OutputFormat, names_of
 
 
 def list_metrics(format: OutputFormat = "console") -> None:
-    """List all metrics: what each is good for, what it costs, and how to install what is missing."""
+    """List all metrics: use, cost, and the command that installs a missing one."""
     from experiments.commands.documents import audio, document
     from experiments.metrics import registry
 
@@ -43,7 +43,7 @@ def list_metrics(format: OutputFormat = "console") -> None:
 
 
 def check_metrics(metrics: Metrics = None) -> None:
-    """Compute every metric on built-in signals and compare with the values that it should give."""
+    """Compare every metric on built-in signals with its reference values."""
     from experiments.metrics import golden, registry
 
     names = registry.available() if metrics is None else names_of(metrics, "--metrics")
@@ -78,7 +78,7 @@ def check_metrics(metrics: Metrics = None) -> None:
 
 
 def list_references(format: OutputFormat = "console") -> None:
-    """List the codecs from outside and the controls that can stand beside quantizers."""
+    """List the reference codecs and controls that can be scored beside quantizers."""
     from codec import references
     from experiments.commands.documents import audio, document
 

@@ -40,11 +40,12 @@ def plan(
     tracking_uri: TrackingUri = None,
     format: OutputFormat = "console",
     measure: Annotated[
-        bool, typer.Option("--measure", help="time a few steps of each quantizer first (prepares the corpus)")
+        bool,
+        typer.Option("--measure", help="train a few steps of each row to time it (prepares the corpus)"),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a study's runs, rates, what is finished, and the hours that are left. Trains nothing."""
+    """Show the runs of a study, their rates and states, and the time that is left. Trains nothing."""
     from experiments.planning import plan as plans
 
     overrides = changes_of(changes, data)

@@ -46,10 +46,10 @@ def search(
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Search tilings, levels, dimensions and more for the best one, beside random search.
+    """Search for the best grid, levels and channels, with random search as the baseline.
 
-    A study with search.families gets the best of each family instead, by as many trials each. Start it
-    again to go on after a stop.
+    With `search.families`, every family is tuned with equal effort instead.
+    If it is interrupted, start the same command again: it resumes.
     """
     from experiments.execution import executors, study_runner
     from experiments.search import space, trials
