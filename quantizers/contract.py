@@ -159,7 +159,7 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def streams(self) -> int:
-        """Number of tokens a frame."""
+        """Number of tokens per frame."""
         return len(self.codebook_sizes)
 
     @property
@@ -339,6 +339,6 @@ def check_finite(features: Tensor, what: str) -> None:
     frames = torch.isfinite(features).all(-1).flatten()
     if not frames.all():
         raise NonFiniteError(
-            f"{what} features that are NaN or infinite, as {int((~frames).sum())} of {len(frames)} frames "
-            "are; look at the audio, and at the weights of what made the features"
+            f"{what} features that are NaN or infinite: {int((~frames).sum())} of {len(frames)} frames are; "
+            "check the audio and the weights of the encoder"
         )

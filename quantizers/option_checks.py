@@ -64,8 +64,8 @@ def check_memory(options: Mapping[str, Any], dim: int) -> None:
     values = size * books * (width or dim)
     if values > MOST_VALUES:
         raise QuantizerError(
-            f"codebooks of {values:,} values in all are too large, at most {MOST_VALUES:,} are held; lower "
-            "codebook_size, use more stages of fewer codes each, or give codebook_dim"
+            f"codebooks of {values:,} values in total are too large, at most {MOST_VALUES:,} are possible; "
+            "lower codebook_size, use more stages of fewer codes each, or give codebook_dim"
         )
 
 

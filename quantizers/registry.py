@@ -137,7 +137,7 @@ def _configured(
         complete = fit(bits, complete)
     for key in found.cls.fit_options:
         if key in complete:
-            raise QuantizerError(f"{key} is only meaningful together with bits")
+            raise QuantizerError(f"{key} has an effect only together with bits; give bits, or leave it out")
     config = found.cls.config_class(**complete)
     check_limits(dataclasses.asdict(config))
     return config
@@ -146,7 +146,7 @@ def _configured(
 def create(name: str, *, dim: int, bits: float | None = None, **options: Any) -> Quantizer:
     """Build the quantizer `name` for features of `dim` channels.
 
-    bits: choose the configuration whose bits a frame are nearest this; None takes the options as they are.
+    bits: choose the configuration whose bits per frame are nearest this; None takes the options as they are.
     Raises QuantizerError for unknown names or options, and for configurations that cannot be.
 
     Examples:

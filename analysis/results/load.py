@@ -183,6 +183,6 @@ def _seed(run: StoredRun) -> int:
         return int(seed)
     except ValueError:
         raise ResultsError(
-            f"the tag {Tag.SEED} of run {run.info.run_id} is {seed!r}, which is no whole number. "
+            f"the tag {Tag.SEED} of run {run.info.run_id} is {seed!r}, which is not a whole number. "
             "Remedy: correct it in MLflow"
         ) from None

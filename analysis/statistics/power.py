@@ -152,9 +152,7 @@ def power_frame(
     if not effect > 0:
         raise PowerError(f"the effect must be positive, a difference in the metric's unit; got {effect:g}")
     if len(labels) < 2:
-        raise PowerError(
-            "fewer than two quantizers finished at one bitrate; power needs a pair to learn from"
-        )
+        raise PowerError("fewer than two quantizers finished at one bitrate; power needs at least one pair")
     known = sorted(set(results.utterances["metric"]))
     if metric not in known:
         raise PowerError(f"no scores by {metric!r} in study {results.study!r}; there are: {', '.join(known)}")

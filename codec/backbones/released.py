@@ -31,7 +31,7 @@ def load_released(
     released = get(name)
     if backbone is not None and backbone != released:
         raise BackboneError(
-            f"the weights of {name} fit the released sizes alone, {released}; this is {backbone}. Use the "
+            f"the weights of {name} fit only the released sizes, {released}; this is {backbone}. Use the "
             f"backbone {name} without options, or train from new weights"
         )
     with torch.random.fork_rng(devices=[]):  # the draw of new weights is of no use here

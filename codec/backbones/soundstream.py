@@ -54,12 +54,13 @@ class SoundStreamBackbone(Backbone):
                 raise BackboneError(f"{name} must be a list of positive integers, not {value!r}")
         if len(self.strides) < 2:
             raise BackboneError(
-                f"strides must be at least two, of the first convolution and of a stage, not {self.strides!r}"
+                "strides needs at least two entries, for the first convolution and a stage, not "
+                f"{self.strides!r}"
             )
         if len(self.groups) != len(self.strides) - 1:
             raise BackboneError(
-                f"groups must be one for each stage: {len(self.strides)} strides make "
-                f"{len(self.strides) - 1} stages, and {list(self.groups)} are {len(self.groups)}"
+                f"groups needs one entry per stage: {len(self.strides)} strides make "
+                f"{len(self.strides) - 1} stages, and {list(self.groups)} has {len(self.groups)}"
             )
         for stage, (groups, channels) in enumerate(zip(self.groups, self.widths, strict=False), 1):
             if channels % groups:

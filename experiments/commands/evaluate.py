@@ -28,9 +28,7 @@ def evaluate(
     reference_dir: Annotated[Path, typer.Argument(metavar="REFERENCE", help="folder of original recordings")],
     reconstructed_dirs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="DECODED", help="folders of decoded audio; several are compared in one table"
-        ),
+        typer.Argument(metavar="DECODED", help="folders of decoded audio; several are compared in one table"),
     ] = None,
     codec: Annotated[
         list[str] | None,
@@ -89,7 +87,7 @@ def evaluate(
     outputs.check_file(summary, "--summary", _SUFFIXES)
     if output is not None and summary is not None and output.resolve() == summary.resolve():
         raise typer.BadParameter(
-            f"{summary} is the file of --output, too; give another", param_hint="--summary"
+            f"{summary} is also the file of --output; give another one", param_hint="--summary"
         )
     if reference_cache is not None:
         outputs.check_folder(reference_cache, "--reference-cache")

@@ -37,7 +37,7 @@ def list_metrics(format: OutputFormat = "console") -> None:
         )
     console = output()
     console.table(table)
-    console.say("* in the core set. Cost: CPU seconds a second of audio, on one thread. Rate in Hz.")
+    console.say("* in the core set. Cost: CPU seconds per second of audio, on one thread. Rate in Hz.")
     for name, install in missing.items():
         console.say(f"{name} is not installed: pip install {install}")
 
@@ -73,7 +73,9 @@ def check_metrics(metrics: Metrics = None) -> None:
     for reason in dict.fromkeys(skipped.values()):
         console.say(f"not checked: {reason}")
     if failed:
-        console.say(f"{failed} values differ: a backend is another version, or broken")
+        console.say(
+            f"{failed} values differ from the references: a backend has another version, or is broken"
+        )
         raise typer.Exit(1)
 
 

@@ -130,7 +130,7 @@ def names_of(text: str, option: str) -> list[str]:
 
 
 def worker_count(given: int | None) -> int:
-    """Processes for light work: those asked for, else one a core."""
+    """Processes for light work: those asked for, else one per core."""
     return given or cores()
 
 

@@ -61,7 +61,7 @@ def rates(
             raise typer.BadParameter("give --bits, or --bitrate with --frame-rate")
         bits = bitrate / frame_rate
         if not 0 < bits <= MOST_BITS:
-            raise typer.BadParameter(f"{bits:g} bits a frame; give a rate of at most {MOST_BITS:g}")
+            raise typer.BadParameter(f"{bits:g} bits per frame; give a rate of at most {MOST_BITS:g}")
 
     from experiments.commands.documents import document, measured
 
@@ -89,7 +89,7 @@ def rates(
     console = output()
     console.table(table)
     console.say(
-        f"Target {bits:.4f} bits a frame. (!): more than 2 % off; the family has no configuration nearer. "
+        f"Target {bits:.4f} bits per frame. (!): more than 2 % off; the family has no configuration nearer. "
         "`none` has no bits."
     )
 
@@ -143,7 +143,7 @@ def geometry(
         )
     console.table(grids)
     console.say(
-        "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range and at the best scale."
+        "Second table: mean squared error per channel x 1000 on [-1, 1]^2, by range and at the best scale."
     )
 
 
@@ -170,7 +170,7 @@ def check_quantizer(
     if failed:
         console.say(f"{target}: {failed} of {len(conformance.CHECKS)} checks failed")
         raise typer.Exit(1)
-    console.say(f"{target} keeps the contract")
+    console.say(f"{target} passes all checks")
 
 
 def _sizes(sizes: Sequence[int]) -> str:

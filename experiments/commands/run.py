@@ -172,13 +172,13 @@ def list_studies(format: OutputFormat = "console") -> None:
 def _print_rate_mismatches(
     rates: Sequence[Rate], unmatched: Collection[str], allowed: bool, console: Console
 ) -> None:
-    """Say which rows do not stand at the rate of the others."""
-    consequence = "the study allows it, and captions say so" if allowed else "it is set apart in tables"
+    """Say which rows are not at the rate of the others."""
+    consequence = "the study allows it, and captions say so" if allowed else "tables show it separately"
     for rate in (rate for rate in rates if rate.label in unmatched):
         console.say(
             ("rate mismatch", "yellow"),
-            f": {rate.label} spends {rate.bits_per_frame:.2f} bits a frame, {rate.bitrate / 1000:.3f} "
-            f"kbit/s, more than 2 % off the others: {consequence}",
+            f": {rate.label} has {rate.bits_per_frame:.2f} bits per frame ({rate.bitrate / 1000:.3f} "
+            f"kbit/s), more than 2 % off the others: {consequence}",
         )
 
 
@@ -190,7 +190,7 @@ def _print_counts(summary: Summary, console: Console) -> None:
 def _end(summary: Summary, console: Console, problems: list[str]) -> None:
     """Say what is missing, and exit with a code where anything is."""
     if summary.stopped:
-        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        console.say(("not finished", "yellow"), "; start the same command again to resume")
         raise typer.Exit(STOPPED)
     total = len(summary.asked)
     if not summary.complete:

@@ -66,7 +66,7 @@ def voronoi(
 
     with styles.style(style) as scale:
         if quantizer == "tilings":
-            title = f"The three tilings at {bits:g} bits a pair"
+            title = f"The three tilings at {bits:g} bits per pair"
             figure = grids_figure(grids.tilings(bits, span), title, scale)
         elif quantizer in DIMENSIONS:
             figure = lattices.lattice_figure(quantizer, scale)

@@ -132,7 +132,7 @@ class Search(Section):
     def _told_apart(cls, families: tuple[Family, ...]) -> tuple[Family, ...]:
         rows = [family.row for family in families]
         if twice := sorted({row for row in rows if rows.count(row) > 1}):
-            raise ValueError(f"two families are called {twice[0]!r}; tell them apart by label")
+            raise ValueError(f"two families have the label {twice[0]!r}; give one of them another label")
         return families
 
     @field_validator("objectives")
@@ -142,5 +142,5 @@ class Search(Section):
             if not name.startswith(("validation/", "rate/", "cost/")):
                 raise ValueError(f"{name} is not an objective: they begin with validation/, rate/ or cost/")
         if len(set(names)) < len(names):
-            raise ValueError("an objective stands twice in objectives")
+            raise ValueError("objectives: an objective is given twice; remove one")
         return names

@@ -141,9 +141,9 @@ class Data(Section):
         kind, _, rest = printable(spec).partition(":")
         if kind not in KINDS:
             hint = did_you_mean(kind, KINDS)
-            raise ValueError(f"is no corpus; {hint}known: {', '.join(USAGE)}")
+            raise ValueError(f"is not a corpus; {hint}known: {', '.join(USAGE)}")
         if kind == "webdataset" and (shards := _expansions(rest)) > MOST_SHARDS:
-            raise ValueError(f"stands for {shards:,} shards, more than {MOST_SHARDS:,}; use fewer braces")
+            raise ValueError(f"names {shards:,} shards, more than {MOST_SHARDS:,}; use fewer braces")
         if any(len(part.encode()) > MOST_FILE_NAME for part in re.split(r"[/,=:]", rest)):
             raise ValueError(f"has a name of more than {MOST_FILE_NAME} bytes, which no file can have")
         return spec

@@ -109,9 +109,9 @@ class Study(Section):
         labels = [choice.row for choice in self.quantizers]
         labels += [choice.row for choice in self.references]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"two rows are called {twice[0]!r}; tell them apart by label")
+            raise ValueError(f"two rows have the label {twice[0]!r}; give one of them another label")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice in seeds")
+            raise ValueError("seeds: a seed is given twice; remove one")
         return self
 
     def cells(self) -> tuple["Study", ...]:
@@ -259,7 +259,7 @@ def _configuration(name: str, options: str, bits: float | None, dim: int) -> Con
 
 
 def asked_of_features(study: Study, choice: QuantizerChoice) -> dict[str, Any] | None:
-    """What `choice` asks for, and the bits a frame, where its configuration waits for the features that the
+    """What `choice` asks for, and the bits per frame, where its configuration waits for the features that the
     quantizer will see; None where it is complete."""
     if not quantizers.needs_features(choice.name, choice.options):
         return None
@@ -288,7 +288,7 @@ def _check_backbone(study: Study, source: str) -> None:
     if name is not None and backbone != backbones.get(name):
         raise StudyError(
             f"{source}: train.warm_start.weights: {name} are weights of the backbone {name} without options, "
-            f"and the backbone is {study.backbone.name}; set backbone: {name}, or warm_start: {{steps: N}}"
+            f"but this study has {study.backbone.name}; set backbone: {name}, or warm_start: {{steps: N}}"
         )
     samples = round(train.crop_seconds * backbone.sample_rate / backbone.hop) * backbone.hop
     if samples < (least := train.objective.objective().least_samples):

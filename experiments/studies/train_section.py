@@ -92,7 +92,7 @@ class WarmStart(Section):
         if self.weights is not None:
             released.get(self.weights)
         if self.checkpoint is not None and (fault := tensor_files.fault_of_format(Path(self.checkpoint))):
-            raise ValueError(f"{self.checkpoint!r} is no checkpoint: {fault}; correct the path")
+            raise ValueError(f"{self.checkpoint!r} is not a checkpoint: {fault}; correct the path")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -283,15 +283,15 @@ class Train(Section):
         if not budgets:
             return self
         if any(later <= budget for budget, later in itertools.pairwise(budgets)):
-            raise ValueError(f"decay_at: {list(budgets)} do not rise; give each budget once, in order")
+            raise ValueError(f"decay_at: give each budget once, in rising order, not {list(budgets)}")
         if budgets[-1] != self.steps:
             raise ValueError(
                 f"decay_at: the last budget is {budgets[-1]}, and steps is {self.steps}; make them equal"
             )
         if (start := self.decay_start(budgets[0])) < self.warmup_steps:
             raise ValueError(
-                f"decay_at: for the budget {budgets[0]} the learning rate would fall from step {start} on, "
-                f"and it rises until step {self.warmup_steps}; give a larger budget, or fewer warmup_steps"
+                f"decay_at: the decay to the budget {budgets[0]} would begin at step {start}, before the "
+                f"warm-up ends at step {self.warmup_steps}; give a larger budget, or fewer warmup_steps"
             )
         return self
 
@@ -311,12 +311,12 @@ class Train(Section):
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
             )
         if len(set(self.freeze)) < len(self.freeze):
-            raise ValueError("freeze: a part stands twice; leave one out")
+            raise ValueError("freeze: a part is given twice; remove one")
         if self.freeze_steps is not None and not self.freeze:
-            raise ValueError("freeze_steps is only meaningful together with freeze")
+            raise ValueError("freeze_steps has no effect without freeze; add freeze, or remove it")
         if (seconds := self.batch_size * self.crop_seconds) > MOST_STEP_SECONDS:
             raise ValueError(
-                f"batch_size x crop_seconds is {seconds:,.0f} s of audio a step, more than "
+                f"batch_size x crop_seconds is {seconds:,.0f} s of audio per step, more than "
                 f"{MOST_STEP_SECONDS:,.0f} s; lower one of them"
             )
         return self

@@ -1,4 +1,4 @@
-"""Sign quantizers: one bit a channel.
+"""Sign quantizers: one bit per channel.
 
 `lfq`: lookup-free quantization (Yu et al. 2023, arXiv 2310.05737). `bsq`: binary spherical quantization
 (Zhao et al. 2024, arXiv 2406.07548), LFQ on the unit sphere. `residual-lfq`: stages of LFQ, each half the

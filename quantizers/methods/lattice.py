@@ -79,7 +79,7 @@ class LatticeConfig(Config):
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
         if not self.counts or len(self.counts) % size:
             raise QuantizerError(
-                f"{self.lattice} with bound {self.bound} takes {size} counts a block, so a multiple of "
+                f"{self.lattice} with bound {self.bound} takes {size} counts per block, so a multiple of "
                 f"{size} in all, not {len(self.counts)}"
             )
         if self.bound == "cube" and lattice(self.lattice).parities is not None:
@@ -93,8 +93,8 @@ class LatticeConfig(Config):
             check_shell(self.lattice)
             if any(count != 1 for count in self.counts):
                 raise QuantizerError(
-                    f"with bound shell each of counts is 1, one a block, such as {[1] * 3} for three blocks; "
-                    f"{list(self.counts)} is not"
+                    f"with bound shell each entry of counts must be 1, one per block: {[1] * 3} for three "
+                    f"blocks, not {list(self.counts)}"
                 )
             for name, value in (("spread", 1.0), ("activation", "tanh"), ("gradient", "unit")):
                 if getattr(self, name) != value:

@@ -1,7 +1,7 @@
 """The bottleneck of SoundStream as released in Lyra 2: residual stages of 16 codes, 4 bits each.
 
 Zeghidour et al. 2021, arXiv 2107.03312; sizes of github.com/google/lyra, release 1.3.2: 46 stages on 64
-channels at 50 frames a second, of which the first 16, 30 or 46 make 3.2, 6.0 or 9.2 kbit/s.
+channels at 50 frames per second, of which the first 16, 30 or 46 make 3.2, 6.0 or 9.2 kbit/s.
 """
 
 from __future__ import annotations

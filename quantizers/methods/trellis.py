@@ -44,7 +44,7 @@ class TrellisConfig(LevelsConfig):
         for level in self.levels:
             if level % 2:
                 raise QuantizerError(
-                    f"each of levels must be even, since one bit of it is the path's; {level} is not: use "
+                    f"each of levels must be even, since the path decides one bit of it; {level} is not: use "
                     f"{level + 1}"
                 )
         check_states(self.states)
@@ -83,7 +83,7 @@ class TrellisQuantizer(ChannelQuantizer):
         self.register_buffer("most", levels / 2 - 1, persistent=False)  # the last level of a subset
         self.register_buffer("scale", levels * config.spread, persistent=False)
         self.lay_out(len(config.levels), config.levels)
-        self.exports = config.over == "channels"  # the other has one step a frame
+        self.exports = config.over == "channels"  # the other has one step per frame
 
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:

@@ -272,7 +272,7 @@ def test_wrong_configurations(checkpoint, options, config, message) -> None:
         ({"head.out.bias": None}, r"lacks head\.out\.bias"),
         ({ENCODER + "0.conv.conv.weight_v": None}, r"lacks .*0\.conv\.conv\.weight_v"),
         ({"head.istft.window": torch.ones(4 * HOP)}, "Hann"),
-        ({"head.out.bias": torch.zeros(4 * 60 + 2)}, "40 samples a frame, but the head makes 60"),
+        ({"head.out.bias": torch.zeros(4 * 60 + 2)}, "40 samples per frame, but the head makes 60"),
         ({"backbone.embed.bias": torch.zeros(7)}, "does not fit VocosDecoder"),
     ],
 )

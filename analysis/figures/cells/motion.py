@@ -57,7 +57,7 @@ def before_and_after_figure(
 
 
 def movement_frame(snapshots: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """One row a pair and snapshot: pair, step, spread_x, spread_y (standard deviations), moved.
+    """One row per pair and snapshot: pair, step, spread_x, spread_y (standard deviations), moved.
 
     moved: mean distance of the latents from where they were at the snapshot before; 0 at the first.
     """

@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused_in_words() -> None:
         families.draw(with_families({"name": "fsq", "over": {"range": ["edge", "cell", "cel"]}}), 12.0)
     voronoi = {"name": "lattice", "over": {"bound": ["cube", "voronoi"]}}
     with pytest.raises(
-        SearchError, match=r"over: bound: voronoi spends 12.68 bits a frame, more than 2% off"
+        SearchError, match=r"over: bound: voronoi spends 12.68 bits per frame, more than 2% off"
     ):
         families.draw(with_families(voronoi), 12.0)
     with pytest.raises(SearchError, match="the trials take the first seed"):

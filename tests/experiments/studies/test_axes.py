@@ -145,10 +145,10 @@ def test_a_cell_is_the_run_that_a_plain_study_asks_for() -> None:
         ),
         ({"bits": [8, 10], "zip": [["bits"]]}, "zip: write lists of keys"),
         ({"bits": [8, 10], "train": {"steps": [5, 6]}, "zip": [["bits", "train.steps"]] * 2}, "stands twice"),
-        ({"bits": [8, -1]}, r"bits: Input should be greater than 0 \(got -1\)"),
+        ({"bits": [8, -1]}, r"bits: must be greater than 0 \(got -1\)"),
         (
             {"train": {"steps": [5, -1]}},
-            r"train.steps: Input should be greater than or equal to 0 \(got -1\)",
+            r"train.steps: must be at least 0 \(got -1\)",
         ),
         ({"bits": [8], "bitrate": [900]}, "bits and bitrate both fix the rate"),
         ({"backbone": ["mdct-tiny", "mdct-tinny"]}, "backbone: unknown backbone 'mdct-tinny'"),

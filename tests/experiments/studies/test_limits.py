@@ -65,7 +65,7 @@ MANY = "[" + ", ".join(str(1 + number / 1000) for number in range(3000)) + "]"
         ("evaluate.robustness.flips=[5, 5]", "evaluate.robustness.flips: 5.0 stands twice"),
         ("evaluate.audio_examples=1e9", "evaluate.audio_examples: .* less than or equal to 10000"),
         ("search.seeds=[100000]", "search.seeds.0: .* less than or equal to 40000"),
-        ("data=foldr:/x", "data.corpus: is no corpus; did you mean 'folder'"),
+        ("data=foldr:/x", "data.corpus: is not a corpus; did you mean 'folder'"),
         ("data=folder:/" + "a" * 300, "data.corpus: has a name of more than 255 bytes"),
         ("data=folder:" + "/aa" * 2000, "data.corpus: .* at most 4000"),
         ("data='webdataset:x-{000000..999999999}.tar'", "stands for 1,000,000,000 shards, more than 100,000"),
@@ -206,7 +206,7 @@ def test_files_that_cannot_be_read_are_one_message(tmp_path: Path) -> None:
     for path, words in (
         (long, "longer than 1,000,000 bytes"),
         (latin, "not written in UTF-8"),
-        (folder, "it is no file"),
+        (folder, "it is not a file"),
         (Path("/dev/zero.yaml"), "No such file"),
         (tmp_path / ("x" * 300 + ".yaml"), "File name too long"),
         (tmp_path / "a\0b.yaml", "null"),

@@ -25,7 +25,7 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("trian.steps=3", r"quickstart.yaml: unknown key 'trian'; did you mean 'train'\?"),
         ("train.stpes=3", r"unknown key 'train.stpes'; did you mean 'steps'\?"),
         ("train.warm_start.step=3", r"unknown key 'train.warm_start.step'; did you mean 'steps'\?"),
-        ("train.steps=-1", r"train.steps: Input should be greater than or equal to 0 \(got -1\)"),
+        ("train.steps=-1", r"train.steps: must be at least 0 \(got -1\)"),
         ("quantizers=[q2d2-hexx]", r"quantizers.0: unknown quantizer 'q2d2-hexx'; did you mean 'q2d2-hex'\?"),
         ("quantizers=[{name: fsq, options: {levles: [3]}}]", r"quantizers.0: fsq has no option 'levles'"),
         ("quantizers=[vq, vq]", "two rows are called 'vq'; tell them apart by label"),
