@@ -153,8 +153,9 @@ def _hours(plan: Plan, workers: int) -> str:
         parts = [("training", estimate.training or 0.0), ("evaluation", estimate.evaluation or 0.0)]
         each = ", ".join(f"{name} {words(seconds)}" for name, seconds in parts)
         return (
-            f"time: about {words(estimate.seconds / workers)} with {workers} workers, from the times of "
-            f"earlier runs ({each} of one worker; without references)"
+            f"time: about {words(estimate.seconds / workers)} with {workers} worker"
+            f"{'s' if workers > 1 else ''}, from the times of earlier runs ({each} of one worker; without "
+            "references)"
         )
     known = f"training about {words(estimate.training / workers)}; " if estimate.training else ""
     remedy = (

@@ -120,11 +120,11 @@ LISTING: dict[str, tuple[Change, str]] = {
     "a tag that is none": (tag("seed", None), "tags.codecbench.seed: must be a text"),
     "a tag of somebody else": (
         in_run(lambda run: run["tags"].update({"mlflow.user": "x"})),
-        "no tag of codecbench",
+        "not a tag of codecbench",
     ),
     "a tag too long": (tag("label", "x" * 9000), "longer than 8000 characters"),
     "a seed that is no number": (tag("seed", "one"), "'one' is no whole number"),
-    "a status tag that is none": (tag("status", "great"), "'great' is none of running"),
+    "a status tag that is none": (tag("status", "great"), "'great' is not one of running"),
     "a flag that is none": (tag("reference", "yes"), "'yes' is neither true nor false"),
     "a hash with a quote": (tag("run_hash", "a' or 'b"), "is no hash"),
     "a kind that is none": (tag("kind", "warm start"), "is neither 'run' nor 'study'"),
@@ -154,7 +154,10 @@ LISTING: dict[str, tuple[Change, str]] = {
         in_run(lambda run: run["params"].update(a=1)),
         "params.a: must be",
     ),
-    "a key too many": (in_run(lambda run: run.update(artifact_uri="/etc")), "artifact_uri: Extra inputs"),
+    "a key too many": (
+        in_run(lambda run: run.update(artifact_uri="/etc")),
+        "artifact_uri: is not a known key",
+    ),
     "a run twice": (lambda m: with_listing(m, lambda x: x["runs"].append(x["runs"][0])), "is there twice"),
     "runs that are none": (top(runs={}), "runs: must be a list"),
     "a format in text": (top(format="1"), "format: must be a whole number"),
@@ -181,10 +184,10 @@ SCORES = {"utterance": ["a", "b"], "metric": ["stoi"] * 2, "value": [0.5, 0.6], 
 CURVES = {"run": ["x"], "metric": ["train/loss"], "step": [1], "value": [1.0]}
 FILES: dict[str, tuple[Change, str]] = {
     "a file elsewhere": (added("../evil.txt"), r"\.\./evil\.txt: is not a file of a run in the listing"),
-    "a file at the top": (added("evil.py"), r"evil\.py: is no file of a run"),
+    "a file at the top": (added("evil.py"), r"evil\.py: is not a file of a run"),
     "a file of no run": (added("artifacts/0123/usage.json"), "is not a file of a run in the listing"),
-    "a file of another kind": (added("RUN/evil.pkl"), r"evil\.pkl: is no file of a run"),
-    "a file that climbs": (added("RUN/../../x"), "is no file of a run"),
+    "a file of another kind": (added("RUN/evil.pkl"), r"evil\.pkl: is not a file of a run"),
+    "a file that climbs": (added("RUN/../../x"), "is not a file of a run"),
     "audio in a folder": (added("RUN/audio/a/b.flac"), "has a name that no file of a run has"),
     "no histories": (without("histories.parquet"), r"histories\.parquet: is not there"),
     "a finished run without scores": (without("utterances.parquet"), "is not there, and the run finished"),
@@ -203,7 +206,7 @@ FILES: dict[str, tuple[Change, str]] = {
     ),
     "scores beyond sums": (
         replaced("utterances.parquet", parquet(**{**SCORES, "value": [1e300, 1]})),
-        "is no score",
+        "is not a score",
     ),
     "scores without end": (
         replaced("utterances.parquet", parquet(**{**SCORES, "value": [float("inf"), 1]})),
@@ -262,7 +265,7 @@ FILES: dict[str, tuple[Change, str]] = {
     ),
     "an array of another name": (
         replaced("histograms.npz", arrays(evil=np.ones(3, int))),
-        "is no array of such",
+        "is not an array of such",
     ),
     "latents without an end": (replaced("latents.npz", arrays(pair_0=np.full((3, 2), np.inf))), "cannot be"),
     "snapshots of the wrong shape": (

@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused_in_words() -> None:
         families.draw(with_families().model_copy(update={"seeds": (0,)}), 12.0)
     with pytest.raises(StudyError, match=r"range is both in options and in over"):
         with_families({"name": "fsq", "options": {"range": "edge"}, "over": {"range": ["edge"]}})
-    with pytest.raises(StudyError, match="two families are called 'fsq'"):
+    with pytest.raises(StudyError, match="two families have the label 'fsq'"):
         with_families(
             {"name": "fsq", "over": {"range": ["edge"]}}, {"name": "fsq", "over": {"range": ["cell"]}}
         )

@@ -28,11 +28,11 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("train.steps=-1", r"train.steps: must be at least 0 \(got -1\)"),
         ("quantizers=[q2d2-hexx]", r"quantizers.0: unknown quantizer 'q2d2-hexx'; did you mean 'q2d2-hex'\?"),
         ("quantizers=[{name: fsq, options: {levles: [3]}}]", r"quantizers.0: fsq has no option 'levles'"),
-        ("quantizers=[vq, vq]", "two rows are called 'vq'; tell them apart by label"),
+        ("quantizers=[vq, vq]", "two rows have the label 'vq'; give one of them another label"),
         ("backbone=mdct-tinny", r"backbone: unknown backbone 'mdct-tinny'; did you mean 'mdct-tiny'\?"),
         ("backbone.options.widht=3", r"did you mean 'width'\?"),
         ("evaluate.metrics=[pesk]", r"unknown metric 'pesk'"),
-        ("seeds=[1, 1]", "a seed stands twice"),
+        ("seeds=[1, 1]", "a seed is given twice"),
         ("train.objective=vocoss", "train.objective: unknown objective 'vocoss'; did you mean 'vocos'"),
         (
             "train.objective.options.mell=1",
