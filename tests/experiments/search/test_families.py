@@ -151,5 +151,5 @@ def test_from_the_search_to_a_table_that_tells_tuned_rows(
     runs = load("tiny-tuned", "sqlite:///mlflow.db").runs
     assert set(runs["status"]) == {"finished"}
     caption = Path("results/tiny-tuned/tables/comparison.md").read_text()
-    assert "Tuned, where the other rows are not:" in caption
+    assert "Tuned rows, while the others have default options:" in caption
     assert "best of 2 trials by validation/loss, over range" in caption
