@@ -29,11 +29,11 @@ MOST_WEIGHT = 1e9
 
 
 class QuantizerError(ValueError):
-    """A quantizer was asked for something that it cannot be; the message says what to change."""
+    """A quantizer cannot be built or used as requested; the message says what to change."""
 
 
 class NonFiniteError(QuantizerError):
-    """Features hold NaN or infinite values, as those of a model whose training diverged do."""
+    """Features are NaN or infinite, as after a training that diverged."""
 
 
 def check_limits(options: Mapping[str, Any]) -> None:

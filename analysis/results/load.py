@@ -44,11 +44,13 @@ def load(
     parent: str | None = None,
     run_hashes: Collection[str] | None = None,
 ) -> Results:
-    """Read a study.
+    """Read a study from a tracking store.
 
-    A study that was run again with other settings has several parent runs; the one worked on last counts
-    unless `parent` names another. `run_hashes` selects runs by identity instead. What the study shares with
-    other studies of the store is found there, and bears this study's label.
+    parent: the parent run of the study. A study that was run again with other settings has several; the
+        default is the one that was worked on last.
+    run_hashes: hashes of the runs to read, instead of the runs of a parent.
+
+    Runs that the study shares with other studies of the store are included, with the labels of this study.
 
     Raises:
         ResultsError: no such study, or nothing in it.

@@ -20,12 +20,12 @@ def load_released(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """The encoder and decoder of the release `name`, on the CPU, in training mode like new ones.
+    """The encoder and decoder of the release `name`, on the CPU and in training mode, like new ones.
 
-    backbone: the configuration that they are meant for; its sizes must be the released ones. folder, fetch,
-    progress: where the weights come from, as in `codec.weights.obtain`.
+    backbone: the configuration for which they are meant; its sizes must be the released ones. folder, fetch,
+    progress: source of the weights, as in `codec.weights.obtain`.
 
-    Raises BackboneError for other sizes, and WeightsError where the weights cannot be had.
+    Raises BackboneError for other sizes, and WeightsError if the weights cannot be obtained.
     """
     tensors = weights.obtain(name, folder=folder, fetch=fetch, progress=progress)
     released = get(name)

@@ -25,14 +25,14 @@ Layer = CausalConvolution | CausalTransposedConvolution | ResidualUnit
 
 @dataclass(frozen=True, kw_only=True)
 class SoundStreamBackbone(Backbone):
-    """The encoder and decoder of Lyra 2's SoundStream, or of another width; the defaults are released.
+    """The encoder and decoder of SoundStream as in Lyra 2; the defaults are the released sizes.
 
-    strides: of the first convolution, then of the end of each stage, as the encoder has them; their product
-        is the hop.
-    width: channels of the first stage, doubled by each following one.
-    groups: for each stage, groups of the grouped layers in its units and of the convolution that ends it; the
-        last are those of the convolutions at the features' side, too.
-    dilations: of the residual units of each stage.
+    strides: stride of the first convolution, then of the end of each stage, in the order of the encoder;
+        their product is the hop.
+    width: channels of the first stage; each following stage doubles them.
+    groups: one number per stage: groups of the grouped layers in its units and of the convolution that ends
+        it. The last number is also that of the convolutions next to the features.
+    dilations: dilations of the residual units of each stage.
     """
 
     sample_rate: int = 16_000

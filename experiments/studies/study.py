@@ -115,10 +115,10 @@ class Study(Section):
         return self
 
     def cells(self) -> tuple["Study", ...]:
-        """The study at each place of its axes: without axes, its quantizers called by what they differ in.
+        """The studies at each place of the axes. Without axes: the study itself.
 
-        A quantizer that an axis does not change, as the rate does not change `none`, is in the first cell
-        where it would stand, and in no other.
+        A quantizer that an axis does not change is only in the first cell that has it; for example, the rate
+        does not change `none`.
         """
         if not self.axes:
             return (self,)
@@ -135,7 +135,7 @@ class Study(Section):
         return tuple(cells)
 
     def series(self) -> dict[str, str]:
-        """The series of each quantizer's row by its label: rows of one series make one curve over rates."""
+        """Series by label of each row. Rows of one series form one curve over rates."""
         places_of = list(places(self.axes)) if self.axes else [{}]
         names = [self._row_name(choice, place) for place in places_of for choice in self.quantizers]
         return {name.label: name.series for name in names}
