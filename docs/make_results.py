@@ -87,9 +87,7 @@ def main() -> None:
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
         if study == HEADLINE:
             whole = README.read_text(encoding="utf-8")
-            README.write_text(
-                between(whole, "headline", f"\n{contrasts(results)}\n"), encoding="utf-8"
-            )
+            README.write_text(between(whole, "headline", f"\n{contrasts(results)}\n"), encoding="utf-8")
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 
