@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
+from quantizers.rate_estimate import Cells, entropy_of
 from quantizers.saturation import ChannelRanges
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
+NO_ESTIMATE = (
+    "has no differentiable estimate of its rate, which train.rate_weight needs; fsq, q2d2, lattice (bound "
+    "cube) and learned-lattice (small blocks) have one. Leave train.rate_weight out, or use one of these"
+)
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
 
 
@@ -69,6 +74,7 @@ class Quantizer(nn.Module, ABC):
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
+    stage_name: ClassVar[str] = "stages"  # of what `prefix` keeps the first ones of
     released: ClassVar[str] = ""  # name of the release whose codebooks `load_released` takes
 
     name: str = ""
@@ -143,8 +149,9 @@ class Quantizer(nn.Module, ABC):
     def prefix(self, stages: int) -> Quantizer:
         """The quantizer of the first `stages` stages (1 to `depth`), which shares all weights with this one.
 
-        Its codes are the first codes of this one, and its rate follows from its sizes. It is for evaluation
-        only: in eval mode, and not to be trained. Raises QuantizerError for another number of stages.
+        Its codes are the first codes of this one (its factors the first factors, where several share a
+        stream), and its rate follows from its sizes. It is for evaluation only: in eval mode, and not to be
+        trained. Raises QuantizerError for another number of stages.
         """
         check_count("stages", stages)
         if stages > self.depth:
@@ -280,6 +287,27 @@ class Quantizer(nn.Module, ABC):
         It states the gradient estimator: the conformance suite compares the two gradients. None: not stated.
         """
         return None
+
+    @classmethod
+    def estimates_rate(cls, config: Any) -> bool:
+        """Whether `estimated_bits` can be computed under the options `config`."""
+        return False
+
+    def cells(self, features: Tensor) -> Cells:
+        """The channels of float32 `features` before rounding, for `estimated_bits`, with autocast off."""
+        raise NotImplementedError
+
+    def estimated_bits(self, features: Tensor) -> Tensor:
+        """A differentiable estimate of the entropy of the codes of `features` [batch, frames, dim], in bits
+        per frame, a scalar. For training; `usage` measures the entropy.
+
+        Raises QuantizerError where the method has none, see `estimates_rate`.
+        """
+        if not self.estimates_rate(self.config):
+            raise QuantizerError(f"{self._who} {NO_ESTIMATE}")
+        self._check_features(features)
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            return entropy_of(self.cells(features.float()))
 
     @abstractmethod
     def quantize(self, features: Tensor) -> Quantized:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis.results.placing import rates_by
 from analysis.results.study_results import Results
 from experiments.common.matched_rates import RATE_TOLERANCE, rate_groups
 
@@ -70,6 +71,6 @@ def labels_by_rate(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _coded(results: Results) -> dict[str, float]:
-    """Bitrate of each label that spends bits, in bit/s."""
-    means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    """Bitrate of each label that spends bits, in bit/s, as `results.placing` has it."""
+    means = rates_by(results.finished, "label")
     return {str(label): float(rate) for label, rate in means.items() if rate > 0}

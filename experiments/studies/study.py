@@ -15,6 +15,7 @@ from experiments.studies import files as study_files
 from experiments.studies import rows as quantizer_rows
 from experiments.studies.axes import (
     MOST_ROWS,
+    RATE_WEIGHT,
     RATES,
     Axis,
     AxisError,
@@ -51,7 +52,7 @@ from experiments.studies.sections import (
     Section,
     Train,
 )
-from quantizers import Config
+from quantizers import Config, registry
 from quantizers.suggestions import did_you_mean
 
 __all__ = ["Study", "StudyError", "available", "bits_per_frame", "check", "load"]
@@ -149,8 +150,10 @@ class Study(Section):
     def _row_name(self, choice: QuantizerChoice, place: Values) -> RowName:
         own = f" {rate_text('bits', choice.bits)}" if choice.bits is not None else ""
         rate = own if choice.row.endswith(own) else ""  # stays last
-        rateless = choice.name == "none" or choice.bits is not None
-        name = row_name(choice.row.removesuffix(rate), self.axes, place, rateless)
+        without: tuple[str, ...] = RATES if choice.bits is not None else ()
+        if choice.name == "none":
+            without = (*RATES, RATE_WEIGHT)
+        name = row_name(choice.row.removesuffix(rate), self.axes, place, without)
         return RowName(name.series, name.rate + rate)
 
     def _at(self, place: Values) -> "Study":
@@ -319,7 +322,9 @@ def _check_quantizers(study: Study, cells: Sequence[Study], source: str, origins
     for cell in cells:
         for choice in cell.quantizers:
             try:
-                configuration(cell, choice)
+                config = configuration(cell, choice)
+                if cell.train.rate_weight:
+                    registry.check_rate_estimate(choice.name, config)
             except quantizers.QuantizerError as error:
                 where = f"quantizers.{of_row[choice.row]}" if choice.row in of_row else choice.row
                 raise StudyError(f"{source}: {where}: {error}") from None

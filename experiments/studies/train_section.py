@@ -55,6 +55,7 @@ _BEFORE: Mapping[str, Any] = {
     "freeze_steps": None,
     "decay_at": [],
     "decay_share": 0.2,
+    "rate_weight": 0.0,
 }
 # Keys of the training section that do not change the result, and so are no part of a run's identity.
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
@@ -241,6 +242,12 @@ class Train(Section):
     )
     freeze_steps: Count | None = Field(
         default=None, description="number of first steps for which `freeze` holds; `null`: all steps"
+    )
+    rate_weight: Annotated[float, Number, Field(ge=0, le=MOST_RATE)] = Field(
+        default=0.0,
+        description="weight of the rate in entropy-constrained training: loss per bit per frame of the "
+        "estimated entropy of the codes, see [below](#entropy-constrained-training); 0: fixed rate. Rows "
+        "with a weight are placed by their measured rate",
     )
     log_every: Count = Field(
         default=10, description="steps between logged training losses; no part of a run's identity"

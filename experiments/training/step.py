@@ -61,6 +61,10 @@ def step(
                     means.values["discriminator_gradient_norm"] = norm
             with replicas.autocast():
                 terms = state.losses.generator(output, part, state.step)
+            if config.rate_weight and state.codec.quantizer.streams:
+                bits = state.codec.quantizer.estimated_bits(output.features)
+                terms["rate"] = config.rate_weight * bits
+                means.add({"estimated_bits_per_frame": bits})
             loss = replicas.backward(terms)
             means.add(terms)
             means.add({"loss": loss, **_scalars(output.quantized.diagnostics)})

@@ -34,6 +34,11 @@ VARIANTS = {
     },
     "grouped-fsq-dropout": {"name": "grouped-residual-fsq", "dropout": 1.0, "bits": 19.0},
     "residual-fsq-dropout": {"name": "residual-fsq", "dropout": 1.0, "bits": 19.0, "stages": 3},
+    "fsq-dropout": {"name": "fsq", "dropout": 1.0, "bits": 19.0},
+    "hex-dropout": {"name": "q2d2-hex", "dropout": 1.0, "bits": 19.0},
+    "a2-dropout": {"name": "lattice", "lattice": "A2", "dropout": 1.0, "bits": 19.0},
+    "learned-d4": {"name": "learned-lattice", "dimension": 4, "begin": "D4", "bits": 26.0},
+    "learned-3": {"name": "learned-lattice", "dimension": 3, "bits": 25.0, "dropout": 0.5},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }

@@ -34,6 +34,7 @@ CASES: dict[str, tuple[str, Backbone, dict]] = {
     "budgets": ("vq", MDCT, {"decay_at": [2, 3], "decay_share": 0.5}),
     "adversaries in fp16": ("vq", MDCT, {"objective": ONE_FAMILY, "precision": "fp16", "ema_decay": 0.9}),
     "SoundStream": ("soundstream-rvq", SOUNDSTREAM, EVERYTHING),
+    "a weight of the rate": ("fsq", MDCT, {"rate_weight": 0.01, "precision": "fp16", "accumulate": 2}),
     "a frozen encoder": ("vq", MDCT, {"freeze": ["encoder"], "freeze_steps": 1}),
 }
 
