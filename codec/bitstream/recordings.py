@@ -38,7 +38,8 @@ def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -
     if len(audio):
         codes = codec.encode(audio[None])
     factors = quantizer.factors(codes)[0].cpu().numpy()
-    lengths = payload.shortest(factors, sizes)
+    strides = quantizer.factor_strides
+    lengths = payload.shortest(factors, sizes, strides=strides)
     chosen = lengths[model] if model else min(lengths.values(), key=lambda length: length.bits)
     return CodedRecording(
         settings=chosen.settings,
@@ -48,7 +49,7 @@ def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -
         samples=len(audio),
         frames=len(factors),
         factors=len(sizes),
-        payload=payload.write(factors, sizes, chosen.settings),
+        payload=payload.write(factors, sizes, chosen.settings, strides=strides),
     )
 
 
@@ -73,7 +74,8 @@ def decode(codec: Codec, digest: str, coded: CodedRecording) -> Tensor:
         )
     if not coded.frames:
         return torch.zeros(coded.samples)
-    factors = payload.read(coded.payload, coded.frames, quantizer.factor_sizes, coded.settings)
+    sizes, strides = quantizer.factor_sizes, quantizer.factor_strides
+    factors = payload.read(coded.payload, coded.frames, sizes, coded.settings, strides=strides)
     codes = quantizer.from_factors(torch.from_numpy(factors)[None])
     device = next(codec.parameters()).device
     return codec.decode(codes.to(device))[0, : coded.samples].cpu()

@@ -34,6 +34,19 @@ VARIANTS = {
     },
     "grouped-fsq-dropout": {"name": "grouped-residual-fsq", "dropout": 1.0, "bits": 19.0},
     "residual-fsq-dropout": {"name": "residual-fsq", "dropout": 1.0, "bits": 19.0, "stages": 3},
+    "multiscale-dropout": {
+        "name": "multiscale-rvq",
+        "strides": (3, 1, 2),
+        "dropout": 1.0,
+        "codebook_size": 16,
+    },
+    "multiscale-diveq": {
+        "name": "multiscale-rvq",
+        "gradient": "diveq",
+        "codebook_size": 16,
+        "codebook_dim": 8,
+    },
+    "multiscale-sf-diveq": {"name": "multiscale-rvq", "gradient": "sf-diveq", "codebook_size": 16},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }
