@@ -213,9 +213,10 @@ class Quantizer(nn.Module, ABC):
         """Start from data: set what training would have to find first by what `features` [frames, dim] are.
 
         To be called once, before the first step and before any optimizer exists, with frames that the
-        quantizer will see: 20,000 or more where possible, at least one, in order of time. Weights then depend on these frames
-        alone, not on any random generator, and the global one is not touched. Nothing is exchanged between
-        ranks: give all of them the same frames, or send weights and buffers of the first round afterwards.
+        quantizer will see: 20,000 or more where possible, at least one, in order of time. Weights
+        then depend on these frames alone, not on any random generator, and the global one is not touched.
+        Nothing is exchanged between ranks: give all of them the same frames, or send weights and buffers of
+        the first round afterwards.
 
         Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
         """

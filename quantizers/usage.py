@@ -103,7 +103,7 @@ class UsageCounter:
         self.period = math.lcm(*self.strides, *self.factor_strides)
         self.tokens = 0  # frames seen
         self.periods = 0  # whole ones seen
-        self._seen = {stride: 0 for stride in {*self.strides, *self.factor_strides}}  # tokens, by stride
+        self._seen = dict.fromkeys({*self.strides, *self.factor_strides}, 0)  # tokens, by stride
         self._factors = [_counter(size) for size in self.factor_sizes]
         # Streams and the joint code are counted apart only where they are not the factors themselves.
         self._streams = (

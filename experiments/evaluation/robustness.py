@@ -37,8 +37,9 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     flips: percent of codes replaced by another one, drawn uniformly. drops: percent of frames lost, the last
     one received standing in for each. shuffles: percent of frames that change places among themselves, each
     code used as often as before. Where streams have strides, a token is in the first frame of its block, and
-    shuffles move whole periods of the blocks. reencodings: how many times the result is coded again. noise: white, added
-    to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
+    shuffles move whole periods of the blocks. reencodings: how many times the result is coded again.
+    noise: white, added to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back
+    afterwards.
     The same `seed` draws the same noise for every codec.
     """
     number = KINDS.index(kind) if kind in KINDS else len(KINDS)
@@ -54,8 +55,12 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     if kind in NEED_CODES:
         codes = codec.encode(audio)
         period = math.lcm(*codec.quantizer.stream_strides)
-        hit = {"flips": flip, "drops": drop, "shuffles": partial(shuffle, period=period)}[kind]
-        out = codec.decode(hit(codes, codec.quantizer.codebook_sizes, severity / 100, random))
+        hits: dict[str, Callable[..., torch.Tensor]] = {
+            "flips": flip,
+            "drops": drop,
+            "shuffles": partial(shuffle, period=period),
+        }
+        out = codec.decode(hits[kind](codes, codec.quantizer.codebook_sizes, severity / 100, random))
     else:
         out = codec.reconstruct(audio)
         for _ in range(int(severity) if kind == "reencodings" else 0):

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_open, check_weight
-from quantizers.parts.codebook import EMAConfig, EMACodebooks, perplexity
+from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
 from quantizers.parts.components import generator, least_squares, set_components, set_linear
 from quantizers.parts.stage_dropout import kept_stages
 from quantizers.parts.straight_through import zero_loss
