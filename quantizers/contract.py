@@ -66,6 +66,7 @@ class Quantizer(nn.Module, ABC):
     paper: ClassVar[str] = ""
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
+    in_pieces: bool = True  # whether a whole number of periods of its strides gets the same codes alone
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
     released: ClassVar[str] = ""  # name of the release whose codebooks `load_released` takes
 

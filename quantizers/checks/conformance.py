@@ -229,6 +229,21 @@ def batch_invariance(build: Build) -> None:
     assert share == 0, f"{share:.2%} of the codes depend on the batch"
 
 
+def pieces(build: Build) -> None:
+    """Where it says so, a clip gets the same codes and features in pieces of whole periods of its strides."""
+    quantizer = _started(build).eval()
+    if not quantizer.in_pieces:
+        raise Skip("it says that frames depend on each other")
+    period = math.lcm(*quantizer.stream_strides)
+    features = torch.cat([random_features()] * (2 * period), 1)
+    frames = 3 * period
+    whole = quantizer(features)
+    parts = [quantizer(part) for part in features.split(frames, 1)]
+    assert torch.equal(torch.cat([part.codes for part in parts], 1), whole.codes), "pieces get other codes"
+    same = torch.equal(torch.cat([part.features for part in parts], 1), whole.features)
+    assert same, "pieces get other features"
+
+
 def determinism(build: Build) -> None:
     """Two trainings from one seed are the same bit for bit."""
     first, second = _started(build), _started(build)
@@ -375,7 +390,17 @@ CHECKS: Mapping[str, Callable[[Build], None]] = {
     function.__name__: function
     for function in (
         *(shapes, bits, round_trip, strides, fresh, encode, gradient, eval_loss, state_dict, autocast),
-        *(batch_invariance, determinism, resume, small_inputs, large_inputs, pickling, errors, diverged),
+        *(
+            batch_invariance,
+            pieces,
+            determinism,
+            resume,
+            small_inputs,
+            large_inputs,
+            pickling,
+            errors,
+            diverged,
+        ),
         *(start, start_anywhere, start_refuses, compiled, exported, revival, prefixes),
     )
 }
