@@ -13,8 +13,8 @@ class BackboneError(ValueError):
 
 
 class Reach(NamedTuple):
-    """How far a network looks, in frames: its result for frame t depends on its input from frame t - `before` to
-    frame t + `after` alone. With it, a long recording can be coded in pieces (`codec.pieces`)."""
+    """How far a network looks, in frames: its result for frame t depends on its input from frame t - `before`
+    to frame t + `after` alone. So a long recording can be coded in pieces (`codec.pieces`)."""
 
     before: int
     after: int

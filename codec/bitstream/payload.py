@@ -193,7 +193,7 @@ def read(
 def _writing(encoder: Encoder, column: Int64, size: int, settings: Settings) -> Model:
     """The model of a factor; what the reader has to know of it is written."""
     if settings.model != "static" or size > MOST_CODES:
-        return _learning(size, settings)
+        return learning(size, settings)
     seen = Seen(column, size, Streams.one([len(column)]))
     table = bool(seen.static()[0] < seen.uniform()[0])
     encoder.encode(int(table), 1, 2)
@@ -205,13 +205,13 @@ def _writing(encoder: Encoder, column: Int64, size: int, settings: Settings) -> 
 
 def _reading(decoder: Decoder, size: int, settings: Settings) -> Model:
     if settings.model != "static" or size > MOST_CODES:
-        return _learning(size, settings)
+        return learning(size, settings)
     table = decoder.position(2)
     decoder.advance(table, 1, 2)
     return Static(read_table(decoder, size)) if table else Uniform(size)
 
 
-def _learning(size: int, settings: Settings) -> Model:
+def learning(size: int, settings: Settings) -> Model:
     """A model that needs nothing but its settings."""
     if size > MOST_CODES:
         return Uniform(size)

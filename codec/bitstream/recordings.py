@@ -24,6 +24,20 @@ def check_codes(codec: Codec) -> None:
         )
 
 
+def check_own(codec: Codec, digest: str, identity: bytes, sizes: tuple[int, int, int]) -> None:
+    """Raise StreamError unless a header is of `codec`: its identity, and its sample rate, hop and factors."""
+    own = identity_of(digest)
+    if identity != own:
+        raise StreamError(
+            f"it was coded by the weights {identity.hex()}, and these are {own.hex()}; give the run "
+            "that encoded it"
+        )
+    if sizes != (codec.sample_rate, codec.hop, len(codec.quantizer.factor_sizes)):
+        raise StreamError(
+            "its header does not fit the codec that it names: it is no file of `codecbench encode`"
+        )
+
+
 @torch.no_grad()
 def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -> CodedRecording:
     """Code `audio` [samples], float32 on [-1, 1] at the codec's sample rate.
@@ -61,17 +75,7 @@ def decode(codec: Codec, digest: str, coded: CodedRecording) -> Tensor:
     """
     check_codes(codec)
     quantizer = codec.eval().quantizer
-    own = identity_of(digest)
-    if coded.identity != own:
-        raise StreamError(
-            f"it was coded by the weights {coded.identity.hex()}, and these are {own.hex()}; give the run "
-            "that encoded it"
-        )
-    shape = (coded.sample_rate, coded.hop, coded.factors)
-    if shape != (codec.sample_rate, codec.hop, len(quantizer.factor_sizes)):
-        raise StreamError(
-            "its header does not fit the codec that it names: it is no file of `codecbench encode`"
-        )
+    check_own(codec, digest, coded.identity, (coded.sample_rate, coded.hop, coded.factors))
     if not coded.frames:
         return torch.zeros(coded.samples)
     sizes, strides = quantizer.factor_sizes, quantizer.factor_strides
