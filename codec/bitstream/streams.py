@@ -22,14 +22,20 @@ class StreamEncoder:
     """Bytes of a recording that arrives in parts: what `feed` and `finish` give, in this order.
 
     block_seconds: of a block. model: `adaptive` or `context`; None takes the shorter one. It and its settings
-    are those that are shortest for the codes of what came until the first block is full. settings: these.
+    are those that are shortest for the codes of the first blocks, of `first_seconds` together, at least one;
+    nothing leaves before these are full. settings: these. The bytes do not depend on the parts.
 
     Raises StreamError for a codec without codes or that cannot code in pieces, and for the model `static`,
     whose tables are of a whole recording.
     """
 
     def __init__(
-        self, codec: Codec, digest: str, model: str | None = None, block_seconds: float = BLOCK_SECONDS
+        self,
+        codec: Codec,
+        digest: str,
+        model: str | None = None,
+        block_seconds: float = BLOCK_SECONDS,
+        first_seconds: float = 0.0,
     ) -> None:
         recordings.check_codes(codec)
         _check_pieces(codec)
@@ -41,6 +47,7 @@ class StreamEncoder:
         self._codec, self._digest, self._model = codec.eval(), digest, model
         self._encoder = PieceEncoder(codec, min(PIECE_SECONDS, block_seconds))
         self._frames = pieces.whole_periods(codec, block_seconds)
+        self._first = self._frames * max(1, round(first_seconds / block_seconds))
         self._held: list[np.ndarray] = []  # factors of frames that are in no block yet
         self._writer: BlockWriter | None = None
         self.settings: payload.Settings | None = None
@@ -62,12 +69,13 @@ class StreamEncoder:
 
     def _blocks(self, codes: Tensor, last: bool) -> bytes:
         self._held.append(self._codec.quantizer.factors(codes)[0].numpy())
-        if not last and sum(map(len, self._held)) < self._frames:
+        wanted = self._first if self._writer is None else self._frames
+        if not last and sum(map(len, self._held)) < wanted:
             return b""
         factors = np.concatenate(self._held)
         content = []
         if self._writer is None:
-            self._writer = self._start(factors)
+            self._writer = self._start(factors[: self._first])
             content.append(self._writer.header())
         whole = len(factors) if last else len(factors) - len(factors) % self._frames
         for first in range(0, whole, self._frames):

@@ -79,7 +79,8 @@ def _encode(
             output.write(coded.to_bytes())
             return _about(trained, output.size, coded.samples, coded.settings.model)
         parts = itertools.chain([first], parts)
-    encoder = StreamEncoder(codec, trained.digest, model, BLOCK_SECONDS if block is None else block)
+    seconds = (BLOCK_SECONDS, WHOLE_SECONDS) if block is None else (block, 0.0)
+    encoder = StreamEncoder(codec, trained.digest, model, *seconds)
     for part in parts:
         if content := encoder.feed(part):
             output.write(content)
