@@ -29,12 +29,12 @@ def check_own(codec: Codec, digest: str, identity: bytes, sizes: tuple[int, int,
     own = identity_of(digest)
     if identity != own:
         raise StreamError(
-            f"it was coded by the weights {identity.hex()}, and these are {own.hex()}; give the run "
+            f"it was coded with the weights {identity.hex()}, and these are {own.hex()}; give the run "
             "that encoded it"
         )
     if sizes != (codec.sample_rate, codec.hop, len(codec.quantizer.factor_sizes)):
         raise StreamError(
-            "its header does not fit the codec that it names: it is no file of `codecbench encode`"
+            "its header does not fit the codec that it names: it is not a file of `codecbench encode`"
         )
 
 
