@@ -183,7 +183,9 @@ class UsageCounter:
         joint: dict[str, Any] | None = streams[0] if streams else None
         if self._joint is not None:
             known = total < MOST_JOINT
-            joint = _figures(self._joint, total, self.periods) | {"frames": self.period} if known else None
+            joint = _figures(self._joint, total, self.periods) if known else None
+        if joint is not None and self.period > 1:
+            joint = joint | {"frames": self.period}
         means: dict[str, Any] = {}
         if factors and n:
             for key in factors[0]:

@@ -124,3 +124,10 @@ def test_each_token_is_counted_once() -> None:
     assert report["joint"]["tokens"] == 11
     assert report["joint"]["codes"] == 16**7
     assert report["joint"]["frames"] == 4
+    # The first stage alone: its 14 tokens are the joint codes, each of four frames.
+    part = quantizer.prefix(1)
+    counter = UsageCounter.of(part)
+    for clip in clips:
+        counter.update(part.encode(clip))
+    joint = counter.report()["joint"]
+    assert (joint["tokens"], joint["codes"], joint["frames"]) == (14, 16, 4)
