@@ -10,6 +10,7 @@ from quantizers.methods.latent import Latent
 from quantizers.methods.lattice import LatticeQuantizer
 from quantizers.methods.learned_lattice import LearnedLatticeQuantizer
 from quantizers.methods.lloyd_max import LloydMax
+from quantizers.methods.multiscale_rvq import MultiscaleRVQ
 from quantizers.methods.none import Identity
 from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.residual_fsq import ResidualFSQ
@@ -46,3 +47,4 @@ register(SoundStreamRVQ, name="soundstream-rvq", preset={"codebook_size": 16, "c
 register(TrellisQuantizer, name="trellis")
 register(LloydMax, name="lloyd-max")
 register(LearnedLatticeQuantizer, name="learned-lattice")
+register(MultiscaleRVQ, name="multiscale-rvq")

@@ -29,7 +29,8 @@ class Quantized(NamedTuple):
     """The output of a quantizer.
 
     features: [batch, frames, dim] float32, the quantized features
-    codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream])
+    codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream]); a token of a stream of stride
+        s fills the s frames of its block
     loss: scalar, the auxiliary loss, already weighted; 0 in eval mode
     diagnostics: detached tensors for logging and figures, cheap to compute. In eval mode: `coordinates`
         [batch, frames, channels] before rounding for fixed codes, or `vectors` [batch, frames, groups, dim]
@@ -73,12 +74,14 @@ class Quantizer(nn.Module, ABC):
     paper: ClassVar[str] = ""
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
+    in_pieces: bool = True  # whether a whole number of periods of its strides gets the same codes alone
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
     stage_name: ClassVar[str] = "stages"  # of what `prefix` keeps the first ones of
     released: ClassVar[str] = ""  # name of the release whose codebooks `load_released` takes
 
     name: str = ""
     codebook_sizes: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()  # frames per token of each stream; empty where all have one per frame
 
     def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
@@ -171,13 +174,39 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def streams(self) -> int:
-        """Number of tokens per frame."""
+        """Number of token streams."""
         return len(self.codebook_sizes)
 
     @property
+    def stream_strides(self) -> tuple[int, ...]:
+        """Frames per token of each stream. The tokens of a stream of stride s are its codes in the frames 0,
+        s, 2 s and so on of a clip; codes between them repeat the one before and are no tokens: `decode`
+        ignores them, and all that counts tokens leaves them out."""
+        return self.strides or (1,) * self.streams
+
+    @property
+    def factor_strides(self) -> tuple[int, ...]:
+        """Frames per token of each of the sub-codes that `factors` returns: those of their streams."""
+        if set(self.stream_strides) <= {1}:
+            return (1,) * len(self.factor_sizes)
+        if self.factor_sizes != self.codebook_sizes:
+            raise QuantizerError(f"{self._who}: strides of factors that are no streams are not stated")
+        return self.stream_strides
+
+    @property
+    def tokens_per_frame(self) -> float:
+        """Mean number of tokens per frame of a long clip: the sum of 1 / stride over streams."""
+        return math.fsum(1 / stride for stride in self.stream_strides)
+
+    @property
     def bits_per_frame(self) -> float:
-        """Nominal bits of one frame: the sum of log2 of the codebook sizes."""
-        return math.fsum(math.log2(size) for size in self.codebook_sizes)
+        """Nominal bits per frame of a long clip: the sum of log2(codebook size) / stride over streams.
+
+        A clip of n frames has ceil(n / stride) tokens of a stream, the last of which may stand for fewer
+        frames. Rates that are measured count these tokens.
+        """
+        sizes = zip(self.codebook_sizes, self.stream_strides, strict=True)
+        return math.fsum(math.log2(size) / stride for size, stride in sizes)
 
     @property
     def learned_values(self) -> int:
@@ -200,9 +229,10 @@ class Quantizer(nn.Module, ABC):
         """Start from data: set what training would have to find first by what `features` [frames, dim] are.
 
         To be called once, before the first step and before any optimizer exists, with frames that the
-        quantizer will see: 20,000 or more where possible, at least one. Weights then depend on these frames
-        alone, not on any random generator, and the global one is not touched. Nothing is exchanged between
-        ranks: give all of them the same frames, or send weights and buffers of the first round afterwards.
+        quantizer will see: 20,000 or more where possible, at least one, in order of time. Weights
+        then depend on these frames alone, not on any random generator, and the global one is not touched.
+        Nothing is exchanged between ranks: give all of them the same frames, or send weights and buffers of
+        the first round afterwards.
 
         Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
         """

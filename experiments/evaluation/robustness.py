@@ -1,6 +1,8 @@
 """Quality under disturbance: codes hit by errors, coding again, noise and gain before the encoder."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +36,10 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
 
     flips: percent of codes replaced by another one, drawn uniformly. drops: percent of frames lost, the last
     one received standing in for each. shuffles: percent of frames that change places among themselves, each
-    code used as often as before. reencodings: how many times the result is coded again. noise: white, added
-    to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
+    code used as often as before. Where streams have strides, a token is in the first frame of its block, and
+    shuffles move whole periods of the blocks. reencodings: how many times the result is coded again.
+    noise: white, added to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back
+    afterwards.
     The same `seed` draws the same noise for every codec.
     """
     number = KINDS.index(kind) if kind in KINDS else len(KINDS)
@@ -50,8 +54,13 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     audio = torch.from_numpy(signal)[None].to(device)
     if kind in NEED_CODES:
         codes = codec.encode(audio)
-        hit = {"flips": flip, "drops": drop, "shuffles": shuffle}[kind]
-        out = codec.decode(hit(codes, codec.quantizer.codebook_sizes, severity / 100, random))
+        period = math.lcm(*codec.quantizer.stream_strides)
+        hits: dict[str, Callable[..., torch.Tensor]] = {
+            "flips": flip,
+            "drops": drop,
+            "shuffles": partial(shuffle, period=period),
+        }
+        out = codec.decode(hits[kind](codes, codec.quantizer.codebook_sizes, severity / 100, random))
     else:
         out = codec.reconstruct(audio)
         for _ in range(int(severity) if kind == "reencodings" else 0):
@@ -81,12 +90,18 @@ def drop(
 
 
 def shuffle(
-    codes: torch.Tensor, sizes: tuple[int, ...], share: float, random: np.random.Generator
+    codes: torch.Tensor, sizes: tuple[int, ...], share: float, random: np.random.Generator, period: int = 1
 ) -> torch.Tensor:
-    """`codes` with frames chosen with probability `share`, and these put into a random order."""
-    chosen = np.flatnonzero(random.random(codes.shape[1]) < share)
+    """`codes` with frames chosen with probability `share`, and these put into a random order.
+
+    period: of so many frames, which move together; frames after the last whole one stay.
+    """
+    whole = codes.shape[1] // period
+    chosen = np.flatnonzero(random.random(whole) < share)
+    order = np.arange(whole)
+    order[chosen] = random.permutation(chosen)
     source = np.arange(codes.shape[1])
-    source[chosen] = random.permutation(chosen)
+    source[: whole * period] = (order[:, None] * period + np.arange(period)).ravel()
     return codes[:, torch.from_numpy(source).to(codes.device)]
 
 

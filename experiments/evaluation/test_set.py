@@ -73,7 +73,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     codec.eval()
     device = next(codec.parameters()).device
     quantizer = codec.quantizer
-    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    counter = UsageCounter.of(quantizer)
     spread = SpreadCounter(quantizer)
     audio: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     coordinates: list[np.ndarray] = []
@@ -138,8 +138,11 @@ def in_bf16(codec: Codec, split: Split, check: Callable[[int, int], None]) -> di
         with torch.autocast(device.type, torch.bfloat16):
             quantized = quantizer(codec.features(audio))
         exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
-        differing += int((codec.encode(audio) != quantized.codes).sum())
-        codes += quantized.codes.numel()
+        other = codec.encode(audio)
+        for stream, stride in enumerate(quantizer.stream_strides):
+            tokens = quantized.codes[:, ::stride, stream]
+            differing += int((other[:, ::stride, stream] != tokens).sum())
+            codes += tokens.numel()
         check(index + 1, len(split))
     return {"eval/bf16_round_trip_exact": exact / len(split), "eval/bf16_codes_differ": differing / codes}
 
@@ -175,13 +178,19 @@ def summarise(scores: "pd.DataFrame") -> dict[str, float]:
 
 def use(report: Mapping[str, Any], spread: Mapping[str, float]) -> dict[str, float]:
     """`usage/...`: means over factors, beside what a uniform source of as many tokens would show; saturation
-    and effective dimension."""
+    and effective dimension.
+
+    `usage/tokens` are frames. Where streams have strides, a joint code spans `usage/joint_frames`, and
+    `usage/joint_tokens` of them were seen.
+    """
     spreads = {f"usage/{name}": value for name, value in spread.items()}
     if not report["factors"]:
         return spreads
     names = ("tokens", *MEANS, "uniform_used_fraction", "uniform_perplexity")
     values = {f"usage/{name}": float(report[name]) for name in names}
     joint = report["joint"] or {}
+    if joint.get("frames", 1) > 1:
+        values |= {f"usage/joint_{name}": float(joint[name]) for name in ("frames", "tokens")}
     return values | spreads | {f"usage/joint_{name}": float(joint[name]) for name in MEANS if name in joint}
 
 

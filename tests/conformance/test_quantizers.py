@@ -39,6 +39,19 @@ VARIANTS = {
     "a2-dropout": {"name": "lattice", "lattice": "A2", "dropout": 1.0, "bits": 19.0},
     "learned-d4": {"name": "learned-lattice", "dimension": 4, "begin": "D4", "bits": 26.0},
     "learned-3": {"name": "learned-lattice", "dimension": 3, "bits": 25.0, "dropout": 0.5},
+    "multiscale-dropout": {
+        "name": "multiscale-rvq",
+        "strides": (3, 1, 2),
+        "dropout": 1.0,
+        "codebook_size": 16,
+    },
+    "multiscale-diveq": {
+        "name": "multiscale-rvq",
+        "gradient": "diveq",
+        "codebook_size": 16,
+        "codebook_dim": 8,
+    },
+    "multiscale-sf-diveq": {"name": "multiscale-rvq", "gradient": "sf-diveq", "codebook_size": 16},
     "trellis-channels": {"name": "trellis", "states": 256, "bits": 40.0, "channels": 20},
     "trellis-time": {"name": "trellis", "states": 4, "over": "time", "bits": 19.0},
 }
