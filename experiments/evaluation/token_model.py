@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,11 +100,11 @@ def measure(
 def _training_codes(codec: Codec, training: Split | TarSplit, seed: int, steps: int) -> Tensor:
     """Factors [crops, frames, factors] of seeded crops of the training audio, as many as `steps` can use."""
     samples = round(CROP_SECONDS * codec.frame_rate) * codec.hop
-    crops = training.crops(samples=samples, batch_size=SEQUENCES, seed=SEED + seed)
     device = next(codec.parameters()).device
     batches = min(math.ceil(SECONDS / CROP_SECONDS / SEQUENCES), max(steps, 1))
     codec.eval()
-    codes = [codec.encode(torch.from_numpy(crops.batch(number)).to(device)) for number in range(batches)]
+    with closing(training.crops(samples=samples, batch_size=SEQUENCES, seed=SEED + seed)) as crops:
+        codes = [codec.encode(torch.from_numpy(crops.batch(number)).to(device)) for number in range(batches)]
     return codec.quantizer.factors(torch.cat(codes))
 
 

@@ -2,21 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from codec.model import Codec
-from experiments.data.dataset import Crops, Split
-from experiments.data.streaming import StreamedCrops, TarSplit, joined
+from experiments.data.dataset import Split
+from experiments.data.streaming import TarSplit, joined
 from experiments.studies.sections import Train
 from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
 from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
+from experiments.training.on_device.batches import DeviceBatches
 from experiments.training.outcomes import Outcomes
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
@@ -59,7 +60,7 @@ def train(
     torch.manual_seed(seed + fabric.global_rank)
     first = observers if fabric.is_global_zero else ()  # hear of what one process does for all
 
-    with compiled(codec, state.losses, config.compile):
+    with closing(crops), compiled(codec, state.losses, config.compile):
         warnings = _restore(state, crops, checkpoint, fabric)
         for observer in observers:
             observer.restored(state.step)
@@ -111,24 +112,17 @@ def train(
 def _advance(
     state: TrainingState,
     replicas: Replicas,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     config: Train,
     budget: int | None = None,
 ) -> Update:
     """Make one step, towards `budget` if that is not the last."""
     freeze(state.codec, config, state.step, replicas.fabric.world_size)
-    audio = _on_device(crops.batch(state.step), replicas.fabric.device)
-    update = step(state, replicas, audio, config, budget)
+    update = step(state, replicas, crops.batch(state.step), config, budget)
     if state.average is not None:
         state.average.update(state.codec, state.step + 1, update.finite)
     state.step += 1
     return update
-
-
-def _on_device(batch: np.ndarray, device: torch.device) -> Tensor:
-    """A batch on `device`; a GPU copies it while it works and the host goes on, which takes pinned memory."""
-    audio = torch.from_numpy(batch)
-    return audio.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else audio.to(device)
 
 
 def _decay(
@@ -136,7 +130,7 @@ def _decay(
     decayed: DecayedWeights,
     state: TrainingState,
     replicas: Replicas,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     config: Train,
     observers: Sequence[Observer],
     outcomes: Outcomes,
@@ -171,25 +165,26 @@ def _asked_to_stop(fabric: "Fabric", observers: Sequence[Observer]) -> bool:
 
 def _share_of_batches(
     split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric"
-) -> Crops | StreamedCrops:
-    """This process's share of every batch of crops of `samples` samples."""
+) -> DeviceBatches:
+    """This process's share of every batch of crops of `samples` samples, on its device."""
     parts = config.accumulate * fabric.world_size
     if config.batch_size % parts:
         raise distributed.ProcessError(
             f"train.batch_size {config.batch_size} cannot be shared by {fabric.world_size} processes in "
             f"{config.accumulate} parts each; make it a multiple of {parts}"
         )
-    return split.crops(
+    crops = split.crops(
         samples=samples,
         batch_size=config.batch_size,
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
+    return DeviceBatches(crops, fabric.device)
 
 
 def _restore(
-    state: TrainingState, crops: Crops | StreamedCrops, checkpoint: Checkpoint, fabric: "Fabric"
+    state: TrainingState, crops: DeviceBatches, checkpoint: Checkpoint, fabric: "Fabric"
 ) -> list[tuple[str, str]]:
     """Go on from the checkpoint, if there is one; warnings, each with its kind."""
     precision = state.precision
@@ -209,7 +204,7 @@ def _restore(
 
 def _save(
     state: TrainingState,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     checkpoint: Checkpoint,
     fabric: "Fabric",
     observers: Sequence[Observer],
