@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.evaluation.scores import score
 from experiments.evaluation.test_set import summarise
@@ -28,6 +29,7 @@ def conditions(asked: Robustness, *, coded: bool) -> Iterator[tuple[str, float]]
                 yield kind, float(severity)
 
 
+@full_precision()
 @torch.inference_mode()
 def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: int) -> np.ndarray:
     """`clip` [samples] through `codec` under a disturbance; as long, and at the gain of `clip`.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.data.dataset import Split
 from experiments.evaluation.scores import aggregate, score
@@ -49,21 +49,6 @@ class Reconstructions:
     exact: int
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     factors: list[np.ndarray] = field(default_factory=list)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Within it, fp32 on a GPU is fp32: torch's default lets cuDNN compute convolutions in TF32, whose codes
-    differ from those of a CPU."""
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
 
 
 @full_precision()

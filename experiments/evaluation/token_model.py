@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codec.float32 import full_precision
+
 if TYPE_CHECKING:
     from codec.model import Codec
     from experiments.data.dataset import Split
@@ -62,6 +64,7 @@ class TokenModel(nn.Module):
         return torch.stack(losses, -1) / math.log(2)
 
 
+@full_precision()
 def measure(
     codec: Codec,
     training: Split | TarSplit,

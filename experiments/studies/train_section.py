@@ -55,9 +55,10 @@ _BEFORE: Mapping[str, Any] = {
     "freeze_steps": None,
     "decay_at": [],
     "decay_share": 0.2,
+    "tf32": False,
 }
 # What of the training section does not decide the result, and so is not part of a run's identity.
-TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
+TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "cudnn_benchmark", "deterministic")
 
 
 def _last_budget(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +209,21 @@ class Train(Section):
         description="compile encoder, decoder and discriminators. Results differ in the last bits, so it is "
         "part of a run's identity",
     )
+    tf32: Switch = Field(
+        default=False,
+        description="compute what is in fp32 with a mantissa of 10 bits (TF32) on a GPU. Part of a run's "
+        "identity. Evaluation never does it",
+    )
+    cudnn_benchmark: Switch = Field(
+        default=False,
+        description="let cuDNN time its algorithms on a GPU and take the fastest. Last bits may differ from "
+        "one start to the next; no part of a run's identity",
+    )
+    deterministic: Switch = Field(
+        default=False,
+        description="compute the same bits each time on the same GPU, more slowly, see "
+        "[below](#the-same-numbers-again). A CPU does that anyway; no part of a run's identity",
+    )
     warm_start: WarmStart | None = Field(
         default=None,
         description="a backbone that was trained before: `{steps: N}` without quantization in this study, "
@@ -285,6 +301,11 @@ class Train(Section):
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
+            )
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError(
+                "deterministic and cudnn_benchmark exclude each other: what is fastest differs from one "
+                "start to the next; leave one out"
             )
         if len(set(self.freeze)) < len(self.freeze):
             raise ValueError("freeze: a part stands twice; leave one out")

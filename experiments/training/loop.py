@@ -17,6 +17,7 @@ from experiments.training.checkpoint import Checkpoint
 from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
 from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
+from experiments.training.on_device.arithmetic import arithmetic
 from experiments.training.on_device.batches import DeviceBatches
 from experiments.training.outcomes import Outcomes
 from experiments.training.precision import compiled
@@ -51,6 +52,21 @@ def train(
     Raises Diverged, Interrupted, ProcessError, and CheckpointError for a state that cannot be read or
     written.
     """
+    with arithmetic(config, fabric.device):
+        return _train(codec, config, (train_split, validation_split), seed, fabric, checkpoint, observers)
+
+
+def _train(
+    codec: Codec,
+    config: Train,
+    splits: tuple[Split | TarSplit, Split],
+    seed: int,
+    fabric: "Fabric",
+    checkpoint: Checkpoint,
+    observers: Sequence[Observer],
+) -> Trained:
+    """`train`, with the device's arithmetic set. splits: for training and for validation."""
+    train_split, validation_split = splits
     samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
     crops = _share_of_batches(train_split, samples, config, seed, fabric)
     validation_audio = validation.batch(validation_split, samples)

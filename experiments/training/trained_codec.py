@@ -20,6 +20,7 @@ from experiments.training.fitted_options import fitted
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
+from experiments.training.on_device.arithmetic import arithmetic
 from experiments.training.starting_weights import load_backbone, start_from_data
 from experiments.training.state import check_fit
 from experiments.training.validation import check_finite
@@ -56,7 +57,8 @@ def obtain(
         return codec.to(fabric.device), trained, shards
     load_backbone(codec, run, directory)
     if run.train.start == "data":  # a state that there is takes its place
-        start_from_data(codec, shards.training(), run, fabric)
+        with arithmetic(run.train, fabric.device):
+            start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
     trained = train(
