@@ -24,6 +24,7 @@ from experiments.studies.fields import (
     Count,
     Number,
     Options,
+    Parts,
     Rate,
     Section,
     Steps,
@@ -146,10 +147,11 @@ class Train(Section):
     batch_size: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
         default=8, description="crops a step, of all processes together"
     )
-    accumulate: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
+    accumulate: Parts = Field(
         default=1,
         description="parts in which a step's crops are computed one after the other, to save memory; they "
-        "divide `batch_size`. Gradients add up; codebooks move once a step",
+        "divide `batch_size`. Gradients add up; codebooks move once a step. `auto`: as few as the memory of "
+        "the device allows, see [below](#memory); a run's identity takes it for 1",
     )
     crop_seconds: Annotated[float, Number, Field(gt=0, le=MOST_CROP_SECONDS)] = Field(
         default=0.5,
@@ -262,6 +264,8 @@ class Train(Section):
     def identity(self) -> dict[str, Any]:
         """What decides the trained weights. Keys that came later are left out at what was done before."""
         values = self.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING))
+        if self.accumulate == "auto":  # one batch, however it is computed
+            values["accumulate"] = 1
         if self.warm_start is not None:
             values["warm_start"] = self.warm_start.identity()
         for name, before in _BEFORE.items():
@@ -298,7 +302,7 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _parts_and_seconds(self) -> "Train":
-        if self.batch_size % self.accumulate:
+        if self.accumulate != "auto" and self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
             )

@@ -19,6 +19,7 @@ from experiments.training.freezing import freeze
 from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
 from experiments.training.on_device.arithmetic import arithmetic
 from experiments.training.on_device.batches import DeviceBatches
+from experiments.training.on_device.memory import FittingParts
 from experiments.training.outcomes import Outcomes
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
@@ -85,16 +86,18 @@ def _train(
         clock = _Clock(state, config)
         decayed = DecayedWeights(checkpoint.path.parent)
         outcomes = Outcomes(state, config, crops, fabric, observers)
+        fitting = FittingParts(state, config, fabric.device, first)
         saved = (state, crops, checkpoint, fabric, observers, outcomes)
         while state.step < config.steps:
             clock.read()
             for budget in decayed.missing(config, state.step, fabric):
                 _save(*saved)
-                clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers, outcomes))
+                branch = (decayed, state, replicas, crops, config, fitting, observers, outcomes)
+                clock.leave_out(_decay(budget, *branch))
             if _asked_to_stop(fabric, observers):
                 _save(*saved)
                 raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
-            update = _advance(state, replicas, crops, config)
+            update = _advance(state, replicas, crops, config, fitting)
             last = state.step == config.steps
             speed = clock.speed()
             logged = state.step % config.log_every == 0 or last
@@ -107,7 +110,9 @@ def _train(
             clock.read()
             if state.step % config.checkpoint_every == 0 and not last:
                 _save(*saved)
-            text = "{}{:.1f} steps/s, {:.0f} s of audio/s".format(outcomes.described(), *speed.values())
+            text = "{}{}{:.1f} steps/s, {:.0f} s of audio/s".format(
+                outcomes.described(), fitting.described(), *speed.values()
+            )
             for observer in observers:
                 observer.progress(state.step, config.steps, text)
         _save(*saved)
@@ -130,15 +135,21 @@ def _advance(
     replicas: Replicas,
     crops: DeviceBatches,
     config: Train,
+    fitting: FittingParts,
     budget: int | None = None,
 ) -> Update:
     """Make one step, towards `budget` if that is not the last."""
     freeze(state.codec, config, state.step, replicas.fabric.world_size)
-    update = step(state, replicas, crops.batch(state.step), config, budget)
-    if state.average is not None:
-        state.average.update(state.codec, state.step + 1, update.finite)
-    state.step += 1
-    return update
+    audio = crops.batch(state.step)
+
+    def made() -> Update:
+        update = step(state, replicas, audio, config, budget)
+        if state.average is not None:
+            state.average.update(state.codec, state.step + 1, update.finite)
+        state.step += 1
+        return update
+
+    return fitting.make(made)
 
 
 def _decay(
@@ -148,6 +159,7 @@ def _decay(
     replicas: Replicas,
     crops: DeviceBatches,
     config: Train,
+    fitting: FittingParts,
     observers: Sequence[Observer],
     outcomes: Outcomes,
 ) -> float:
@@ -160,7 +172,7 @@ def _decay(
     while state.step < budget:
         if _asked_to_stop(fabric, observers):
             raise Interrupted(f"stopped after step {start}; the same command goes on from there")
-        outcomes.add(_advance(state, replicas, crops, config, budget))
+        outcomes.add(_advance(state, replicas, crops, config, fitting, budget))
         for observer in observers:
             observer.progress(start, config.steps, f"decay to {budget} steps, at {state.step}")
     outcomes.settle()
@@ -183,11 +195,17 @@ def _share_of_batches(
     split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric"
 ) -> DeviceBatches:
     """This process's share of every batch of crops of `samples` samples, on its device."""
-    parts = config.accumulate * fabric.world_size
+    if config.accumulate == "auto" and fabric.world_size > 1:
+        raise distributed.ProcessError(
+            "train.accumulate: auto is for one process: of several, each might come to another number; give "
+            "it a number, such as the one that a single process logs as train/accumulate"
+        )
+    each = 1 if config.accumulate == "auto" else config.accumulate
+    parts = each * fabric.world_size
     if config.batch_size % parts:
         raise distributed.ProcessError(
             f"train.batch_size {config.batch_size} cannot be shared by {fabric.world_size} processes in "
-            f"{config.accumulate} parts each; make it a multiple of {parts}"
+            f"{each} parts each; make it a multiple of {parts}"
         )
     crops = split.crops(
         samples=samples,

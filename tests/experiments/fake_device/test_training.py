@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from codec.backbones import Backbone
+from codec.model import Codec
 from experiments import data
 from experiments.training.state import TrainingState
 from tests.experiments.fake_device.fake_cuda import (
@@ -122,3 +123,27 @@ def test_a_deterministic_training_asks_for_nothing_that_cannot_be(
     assert given[False] & HAS_NO_DETERMINISTIC_FORM == {"reflection_pad1d_backward"}
     assert given[True] & HAS_NO_DETERMINISTIC_FORM == set()
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_parts_that_fit_are_found_on_the_device(
+    shards: data.Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, seen = Codec.forward, []
+
+    def planted(codec: Codec, audio: torch.Tensor) -> object:
+        if torch.is_grad_enabled():
+            seen.append(len(audio))
+            if len(audio) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return forward(codec, audio)
+
+    monkeypatch.setattr(Codec, "forward", planted)
+    changes = {"accumulate": "auto", "precision": "fp16", "optimizer": "muon", "ema_decay": 0.9}
+    with fake_cuda() as device:
+        codec = build("vq")
+        watcher = Watcher(device=device, watched=3)  # from the third step on no state is copied
+        go(codec, shards, tmp_path, watcher, **changes, steps=4)
+        assert {value.device for value in codec.state_dict().values()} == {CUDA}
+    assert seen == [2, *[1] * 8]
+    assert "accumulate" in [name for name, _ in watcher.warned]
+    assert watcher.waits == {}
