@@ -98,8 +98,11 @@ def measure(
     asked: Robustness,
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
+    *,
+    workers: int = 1,
 ) -> dict[str, float]:
-    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances."""
+    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances;
+    scored by `workers` processes."""
     codec.eval()
     chosen = np.unique(np.linspace(0, len(split) - 1, min(asked.utterances, len(split))).astype(int))
     references = {split.names[index]: split.clip(int(index)) for index in chosen}
@@ -110,7 +113,7 @@ def measure(
         for index, (name, clip) in enumerate(references.items()):
             made[name] = disturbed(codec, clip, kind, severity, index)
             check(number, len(todo))
-        scores = score(references, made, codec.sample_rate, asked.metrics or metrics)
+        scores = score(references, made, codec.sample_rate, asked.metrics or metrics, workers=workers)
         prefix = f"robustness/{kind}/{severity:g}/"
         values |= {prefix + key.removeprefix("eval/"): v for key, v in summarise(scores).items()}
         check(number + 1, len(todo))

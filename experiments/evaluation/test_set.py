@@ -135,14 +135,22 @@ def quality(
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
     reference_cache: Path | None = None,
+    *,
+    workers: int = 1,
 ) -> "tuple[pd.DataFrame, dict[str, float]]":
-    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals.
+    """Scores of every utterance, by `workers` processes, and `eval/...` aggregates with their 95 % intervals.
 
     reference_cache: a folder in which the runs of a study share what is computed from references alone.
     """
     references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
     scores = score(
-        references, reconstructions, sample_rate, metrics, progress=check, reference_cache=reference_cache
+        references,
+        reconstructions,
+        sample_rate,
+        metrics,
+        workers=workers,
+        progress=check,
+        reference_cache=reference_cache,
     )
     return scores, summarise(scores)
 

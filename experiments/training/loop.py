@@ -40,6 +40,7 @@ def train(
     fabric: "Fabric",
     checkpoint: Checkpoint,
     observers: Sequence[Observer] = (),
+    threads: int | None = None,
 ) -> Trained:
     """Train `codec` in place, from the state in `checkpoint` if there is one.
 
@@ -48,36 +49,37 @@ def train(
     steps bit for bit on CPU. With a moving average of weights, that is what `codec` holds in the end.
 
     fabric: the processes (`experiments.training.distributed`). Each calls this, with observers of its own;
-    only those of the first hear of validations, warnings and saved states.
+    only those of the first hear of validations, warnings and saved states. threads: that decode a streamed
+    corpus; by default one for each core that this process may use.
 
     Raises Diverged, Interrupted, ProcessError, and CheckpointError for a state that cannot be read or
     written.
     """
-    with arithmetic(config, fabric.device):
-        return _train(codec, config, (train_split, validation_split), seed, fabric, checkpoint, observers)
+    samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
+    crops = _share_of_batches(train_split, samples, config, seed, fabric, threads)
+    validation_audio = validation.batch(validation_split, samples)
+    with closing(crops), arithmetic(config, fabric.device):
+        return _train(codec, config, crops, validation_audio, seed, fabric, checkpoint, observers)
 
 
 def _train(
     codec: Codec,
     config: Train,
-    splits: tuple[Split | TarSplit, Split],
+    crops: DeviceBatches,
+    validation_audio: Tensor,
     seed: int,
     fabric: "Fabric",
     checkpoint: Checkpoint,
     observers: Sequence[Observer],
 ) -> Trained:
-    """`train`, with the device's arithmetic set. splits: for training and for validation."""
-    train_split, validation_split = splits
-    samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
-    crops = _share_of_batches(train_split, samples, config, seed, fabric)
-    validation_audio = validation.batch(validation_split, samples)
+    """`train` on `crops`; validation_audio: [crops, samples]."""
     freeze(codec, config, 0, fabric.world_size)
     state = initial_state(codec, config, seed=seed, device=fabric.device)
     replicas = Replicas(fabric, state, config)
     torch.manual_seed(seed + fabric.global_rank)
     first = observers if fabric.is_global_zero else ()  # hear of what one process does for all
 
-    with closing(crops), compiled(codec, state.losses, config.compile):
+    with compiled(codec, state.losses, config.compile):
         warnings = _restore(state, crops, checkpoint, fabric)
         for observer in observers:
             observer.restored(state.step)
@@ -124,7 +126,7 @@ def _train(
     return Trained(
         steps=state.step,
         seconds=state.seconds,
-        audio_seconds=state.step * config.batch_size * samples / codec.sample_rate,
+        audio_seconds=state.step * config.batch_size * validation_audio.shape[-1] / codec.sample_rate,
         skipped=state.skipped,
         precision=state.precision,
     )
@@ -192,7 +194,7 @@ def _asked_to_stop(fabric: "Fabric", observers: Sequence[Observer]) -> bool:
 
 
 def _share_of_batches(
-    split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric"
+    split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric", threads: int | None
 ) -> DeviceBatches:
     """This process's share of every batch of crops of `samples` samples, on its device."""
     if config.accumulate == "auto" and fabric.world_size > 1:
@@ -213,6 +215,7 @@ def _share_of_batches(
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        threads=threads,
     )
     return DeviceBatches(crops, fabric.device)
 

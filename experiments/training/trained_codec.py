@@ -32,13 +32,19 @@ _log = logging.getLogger("codecbench.train")
 
 
 def obtain(
-    run: Run, directory: Path, *, fabric: "Fabric", observers: Sequence[Observer] = (), run_id: str = ""
+    run: Run,
+    directory: Path,
+    *,
+    fabric: "Fabric",
+    observers: Sequence[Observer] = (),
+    run_id: str = "",
+    threads: int | None = None,
 ) -> tuple[Codec, Trained, Shards]:
     """The codec of `run`, how it was trained, and its corpus. Of several processes, each calls this, and the
     first gets the trained codec.
 
-    directory: of all runs; each has a folder named by its training's hash. observers, run_id, and what is
-    raised: as in `train`.
+    directory: of all runs; each has a folder named by its training's hash. observers, run_id, threads, and
+    what is raised: as in `train`.
     """
     shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
     if shards.content_hash != run.corpus.content_hash:
@@ -70,6 +76,7 @@ def obtain(
         fabric=fabric,
         checkpoint=checkpoint,
         observers=observers,
+        threads=threads,
     )
     if fabric.is_global_zero:
         config = {"config": json.dumps(run.resolved())}
