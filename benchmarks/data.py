@@ -4,7 +4,7 @@
     python -m benchmarks.data --feeding [--corpus demo]
 
 Prints a table. One row reads the same crops with soundfile from FLAC files, as without shards. The last ones
-train the smallest backbone, which asks for the most crops a second, and tell how long its steps wait. With
+train the smallest backbone, which asks for the most crops per second, and tell how long its steps wait. With
 --feeding: what a core prepares, beside what a GPU takes (benchmarks/feeding.py).
 """
 
@@ -154,7 +154,7 @@ def main() -> None:
             rate, share = training(batch, options.sample_rate, 3 * options.seconds)
             table.add_row(
                 f"training mdct-tiny on such crops, {name}",
-                f"{16 * rate:,.0f} crops a second, {100 * share:.2g} % of the time spent on them",
+                f"{16 * rate:,.0f} crops per second, {100 * share:.2g} % of the time spent on them",
             )
         streamed.close()
     Console(width=140).print(table)
