@@ -159,8 +159,8 @@ class Train(Section):
     accumulate: Parts = Field(
         default=1,
         description="number of parts into which the crops of a step are split to save memory; must divide "
-        "`batch_size`. Gradients of the parts are summed, and codebooks are updated once per step. `auto`: as "
-        "few parts as the memory allows, see [below](#memory); a run's identity counts it as 1",
+        "`batch_size`. Gradients of the parts are summed, and codebooks are updated once per step. `auto`: "
+        "as few parts as the memory allows, see [below](#memory); a run's identity counts it as 1",
     )
     crop_seconds: Annotated[float, Number, Field(gt=0, le=MOST_CROP_SECONDS)] = Field(
         default=0.5,
