@@ -98,7 +98,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
     finally:
         journal.close()
     if precision := obtained[1].precision:
-        context.store.set_tags(run_id, {Tag.PRECISION: precision})
+        context.store.set_tags(run_id, {Tag.PRECISION: precision, Tag.DEVICE: fabric.device.type})
     return obtained
 
 

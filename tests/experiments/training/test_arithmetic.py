@@ -1,6 +1,7 @@
 """How a GPU computes is set for a training and taken back after it; a CPU is left alone."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from codec.reflection import pad, reflect, stft
 from experiments.evaluation import robustness, test_set, token_model
 from experiments.studies.sections import Train
 from experiments.training.on_device.arithmetic import arithmetic, prepare_process
+from experiments.training.precision import resolved
 
 CUDA = torch.device("cuda")
 
@@ -100,3 +102,18 @@ def test_identity_knows_tf32_alone() -> None:
     assert Train(tf32=True).identity() == {**plain, "tf32": True}
     with pytest.raises(ValueError, match="exclude each other"):
         Train(deterministic=True, cudnn_benchmark=True)
+
+
+@pytest.mark.parametrize(("major", "minor", "precision"), [(7, 5, "fp32"), (8, 0, "bf16"), (9, 0, "bf16")])
+def test_auto_is_bf16_only_where_the_gpu_has_it(
+    major: int, minor: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch counts emulation as support, also on cards without convolutions in bf16, such as a T4 (7.5)."""
+    properties = SimpleNamespace(major=major, minor=minor)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (major, minor))
+    assert resolved("auto", CUDA) == precision
+    assert resolved("fp16", CUDA) == "fp16"
