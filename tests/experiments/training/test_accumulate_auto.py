@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from codec.losses.objectives import Losses
 from codec.model import Codec
 from experiments import data
 from experiments.studies.sections import Train
+from experiments.training import loop
+from experiments.training.distributed import ProcessError
 from experiments.training.observer import Interrupted
 from experiments.training.on_device.memory import is_out_of_memory, next_parts
 from experiments.training.weight_average import WeightAverage
@@ -176,3 +179,10 @@ def test_identity_takes_auto_for_the_batch_that_it_is() -> None:
         Train.model_validate({"accumulate": "all"})
     with pytest.raises(ValueError, match="must be from 1 to 65536, or auto"):
         Train.model_validate({"accumulate": 0})
+
+
+def test_several_processes_are_told_to_give_a_number(shards: data.Shards) -> None:
+    two = SimpleNamespace(world_size=2, global_rank=0, device=torch.device("cpu"))
+    config = Train(accumulate="auto")
+    with pytest.raises(ProcessError, match="auto is for one process"):
+        loop._share_of_batches(shards.split("train"), 100, config, 0, two, None)  # type: ignore[arg-type]
