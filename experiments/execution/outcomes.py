@@ -29,8 +29,8 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (Exception, FAILED),
 )
 _OUT_OF_MEMORY = (
-    "out of GPU memory. Remedy: raise train.accumulate, which computes the crops of a step in more parts and "
-    "keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs a device "
+    "out of GPU memory. Remedy: raise train.accumulate (auto finds it), which computes the crops of a step "
+    "in more parts and keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs a device "
     "(--runs-per-device)"
 )
 _OF_THE_DISK = {
