@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.evaluation.scores import score
 from experiments.evaluation.test_set import summarise
@@ -30,6 +31,7 @@ def conditions(asked: Robustness, *, coded: bool) -> Iterator[tuple[str, float]]
                 yield kind, float(severity)
 
 
+@full_precision()
 @torch.inference_mode()
 def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: int) -> np.ndarray:
     """`clip` [samples] through `codec` under a disturbance; as long, and at the gain of `clip`.
@@ -111,8 +113,11 @@ def measure(
     asked: Robustness,
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
+    *,
+    workers: int = 1,
 ) -> dict[str, float]:
-    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances."""
+    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances;
+    scored by `workers` processes."""
     codec.eval()
     chosen = np.unique(np.linspace(0, len(split) - 1, min(asked.utterances, len(split))).astype(int))
     references = {split.names[index]: split.clip(int(index)) for index in chosen}
@@ -123,7 +128,7 @@ def measure(
         for index, (name, clip) in enumerate(references.items()):
             made[name] = disturbed(codec, clip, kind, severity, index)
             check(number, len(todo))
-        scores = score(references, made, codec.sample_rate, asked.metrics or metrics)
+        scores = score(references, made, codec.sample_rate, asked.metrics or metrics, workers=workers)
         prefix = f"robustness/{kind}/{severity:g}/"
         values |= {prefix + key.removeprefix("eval/"): v for key, v in summarise(scores).items()}
         check(number + 1, len(todo))

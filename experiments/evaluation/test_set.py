@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.data.dataset import Split
 from experiments.evaluation.scores import aggregate, score
@@ -49,21 +49,6 @@ class Reconstructions:
     exact: int
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     factors: list[np.ndarray] = field(default_factory=list)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Within it, fp32 on a GPU is fp32: torch's default lets cuDNN compute convolutions in TF32, whose codes
-    differ from those of a CPU."""
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
 
 
 @full_precision()
@@ -153,14 +138,22 @@ def quality(
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
     reference_cache: Path | None = None,
+    *,
+    workers: int = 1,
 ) -> "tuple[pd.DataFrame, dict[str, float]]":
-    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals.
+    """Scores of every utterance, by `workers` processes, and `eval/...` aggregates with their 95 % intervals.
 
     reference_cache: a folder in which the runs of a study share what is computed from references alone.
     """
     references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
     scores = score(
-        references, reconstructions, sample_rate, metrics, progress=check, reference_cache=reference_cache
+        references,
+        reconstructions,
+        sample_rate,
+        metrics,
+        workers=workers,
+        progress=check,
+        reference_cache=reference_cache,
     )
     return scores, summarise(scores)
 

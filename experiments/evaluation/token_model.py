@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codec.float32 import full_precision
 from quantizers.parts.strides import token_count
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class TokenModel(nn.Module):
         return (place % torch.tensor(self.strides, device=like.device) == 0).to(like.dtype)
 
 
+@full_precision()
 def measure(
     codec: Codec,
     training: Split | TarSplit,
@@ -113,11 +116,11 @@ def measure(
 def _training_codes(codec: Codec, training: Split | TarSplit, seed: int, steps: int) -> Tensor:
     """Factors [crops, frames, factors] of seeded crops of the training audio, as many as `steps` can use."""
     samples = round(CROP_SECONDS * codec.frame_rate) * codec.hop
-    crops = training.crops(samples=samples, batch_size=SEQUENCES, seed=SEED + seed)
     device = next(codec.parameters()).device
     batches = min(math.ceil(SECONDS / CROP_SECONDS / SEQUENCES), max(steps, 1))
     codec.eval()
-    codes = [codec.encode(torch.from_numpy(crops.batch(number)).to(device)) for number in range(batches)]
+    with closing(training.crops(samples=samples, batch_size=SEQUENCES, seed=SEED + seed)) as crops:
+        codes = [codec.encode(torch.from_numpy(crops.batch(number)).to(device)) for number in range(batches)]
     return codec.quantizer.factors(torch.cat(codes))
 
 
