@@ -32,7 +32,9 @@ def evaluate(
     ] = None,
     codec: Annotated[
         list[str] | None,
-        typer.Option(help="a reference codec instead of a folder, such as opus:12000 (list references)"),
+        typer.Option(
+            help="a reference codec instead of a folder, such as opus:12000 (list references), or trained:RUN"
+        ),
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="name of each system; default the folder's name")
@@ -76,7 +78,7 @@ def evaluate(
 
     from experiments.commands import scoring
 
-    systems = scoring.systems_of(reconstructed_dirs or [], codec or [], name, bitrate)
+    systems = scoring.systems_of(reconstructed_dirs or [], codec or [], name, bitrate, tracking_uri)
     scores = scoring.score_systems(
         systems,
         reference_dir,

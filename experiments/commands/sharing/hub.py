@@ -83,7 +83,9 @@ def _library(quiet: bool = False) -> ModuleType:
             "folder:PATH"
         ) from None
     if quiet:
-        huggingface_hub.utils.disable_progress_bars()
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
     return huggingface_hub
 
 
@@ -93,12 +95,23 @@ def _explained(repository: Repository, done: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (said := _explanation(error)) is None:
+        told = [*_causes(error)]
+        if type(error).__name__ == "LocalEntryNotFoundError":  # says less than why it was not fetched
+            told = [*told[1:], error]
+        said = next(filter(None, map(_explanation, told)), None)
+        if said is None:
             raise
         raise HubError(f"{repository} cannot be {done}: {said}") from None
 
 
-def _explanation(error: Exception) -> str | None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _explanation(error: BaseException) -> str | None:
     """What `error` means and what to do; None for one that is a fault of ours."""
     from huggingface_hub import constants, errors, get_token
 
@@ -128,12 +141,12 @@ def _explanation(error: Exception) -> str | None:
             f"{endpoint} cannot be reached ({type(error).__name__}). Remedy: check the network and HF_ENDPOINT, "
             "or use folder:PATH and copy the folder"
         )
-    if isinstance(error, errors.HFValidationError | errors.FileMetadataError):
+    if type(error).__module__.partition(".")[0] == "huggingface_hub":
         return _first_line(error, get_token())
     return None
 
 
-def _first_line(error: Exception, token: str | None) -> str:
+def _first_line(error: BaseException, token: str | None) -> str:
     """The first line of an error's message, without the token."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text.replace(token, "***") if token else text

@@ -108,14 +108,13 @@ def _of_shared(folder: Path) -> TrainedCodec:
             raise RunError(f"{path} is not the file that {shared_folder.CONFIG} describes; pull it again")
         shared_folder.check_sizes(path, config.backbone, tensors)
         described = {"quantizer": config.quantizer.model_dump(), "backbone": config.backbone}
-        codec = _built(tensors, {**described, "seed": config.seed})
+        trained = TrainedCodec(_built(tensors, {**described, "seed": config.seed}), config.source_digest)
+        return _first(trained, "" if config.stages is None else str(config.stages))
     except (RunError, DamagedFile):
         raise
     except Exception as error:  # of many classes: the content is anybody's
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(f"{folder} holds no codec that this version can build: {reason}") from None
-    trained = TrainedCodec(codec, config.source_digest)
-    return _first(trained, "" if config.stages is None else str(config.stages))
 
 
 def _of_store(given: str, uri: str, runs_folder: Path) -> TrainedCodec:
