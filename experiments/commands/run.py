@@ -73,6 +73,13 @@ def run(
         bool,
         typer.Option("--keep-warm-starts", help="with --force: begin from the warm starts that there are"),
     ] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="show metrics and scores there, too: tensorboard:DIR or wandb:PROJECT; repeatable",
+        ),
+    ] = None,
     figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
@@ -80,6 +87,7 @@ def run(
     """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
     from experiments.execution import executors, study_runner
     from experiments.studies import row_rates, runs, study
+    from experiments.tracking.mirrors import mirroring
 
     console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
@@ -87,6 +95,9 @@ def run(
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
+    mirrors = [mirroring.destination(address) for address in mirror or ()]
+    for one in mirrors:
+        one.check()
     uri = store_uri(tracking_uri)
     chosen = chosen_device(device) if executor == "local" else device  # before a corpus is prepared
     place = executors.create(
@@ -119,6 +130,7 @@ def run(
             force=force,
             only=only or (),
             keep_warm_starts=keep_warm_starts or bool(only),
+            mirrors=mirrors,
             announce=display.announce,
             show=display.show,
         )

@@ -1,12 +1,13 @@
 """Jobs: plain data that the runner and its workers exchange."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from experiments.studies.runs import Run
 from experiments.tracking import leases
+from experiments.tracking.mirrors.contract import Destination
 from experiments.tracking.schema import KIND_RUN, KIND_WARM_START
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Settings:
     """Settings of the work on runs: where and how; nothing here decides a result.
 
     device: as torch names it, or auto. lease_seconds: see `leases`. stop_above: by run hash, the validation
-    loss at each step above which a search gives the run up.
+    loss at each step above which a search gives the run up. mirrors: trackers that metrics go to, too.
     """
 
     store_uri: str
@@ -38,6 +39,7 @@ class Settings:
     device: str = "cpu"
     lease_seconds: float = field(default_factory=leases.seconds)
     stop_above: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    mirrors: Sequence[Destination] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
