@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.results.merged import merged
 from analysis.results.study_metrics import logged_metrics
-from analysis.results.study_results import Results, records
+from analysis.results.study_results import Results
 from analysis.statistics.estimates import estimate
 from analysis.statistics.leaders import leaders
 from analysis.tables.published import Published
@@ -149,7 +149,7 @@ def _boards(results: Results) -> list[tuple[dict[str, str], list[str], pd.DataFr
     made: dict[tuple[str, ...], tuple[dict[str, str], list[str], pd.DataFrame]] = {}
     for frame in (results.finished, results.finished_references):
         for label, runs in frame.groupby("label", sort=False):
-            first = records(runs)[0]
+            first = runs.iloc[0].to_dict()
             about = _about(first)
             key = tuple(about.values())
             made.setdefault(key, (about, [], frame))[1].append(str(label))
@@ -236,7 +236,7 @@ def _standings(
     rows = []
     for label in members:
         runs = groups[label]
-        first = records(runs)[0]
+        first = runs.iloc[0].to_dict()
         rows.append(
             Standing(
                 label=str(first["short"]),
