@@ -9,9 +9,11 @@ from itertools import pairwise
 
 import pandas as pd
 
+from analysis.results.columns import quality_column
 from analysis.results.merged import merged
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
+from analysis.statistics.best import best_first
 from analysis.statistics.estimates import estimate
 from analysis.statistics.leaders import leaders
 from analysis.tables.published import Published
@@ -161,12 +163,17 @@ def _about(run: Mapping[str, object]) -> dict[str, str]:
     texts = {key: _text(run.get(key)) for key in ("corpus", "corpus_hash", "synthetic", "protocol")}
     if run.get("reference"):
         return {**texts, "backbone": "", "sizes": "", "training": ""}
-    sizes = sorted((key, _text(value)) for key, value in run.items() if str(key).startswith("param/backbone."))
+    beginning = "param/backbone."
+    sizes = {
+        key.removeprefix(beginning): _text(value)
+        for key, value in sorted(run.items())
+        if key.startswith(beginning) and key != f"{beginning}name"
+    }
     given = {key: _text(run.get(f"param/train.{key}")) for key in _TRAINING}
     return {
         **texts,
         "backbone": _text(run.get("param/backbone.name")) or "backbone not logged",
-        "sizes": ", ".join(f"{key.removeprefix('param/backbone.')} {value}" for key, value in sizes if value),
+        "sizes": ", ".join(f"{key} {value}" for key, value in sizes.items() if value),
         "training": _budget(given),
     }
 
@@ -248,6 +255,17 @@ def _standings(
                 cells=cells[label],
             )
         )
+    return _ranked(rows, metrics)
+
+
+def _ranked(rows: Sequence[Standing], metrics: Sequence[str]) -> tuple[Standing, ...]:
+    """`rows` by their mean of the first metric that ranks them, the best first; others as they were, last."""
+    for metric in metrics:
+        means = {place: row.cells[metric].value for place, row in enumerate(rows) if metric in row.cells}
+        known = {place: mean for place, mean in means.items() if mean is not None}
+        if order := best_first(known, quality_column(metric).higher_is_better):
+            rest = [place for place in range(len(rows)) if place not in known]
+            return tuple(rows[place] for place in [*order, *rest])
     return tuple(rows)
 
 
