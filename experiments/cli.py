@@ -31,7 +31,7 @@ from experiments.commands.bitstreams import commands as bitstreams
 from experiments.commands.display.terminal import forget_impossible_size, messages, output
 from experiments.commands.housekeeping import runs, study_files
 from experiments.commands.sharing import commands as sharing
-from experiments.commands.sharing import leaderboard
+from experiments.commands.sharing import leaderboard, publish
 
 app = typer.Typer(
     name="codecbench",
@@ -47,7 +47,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Studies": (study_files.init, study_files.show_study, plan.plan, run.run, train.train, search.search),
     "Results": (
         *(results.table, results.figures, results.report, results.paper, results.power, runs.compare),
-        *(leaderboard.leaderboard, archive.export, archive.import_),
+        *(leaderboard.leaderboard, publish.publish, archive.export, archive.import_),
     ),
     "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),
     "Trained codecs": (bitstreams.encode, bitstreams.decode, sharing.push, sharing.pull),
