@@ -10,7 +10,7 @@ from string import Template
 
 import pandas as pd
 
-from analysis.reports.output_folder import prepare_output
+from analysis.reports.output_folder import OutputError, kinds, prepare_output
 from analysis.reports.page import beside, policy
 from analysis.results.columns import COLUMNS, quality_column
 from analysis.tables.cells import MISSING, cell_text, interval_text, number
@@ -24,7 +24,12 @@ _TEXTS, _TEXT = ("quantizer", "start", "studies"), ' class="text"'
 
 
 def write_leaderboard(board: Leaderboard, output: Path, title: str = "Leaderboard") -> Path:
-    """Write `output/index.html`; the page. Raises OutputError where somebody else's files lie there."""
+    """Write `output/index.html`; the page. Raises OutputError where somebody else's page lies there."""
+    if (output / "index.html").exists() and KIND not in kinds(output):
+        raise OutputError(
+            f"{output / 'index.html'} was not written by `codecbench leaderboard`. Remedy: choose another folder "
+            "with --output"
+        )
     output.mkdir(parents=True, exist_ok=True)
     prepare_output(output, KIND, ())
     path = output / "index.html"
