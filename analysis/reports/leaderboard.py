@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pandas as pd
 
@@ -27,8 +28,8 @@ def write_leaderboard(board: Leaderboard, output: Path, title: str = "Leaderboar
     """Write `output/index.html`; the page. Raises OutputError where somebody else's page lies there."""
     if (output / "index.html").exists() and KIND not in kinds(output):
         raise OutputError(
-            f"{output / 'index.html'} was not written by `codecbench leaderboard`. Remedy: choose another folder "
-            "with --output"
+            f"{output / 'index.html'} was not written by `codecbench leaderboard`. Remedy: choose another "
+            "folder with --output"
         )
     output.mkdir(parents=True, exist_ok=True)
     prepare_output(output, KIND, ())
@@ -58,9 +59,7 @@ def page(board: Leaderboard, title: str = "Leaderboard") -> str:
 
 
 def _summary(board: Leaderboard) -> str:
-    rows = [
-        row for band in board.bands for one in band.boards for level in one.levels for row in level.rows
-    ]
+    rows = [row for band in board.bands for one in band.boards for level in one.levels for row in level.rows]
     corpora = {one.corpus_hash for band in board.bands for one in band.boards}
     text = (
         f"{_count(len(rows), 'row')} of {_count(len(board.studies), 'study', 'studies')} on "
@@ -86,18 +85,26 @@ def _band(place: int, band: Band, papers: Mapping[str, Published]) -> str:
 
 def _board(board: Board) -> str:
     columns = [quality_column(metric) for metric in board.metrics]
-    trained = f"{board.backbone}; {board.training}" if board.backbone else "Codecs from outside, not trained here"
+    trained = (
+        f"{board.backbone}; {board.training}" if board.backbone else "Codecs from outside, not trained here"
+    )
     speech = "synthetic speech" if board.synthetic else "recorded audio"
     corpus = f"{board.corpus} ({speech}, {board.corpus_hash[:12]}), evaluation protocol {board.protocol}"
-    heads = ["system", _RATE.title, *(column.title for column in columns), "quantizer", "start", "seeds", "studies"]
+    heads = [
+        "system",
+        _RATE.title,
+        *(column.title for column in columns),
+        "quantizer",
+        "start",
+        "seeds",
+        "studies",
+    ]
     lines = [
         '<div class="scroll" tabindex="0" role="region" aria-label="comparison">',
         '<table class="comparison">',
         f"<caption><strong>{html.escape(corpus)}</strong><p>{html.escape(trained)}</p></caption>",
         "<thead><tr>",
-        *(
-            f'<th scope="col"{_TEXT if head in _TEXTS else ""}>{html.escape(head)}</th>' for head in heads
-        ),
+        *(f'<th scope="col"{_TEXT if head in _TEXTS else ""}>{html.escape(head)}</th>' for head in heads),
         "</tr></thead>",
         *(_level(level, board.metrics, len(heads)) for level in board.levels),
         "</table></div>",
@@ -109,9 +116,8 @@ def _level(level: Level, metrics: Sequence[str], span: int) -> str:
     rate = f"at {level.bitrate / 1000:.2f} kbit/s" if level.bitrate > 0 else "no bits spent"
     note = "" if level.comparable else ": nothing to compare with here"
     rows = "\n".join(_row(row, metrics) for row in level.rows)
-    return (
-        f'<tbody><tr class="section"><th colspan="{span}">{html.escape(rate + note)}</th></tr>\n{rows}</tbody>'
-    )
+    title = html.escape(rate + note)
+    return f'<tbody><tr class="section"><th colspan="{span}">{title}</th></tr>\n{rows}</tbody>'
 
 
 def _row(row: Standing, metrics: Sequence[str]) -> str:
@@ -143,18 +149,22 @@ def _published(paper: Published, cells: pd.DataFrame) -> str:
     metrics = list(dict.fromkeys(cells["metric"]))
     heads = ["system", "kbit/s", "tokens/s", *(quality_column(metric).name for metric in metrics)]
     rows = []
-    for (system, rate, tokens), group in cells.groupby(
-        ["system", "bitrate_kbps", "token_rate"], sort=False, dropna=False
-    ):
-        values = {one.metric: one for one in group.itertuples()}
+    keys = ["system", "bitrate_kbps", "token_rate"]
+    for (system, *_), group in cells.groupby(keys, sort=False, dropna=False):
+        numbers: list[dict[Hashable, Any]] = group.to_dict("records")
+        values = {one["metric"]: one for one in numbers}
         texts = [f'<th scope="row">{html.escape(str(system))}</th>']
-        texts += [_plain(value) for value in (rate, tokens)]
-        texts += [_plain(values[m].value, values[m].confidence) if m in values else _plain(math.nan) for m in metrics]
+        texts += [_plain(numbers[0][key]) for key in ("bitrate_kbps", "token_rate")]
+        texts += [
+            _plain(values[m]["value"], values[m]["confidence"]) if m in values else _plain(math.nan)
+            for m in metrics
+        ]
         rows.append(f"<tr>{''.join(texts)}</tr>")
+    title = f"Published, not measured here: {paper.about['title']}"
     lines = [
         '<div class="scroll published" tabindex="0" role="region" aria-label="published">',
         '<table class="comparison">',
-        f"<caption><strong>Published, not measured here: {html.escape(paper.about['title'])}</strong></caption>",
+        f"<caption><strong>{html.escape(title)}</strong></caption>",
         "<thead><tr>",
         *(f'<th scope="col">{html.escape(head)}</th>' for head in heads),
         "</tr></thead>",

@@ -57,12 +57,16 @@ def page_of(folder: Path) -> Page:
     for name in known[kind]:
         part = Path(name)
         if part.name != name:
-            raise OutputError(f"{folder / MARKER} names {name!r}, which is no folder in it; write the report anew")
+            raise OutputError(
+                f"{folder / MARKER} names {name!r}, which is no folder in it; write the report anew"
+            )
         inside += sorted(path.relative_to(folder) for path in (folder / part).rglob("*") if not path.is_dir())
     for file in inside:
         whole = folder / file
         if whole.is_symlink() or not whole.is_file() or not whole.resolve().is_relative_to(folder.resolve()):
-            raise OutputError(f"{whole} is a link or no plain file; write the report anew before it is published")
+            raise OutputError(
+                f"{whole} is a link or no plain file; write the report anew before it is published"
+            )
         if whole.stat().st_size > LARGEST:
             raise OutputError(f"{whole} has more than {LARGEST / 1e6:.0f} MB, which GitHub refuses")
     return Page(folder, kind, _title(folder / INDEX), tuple(inside))
@@ -88,12 +92,16 @@ def check_site(site: Path, pages: Sequence[Page]) -> None:
     for page in pages:
         target = site / page.name
         if target.exists() and not set(kinds(target)) & set(PAGES):
-            raise OutputError(f"{target} holds other files. Remedy: rename {page.folder}, or name another folder")
+            raise OutputError(
+                f"{target} holds other files. Remedy: rename {page.folder}, or name another folder"
+            )
 
 
 def write_site(site: Path, pages: Sequence[Page], title: str) -> Path:
-    """Put `pages` into the folder `site`, where earlier ones of the same names are replaced, and write the page
-    that lists all that are there; that page. Raises OutputError where others' files would be replaced."""
+    """Put `pages` into the folder `site`, and write the page that lists all that are there; that page.
+
+    Earlier pages of the same names are replaced. Raises OutputError where others' files would be.
+    """
     check_site(site, pages)
     site.mkdir(parents=True, exist_ok=True)
     prepare_output(site, KIND, ())

@@ -18,10 +18,10 @@ from analysis.results.study_results import Results, ResultsError
 
 
 def merged(studies: Sequence[Results]) -> Results:
-    """The runs of all `studies`, each row under the label `LABEL [STUDY]`, with the column `studies` (a tuple).
+    """The runs of all `studies`, each row under the label `LABEL [STUDY]`.
 
-    A row of the very same runs in several studies is one row, under the label of the first. Raises
-    ResultsError for studies of different stores, or none.
+    The column `short` has the label alone, `studies` a tuple of names: a row of the very same runs in several
+    studies is one row. Raises ResultsError for studies of different stores, or none.
     """
     if len({results.tracking_uri for results in studies}) != 1:
         raise ResultsError("give studies of one tracking store, at least one")
@@ -39,8 +39,8 @@ def merged(studies: Sequence[Results]) -> Results:
             if row not in taken:
                 taken.add(row)
                 name, names = known[row]
-                own = runs.assign(short=runs["label"], label=name)
-                frames[reference].append(own.assign(studies=[tuple(names)] * len(own)))
+                whose = pd.Series([tuple(names)] * len(runs), index=runs.index)
+                frames[reference].append(runs.assign(short=runs["label"], label=name, studies=whose))
     metrics = [metric for results in studies for metric in asked_metrics(results)]
     downloads = Path(tempfile.mkdtemp(prefix="codecbench-"))
     addresses = {run: place for results in studies for run, place in results._files.addresses.items()}

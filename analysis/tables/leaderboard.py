@@ -88,7 +88,11 @@ class Band:
             return "No bitrate"
         if self.low == 0:
             return f"Below {self.high:g} kbit/s"
-        return f"{self.low:g} kbit/s and more" if math.isinf(self.high) else f"{self.low:g} to {self.high:g} kbit/s"
+        return (
+            f"{self.low:g} kbit/s and more"
+            if math.isinf(self.high)
+            else f"{self.low:g} to {self.high:g} kbit/s"
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def _boards(results: Results) -> list[tuple[dict[str, str], list[str], pd.DataFr
     made: dict[tuple[str, ...], tuple[dict[str, str], list[str], pd.DataFrame]] = {}
     for frame in (results.finished, results.finished_references):
         for label, runs in frame.groupby("label", sort=False):
-            first = runs.iloc[0].to_dict()
+            first = {str(key): value for key, value in runs.iloc[0].items()}
             about = _about(first)
             key = tuple(about.values())
             made.setdefault(key, (about, [], frame))[1].append(str(label))
@@ -186,7 +190,9 @@ def _budget(given: Mapping[str, str]) -> str:
     if given["objective.name"]:
         parts.append(f"by the objective {given['objective.name']}")
     starts = {"steps": "after {} steps without a quantizer", "weights": "from {}", "checkpoint": "from {}"}
-    parts += [text.format(given[f"warm_start.{key}"]) for key, text in starts.items() if given[f"warm_start.{key}"]]
+    parts += [
+        text.format(given[f"warm_start.{key}"]) for key, text in starts.items() if given[f"warm_start.{key}"]
+    ]
     return " ".join(parts)
 
 
@@ -230,16 +236,20 @@ def _standings(
     for metric in metrics:
         source = f"eval/{metric}"
         marks: dict[str, str] = {}
-        several = [label for label in members if len(groups[label]) > 1 and groups[label].get(source) is not None]
+        several = [
+            label for label in members if len(groups[label]) > 1 and groups[label].get(source) is not None
+        ]
         if comparable and len(several) > 1 and (ahead := leaders(results, metric, several)) is not None:
-            marks = {ahead.best: "best"} | dict.fromkeys(ahead.tied, "tied") | dict.fromkeys(ahead.worse, "worse")
+            marks = (
+                {ahead.best: "best"} | dict.fromkeys(ahead.tied, "tied") | dict.fromkeys(ahead.worse, "worse")
+            )
         for label in members:
             if source not in groups[label]:
                 continue
             value = estimate(results, groups[label], source)
             if math.isfinite(value.mean):
-                ends = (end if math.isfinite(end) else None for end in (value.low, value.high))
-                cells[label][metric] = Cell(value.mean, *ends, mark=marks.get(label, ""))
+                low, high = (end if math.isfinite(end) else None for end in (value.low, value.high))
+                cells[label][metric] = Cell(value.mean, low, high, mark=marks.get(label, ""))
     rows = []
     for label in members:
         runs = groups[label]

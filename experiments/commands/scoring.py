@@ -89,9 +89,7 @@ def systems_of(
     ]
 
 
-def _reference_codecs(
-    codecs: Sequence[str], tracking_uri: str | None
-) -> tuple[list[str], list[Reference]]:
+def _reference_codecs(codecs: Sequence[str], tracking_uri: str | None) -> tuple[list[str], list[Reference]]:
     if not codecs:
         return [], []
     from codec import references  # imports torch

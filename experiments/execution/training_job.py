@@ -12,7 +12,12 @@ from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
 from experiments.evaluation import bitrates, coded_rates, robustness, test_set, token_model
 from experiments.execution.context import Context
-from experiments.execution.job_observers import JournalObserver, MirrorObserver, PruningObserver, RunnerObserver
+from experiments.execution.job_observers import (
+    JournalObserver,
+    MirrorObserver,
+    PruningObserver,
+    RunnerObserver,
+)
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts, descriptions

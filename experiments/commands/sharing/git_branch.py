@@ -19,8 +19,9 @@ class GitError(ValueError):
 
 
 def commit(repository: Path, branch: str, message: str, change: Callable[[Path], object]) -> str:
-    """Let `change` change the files of `branch` in a temporary folder, and commit what comes out; the commit's
-    id, and that of the last commit where nothing changed.
+    """Let `change` change the files of `branch` in a temporary folder, and commit what comes out.
+
+    Returns the commit's id, or that of the last commit where nothing changed.
 
     repository: a working tree or a bare repository. A branch that is missing begins without history. Raises
     GitError, and what `change` raises.
@@ -29,8 +30,8 @@ def commit(repository: Path, branch: str, message: str, change: Callable[[Path],
     reference = _reference(repository, branch)
     if f"branch {reference}" in _git(repository, "worktree", "list", "--porcelain").splitlines():
         raise GitError(
-            f"the branch {branch} is checked out in {repository}. Remedy: check out another one there, or leave "
-            "--branch out to write into the folder"
+            f"the branch {branch} is checked out in {repository}. Remedy: check out another one there, or "
+            "leave --branch out to write into the folder"
         )
     parent = _git(folder, "rev-parse", "--verify", "--quiet", reference, missing=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -60,8 +61,8 @@ def push(repository: Path, branch: str, remote: str) -> None:
         _git(repository, "push", "--", remote, f"{reference}:{reference}")
     except GitError as error:
         raise GitError(
-            f"{error}. Remedy: check the remote and your access; if it has newer commits, `git -C {repository} "
-            f"fetch {remote} {branch}:{branch}` and publish again. The commit is kept in {repository}"
+            f"{error}. Remedy: check the remote and your access; if it has newer commits, `git -C "
+            f"{repository} fetch {remote} {branch}:{branch}` and publish again. The commit is kept in {repository}"
         ) from None
 
 
@@ -83,7 +84,9 @@ def _reference(repository: Path, branch: str) -> str:
 
 def _git(folder: Path, *arguments: str, place: Mapping[str, str] | None = None, missing: bool = False) -> str:
     """The output of a git command. missing: a failure gives an empty text. Raises GitError."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT
+    }
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -104,7 +107,9 @@ def _git(folder: Path, *arguments: str, place: Mapping[str, str] | None = None, 
         raise GitError(f"git {arguments[0]} did not end within {_SECONDS} s") from None
     if done.returncode and not missing:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = next((line for line in lines if line.startswith(("fatal:", "error:", "!"))), "".join(lines[:1]))
+        said = next(
+            (line for line in lines if line.startswith(("fatal:", "error:", "!"))), "".join(lines[:1])
+        )
         raise GitError(f"git {arguments[0]} in {folder}: {said or f'exit code {done.returncode}'}")
     return done.stdout.strip() if not done.returncode else ""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.commands.sharing.places import Repository
+from experiments.common.run_folder import WEIGHTS
 from experiments.tracking.models import shared_folder
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def download(
         commit = _fetch(hub, repository, shared_folder.CONFIG, folder, revision)
     shared_folder.read_config(folder)
     with _explained(repository, "fetched"):
-        for name in (shared_folder.WEIGHTS, shared_folder.CARD):
+        for name in (WEIGHTS, shared_folder.CARD):
             _fetch(hub, repository, name, folder, commit or revision)
 
 
@@ -118,18 +119,14 @@ def _explanation(error: BaseException) -> str | None:
     endpoint = constants.ENDPOINT
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.EntryNotFoundError) and status is not None:
-        return (
-            "a file of a shared model is missing there; it is no model that `codecbench push` has written"
-        )
+        return "a file of a shared model is missing there; it is no model that `codecbench push` has written"
     if isinstance(error, errors.RevisionNotFoundError):
         return "it has no such revision"
     if status in _REFUSED or isinstance(error, errors.RepositoryNotFoundError):
-        why = (
-            f"{endpoint} does not accept the token" if get_token() else "it is not there, or not public"
-        )
+        why = f"{endpoint} does not accept the token" if get_token() else "it is not there, or not public"
         return (
-            f"{why}. Remedy: check owner and name, then `hf auth login` with a token that may do this, or set "
-            "HF_TOKEN"
+            f"{why}. Remedy: check owner and name, then `hf auth login` with a token that may do this, or "
+            "set HF_TOKEN"
         )
     if status is not None:
         return f"{endpoint} answers {status}: {_first_line(error, get_token())}"
@@ -138,8 +135,8 @@ def _explanation(error: BaseException) -> str | None:
     of_network = type(error).__module__.partition(".")[0] in _NETWORK
     if of_network or isinstance(error, ConnectionError | TimeoutError | errors.LocalEntryNotFoundError):
         return (
-            f"{endpoint} cannot be reached ({type(error).__name__}). Remedy: check the network and HF_ENDPOINT, "
-            "or use folder:PATH and copy the folder"
+            f"{endpoint} cannot be reached ({type(error).__name__}). Remedy: check the network and "
+            "HF_ENDPOINT, or use folder:PATH and copy the folder"
         )
     if type(error).__module__.partition(".")[0] == "huggingface_hub":
         return _first_line(error, get_token())

@@ -32,7 +32,9 @@ def leaderboard(
     ] = "html",
     place: Annotated[
         Path | None,
-        typer.Option("--output", help="html: folder to write to, default leaderboard; else a file instead of stdout"),
+        typer.Option(
+            "--output", help="html: folder to write to, default leaderboard; else a file instead of stdout"
+        ),
     ] = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="heading of the page")] = "Leaderboard",
     quiet: Quiet = False,
@@ -82,7 +84,9 @@ def _edges(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r}: give numbers of kbit/s, such as 0.5,1,2,4,8", param_hint="--bands") from None
+        raise typer.BadParameter(
+            f"{text!r}: give numbers of kbit/s, such as 0.5,1,2,4,8", param_hint="--bands"
+        ) from None
 
 
 def _json(board: Leaderboard) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -44,13 +44,20 @@ def card(run: StoredRun, study: str, config: Mapping[str, Any], *, licence: str,
 
 def scored(values: Mapping[str, float]) -> list[str]:
     """Metrics that a run was scored by, in the order of all metrics."""
-    names = {key[len("eval/") : -len("_asked")] for key in values if key[:5] == "eval/" and key[-6:] == "_asked"}
+    names = {
+        key[len("eval/") : -len("_asked")] for key in values if key[:5] == "eval/" and key[-6:] == "_asked"
+    }
     known = [name for name in metrics.available() if name in names]
     return [name for name in (*known, *sorted(names - {*known})) if f"eval/{name}" in values]
 
 
 def _front_matter(
-    label: str, quantizer: str, corpus: str, licence: str, values: Mapping[str, float], tags: Mapping[str, str]
+    label: str,
+    quantizer: str,
+    corpus: str,
+    licence: str,
+    values: Mapping[str, float],
+    tags: Mapping[str, str],
 ) -> str:
     results = [
         {"type": name, "name": quality_column(name).header, "value": round(values[f"eval/{name}"], 6)}
@@ -86,16 +93,19 @@ def _use(source: str) -> str:
     return (
         f"{pull}```python\nimport analysis\n\n"
         f"codec = analysis.load_codec({folder!r})\n"
-        "decoded = codec.reconstruct(audio)  # float32 [clips, samples] on [-1, 1], mono, codec.sample_rate Hz\n"
+        "decoded = codec.reconstruct(audio)"
+        "  # float32 [clips, samples] on [-1, 1], mono, codec.sample_rate Hz\n"
         "```\n\n"
-        f"`codec.encode(audio)` gives the codes [clips, frames, streams] and `codec.decode(codes)` the audio. "
-        f"`codecbench encode IN OUT --checkpoint {_code(folder)}` codes a file."
+        f"`codec.encode(audio)` gives the codes [clips, frames, streams] and `codec.decode(codes)` the "
+        f"audio. `codecbench encode IN OUT --checkpoint {_code(folder)}` codes a file."
     )
 
 
 def _rates(values: Mapping[str, float]) -> str:
     columns = [COLUMNS[key] for key in _RATES if COLUMNS[key].source in values]
-    return _table(("", "value"), [(_named(one), number(values[one.source] * one.scale, one.digits)) for one in columns])
+    return _table(
+        ("", "value"), [(_named(one), number(values[one.source] * one.scale, one.digits)) for one in columns]
+    )
 
 
 def _scores(corpus: str, values: Mapping[str, float], tags: Mapping[str, str]) -> str:
@@ -106,14 +116,19 @@ def _scores(corpus: str, values: Mapping[str, float], tags: Mapping[str, str]) -
     for name in names:
         column, key = quality_column(name), f"eval/{name}"
         ends = [values.get(f"{key}_{end}") for end in ("low", "high")]
-        interval = "—" if None in ends else " to ".join(number(end, column.digits) for end in ends if end is not None)
+        interval = (
+            "—"
+            if None in ends
+            else " to ".join(number(end, column.digits) for end in ends if end is not None)
+        )
         count = f"{values.get(f'{key}_scored', 0):.0f}/{values[f'{key}_asked']:.0f}"
         rows.append((_named(column), number(values[key], column.digits), interval, count))
     speech = "synthetic speech" if tags.get(Tag.SYNTHETIC) == "true" else "recorded audio"
+    content = _code(tags.get(Tag.CORPUS_HASH, "")[:12])
     intro = (
-        f"Test split of the corpus {_plain(corpus)} ({speech}, content hash `{_code(tags.get(Tag.CORPUS_HASH, '')[:12])}`), "
-        f"evaluation protocol {_plain(tags.get(Tag.PROTOCOL, ''))}. The intervals (95 %) are over utterances of one "
-        "training; they say nothing about another training."
+        f"Test split of the corpus {_plain(corpus)} ({speech}, content hash `{content}`), evaluation protocol "
+        f"{_plain(tags.get(Tag.PROTOCOL, ''))}. The intervals (95 %) are over utterances of one training; they say "
+        "nothing about another training."
     )
     return f"{intro}\n\n{_table(('metric', 'mean', '95 %', 'utterances'), rows)}"
 
@@ -123,8 +138,8 @@ def _training(run: StoredRun, study: str) -> str:
     steps = params.get("train.steps", "")
     trained = f"Trained {_plain(steps)} steps" if steps else "Trained"
     about = [
-        f"{trained} on the training split of {_plain(tags.get(Tag.CORPUS, ''))}, seed {_plain(tags.get(Tag.SEED, ''))}, "
-        f"as a run of the study {_plain(study)}.",
+        f"{trained} on the training split of {_plain(tags.get(Tag.CORPUS, ''))}, seed "
+        f"{_plain(tags.get(Tag.SEED, ''))}, as a run of the study {_plain(study)}.",
         f"Run `{_code(tags.get(Tag.RUN_HASH, ''))}`, training `{_code(tags.get(Tag.TRAINING_HASH, ''))}`, "
         f"codecbench {_plain(tags.get(Tag.VERSION, ''))}, torch {_plain(tags.get(Tag.TORCH, ''))}.",
     ]
@@ -146,17 +161,20 @@ def _licence(run: StoredRun, licence: str) -> str:
         lines.append(
             f"The training began from the released weights `{_code(given['weights'])}` "
             f"({_plain(params.get('weights.licence', 'licence not logged'))}, "
-            f"{_plain(params.get('weights.source', 'source not logged'))}), whose licence holds for what is made of "
-            "them."
+            f"{_plain(params.get('weights.source', 'source not logged'))}), whose licence holds for what is "
+            "made of them."
         )
     elif given["checkpoint"]:
         name = PurePath(given["checkpoint"].replace("\\", "/")).name
         lines.append(
-            f"The training began from the checkpoint `{_code(name)}`. codecbench does not know its source and its "
-            "licence; ask the owner."
+            f"The training began from the checkpoint `{_code(name)}`. codecbench does not know its source "
+            "and its licence; ask the owner."
         )
     elif given["steps"]:
-        lines.append(f"It began from a warm start of {_plain(given['steps'])} steps on the same corpus, from random weights.")
+        lines.append(
+            f"It began from a warm start of {_plain(given['steps'])} steps on the same corpus, which began from "
+            "random weights."
+        )
     else:
         lines.append("It began from random weights.")
     return " ".join(lines)
@@ -181,6 +199,6 @@ def _code(text: str) -> str:
     return " ".join(text.replace("`", "'").split())
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("--",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -13,6 +13,7 @@ from experiments.commands import outputs
 from experiments.commands.sharing import hub, model_card
 from experiments.commands.sharing.places import Repository
 from experiments.common import tensor_files
+from experiments.common.run_folder import WEIGHTS
 from experiments.tracking.models import shared_folder, trained_codecs
 from experiments.tracking.named_runs import RunError, label_of, the_run
 from experiments.tracking.schema import FINISHED, KIND_STUDY, Tag, status_of
@@ -31,8 +32,8 @@ def push(
 ) -> str:
     """Write the model of a run and its card to `target`; the address of what was written.
 
-    given: id or hash of the run, or the beginning of one. Raises RunError, DamagedFile, HubError, OutputError,
-    TrackingError.
+    given: id or hash of the run, or the beginning of one. Raises RunError, DamagedFile, HubError,
+    OutputError, TrackingError.
     """
     if isinstance(target, Repository):
         hub.require_token()
@@ -41,9 +42,13 @@ def push(
     run, study = the_run(given, uri)
     status, _ = status_of(run)
     if run.data.tags.get(Tag.KIND) == KIND_STUDY or run.data.tags.get(Tag.REFERENCE) == "true":
-        raise RunError(f"{label_of(run)} is no training of a quantizer; `codecbench runs {study}` lists those")
+        raise RunError(
+            f"{label_of(run)} is no training of a quantizer; `codecbench runs {study}` lists those"
+        )
     if status != FINISHED:
-        raise RunError(f"{label_of(run)} is not finished ({status or 'no status'}); only finished runs are shared")
+        raise RunError(
+            f"{label_of(run)} is not finished ({status or 'no status'}); only finished runs are shared"
+        )
     with (
         trained_codecs.weights_of(run, study, uri, runs_folder) as weights,
         tempfile.TemporaryDirectory() as temporary,
@@ -122,7 +127,7 @@ def _put(made: Path, target: Path) -> None:
     """Move the files of a shared model into `target`, the configuration last."""
     target.mkdir(parents=True, exist_ok=True)
     (target / shared_folder.CONFIG).unlink(missing_ok=True)
-    for name in (shared_folder.WEIGHTS, shared_folder.CARD, shared_folder.CONFIG):
+    for name in (WEIGHTS, shared_folder.CARD, shared_folder.CONFIG):
         if (made / name).exists():
             shutil.copyfile(made / name, target / name)
 

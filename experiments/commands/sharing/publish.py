@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def publish(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER...", help="folders of `codecbench report` or `codecbench leaderboard`"),
+        typer.Argument(
+            metavar="FOLDER...", help="folders of `codecbench report` or `codecbench leaderboard`"
+        ),
     ],
     site: Annotated[
         Path | None,
@@ -28,9 +30,12 @@ def publish(
         str | None, typer.Option(metavar="NAME", help="commit to this branch, such as gh-pages")
     ] = None,
     remote: Annotated[
-        str | None, typer.Option("--push", metavar="REMOTE", help="send the branch to this remote, such as origin")
+        str | None,
+        typer.Option("--push", metavar="REMOTE", help="send the branch to this remote, such as origin"),
     ] = None,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="heading of the page that lists all")] = "Reports",
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="heading of the page that lists all")
+    ] = "Reports",
 ) -> None:
     """Put reports into a site for GitHub Pages. Without --to only say what would be done."""
     if site is None and (branch or remote):
@@ -69,6 +74,10 @@ def publish(
 def _describe(page: Page) -> None:
     """Say what belongs to a page, and what its readers will hear."""
     size = f"{page.size / 1e6:.1f} MB"
-    output().say(f"{page.folder}: {page.kind} {page.title!r}, {len(page.files)} files, {size}, as {page.name}/")
+    output().say(
+        f"{page.folder}: {page.kind} {page.title!r}, {len(page.files)} files, {size}, as {page.name}/"
+    )
     if page.audio:
-        output().say(f"  with {page.audio} audio files: see that the licence of the corpus allows to publish them")
+        output().say(
+            f"  with {page.audio} audio files: see that the licence of the corpus allows to publish them"
+        )

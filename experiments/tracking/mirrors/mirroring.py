@@ -63,11 +63,11 @@ class Mirrors:
         self._open = []
 
     def _all(self, action: Callable[[Mirror], None]) -> None:
-        self._open = [
-            mirror
-            for mirror in self._open or ()
-            if self._tried(lambda mirror=mirror: action(mirror) or True, mirror)  # type: ignore[misc]
-        ]
+        def done(mirror: Mirror) -> bool:
+            action(mirror)
+            return True
+
+        self._open = [one for one in self._open or () if self._tried(partial(done, one), one)]
 
     def _tried(self, action: Callable[[], Answer], what: object) -> Answer | None:
         """The result of `action`; None, after a warning, where it fails in any way."""

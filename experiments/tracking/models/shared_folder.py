@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 CARD = "README.md"
 FILES = (CONFIG, CARD, WEIGHTS)  # all that a shared folder has
-FORMAT = "codecbench.model/1"
 LARGEST_TEXT = 1 << 20  # bytes of a configuration or a card
 
 _MOST = 1 << 24  # of any number of a configuration
@@ -47,13 +46,13 @@ class Choice(BaseModel):
 class ModelConfig(BaseModel):
     """The configuration of a shared model.
 
-    digest: of the weights in the folder. source_digest: of the run's own file of weights, by which coded files
-    name their codec. stages: how many first stages were evaluated; None: all.
+    digest: of the weights in the folder. source_digest: of the run's own file of weights, by which coded
+    files name their codec. stages: how many first stages were evaluated; None: all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["codecbench.model/1"] = FORMAT
+    format: Literal["codecbench.model/1"] = "codecbench.model/1"
     label: Text
     study: Text
     seed: Annotated[int, Field(ge=0, le=2**63)]
@@ -104,8 +103,8 @@ def read_config(folder: Path) -> ModelConfig:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise RunError(
-            f"{path} is not the configuration of a codecbench model: {key}: {first['msg']}. Give a folder or a "
-            "repository that `codecbench push` has written"
+            f"{path} is not the configuration of a codecbench model: {key}: {first['msg']}. Give a folder or "
+            "a repository that `codecbench push` has written"
         ) from None
 
 

@@ -24,7 +24,12 @@ from experiments.commands.documents import catalogue
 from experiments.tracking.schema import rows
 
 HOSTILE = "<script>alert(1)</script> \"q\" 'a'"
-MADE = {"backbone.name": "mdct-tiny", "backbone.width": "160", "train.batch_size": "8", "train.crop_seconds": "0.5"}
+MADE = {
+    "backbone.name": "mdct-tiny",
+    "backbone.width": "160",
+    "train.batch_size": "8",
+    "train.crop_seconds": "0.5",
+}
 
 
 def made(store: Any, label: str, *, seeds: int = 3, **options: Any) -> list[Any]:
@@ -39,7 +44,10 @@ def studies(store: Any) -> list[str]:
     first = [*made(store, "vq", bits=10.0, effect=-3.0), *shared, *made(store, "rvq", bits=20.0)]
     first += made(store, "none", bits=0.0, effect=3.0)
     data = {"train.start": "data"}
-    second = [*made(store, HOSTILE, bits=10.1, effect=4.0, params=data), *made(store, "one", bits=10.0, seeds=1)]
+    second = [
+        *made(store, HOSTILE, bits=10.1, effect=4.0, params=data),
+        *made(store, "one", bits=10.0, seeds=1),
+    ]
     third = [
         *made(store, "wide", bits=10.0, params={"backbone.width": "320"}),
         *made(store, "long", bits=10.0, params={"train.steps": "200"}),
@@ -98,7 +106,9 @@ def test_runs_that_two_studies_share_are_one_row(board: Leaderboard, store: Any)
     assert row.start == "random"
 
 
-def test_values_are_those_of_the_studies_and_marks_are_those_of_leaders(store: Any, studies: list[str]) -> None:
+def test_values_are_those_of_the_studies_and_marks_are_those_of_leaders(
+    store: Any, studies: list[str]
+) -> None:
     results = load("board-a", store.uri)
     alone = leaderboard([results])
     runs = results.finished
@@ -132,7 +142,9 @@ def test_published_numbers_are_apart_and_recalled_ones_left_out(board: Leaderboa
     for band in board.bands:
         for cells in band.published.values():
             rates = cells["bitrate_kbps"]
-            assert rates.isna().all() if band.title == "No bitrate" else rates.between(band.low, band.high).all()
+            assert (
+                rates.isna().all() if band.title == "No bitrate" else rates.between(band.low, band.high).all()
+            )
 
 
 @pytest.mark.parametrize("edges", [[], [1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [float("nan")]])
@@ -161,7 +173,9 @@ def test_the_page_escapes_names_and_asks_for_nothing(board: Leaderboard) -> None
 
 def test_names_of_papers_are_escaped(store: Any, studies: list[str]) -> None:
     paper = published.load("q2d2-librispeech-test-clean")
-    hostile = Published(HOSTILE, paper.cells.assign(system=HOSTILE, confidence=HOSTILE), dict.fromkeys(paper.about, HOSTILE))
+    hostile = Published(
+        HOSTILE, paper.cells.assign(system=HOSTILE, confidence=HOSTILE), dict.fromkeys(paper.about, HOSTILE)
+    )
     text = page(leaderboard([load("board-a", store.uri)], [hostile]))
     assert "<script>alert" not in text
 
@@ -206,7 +220,9 @@ def test_the_document_has_the_rows_of_the_page(board: Leaderboard, store: Any, s
     assert values["left_out"] == board.left_out
 
 
-def test_csv_has_a_line_a_row_and_no_published_numbers(board: Leaderboard, store: Any, studies: list[str]) -> None:
+def test_csv_has_a_line_a_row_and_no_published_numbers(
+    board: Leaderboard, store: Any, studies: list[str]
+) -> None:
     text = said(*studies, "--format", "csv", "--tracking-uri", store.uri)
     lines = [*csv.DictReader(io.StringIO(text))]
     expected = [row for _, level in levels(board) for row in level.rows]
@@ -219,7 +235,9 @@ def test_csv_has_a_line_a_row_and_no_published_numbers(board: Leaderboard, store
 def test_columns_sort_within_a_bitrate(board: Leaderboard, tmp_path: Path, chromium: Any) -> None:
     chromium.get(write_leaderboard(board, tmp_path).as_uri())
     table = next(
-        one for one in chromium.find_elements("css selector", "table") if "vq" in one.text and "fsq" in one.text
+        one
+        for one in chromium.find_elements("css selector", "table")
+        if "vq" in one.text and "fsq" in one.text
     )
 
     def labels() -> list[str]:

@@ -73,7 +73,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = self.content()
         if self.hub.failing:
-            return self.send(self.hub.failing, {"error": f"out of order, said to {self.headers['authorization']}"})
+            return self.send(
+                self.hub.failing, {"error": f"out of order, said to {self.headers['authorization']}"}
+            )
         if self.path == "/api/validate-yaml":
             front = json.loads(content)["content"].split("---")[1]
             wrong = [] if yaml.safe_load(front).get("license") else [{"message": "no license"}]
@@ -190,8 +192,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 
 def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, home: Path) -> None:
-    """Let `huggingface_hub` use `address`, no token, and no folder of the user's; what HF_ENDPOINT, HF_HOME and
-    HF_HUB_DISABLE_XET do when it is imported."""
+    """Let `huggingface_hub` use `address`, no token, and no folder of the user's: what HF_ENDPOINT, HF_HOME
+    and HF_HUB_DISABLE_XET do when it is imported."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", address)

@@ -34,7 +34,10 @@ def test_each_run_of_a_study_has_its_curves_and_scores(finished: Finished) -> No
     pytest.importorskip("tensorboard")
     results = analysis.load("tiny", f"sqlite:///{finished[0] / 'mlflow.db'}")
     folders = sorted((finished[0] / "events" / "tiny").iterdir())
-    assert [folder.name.rpartition("-")[0] for folder in folders] == ["fsq-v2-seed-0", "hex-edge-with-a-long-name-seed-0"]
+    assert [folder.name.rpartition("-")[0] for folder in folders] == [
+        "fsq-v2-seed-0",
+        "hex-edge-with-a-long-name-seed-0",
+    ]
     for folder in folders:
         (run,) = [run for run in results.runs.to_dict("records") if run["run_id"][:8] == folder.name[-8:]]
         shown = scalars(folder)
@@ -68,8 +71,10 @@ def test_a_resumed_training_hides_what_it_does_again(tmp_path: Path) -> None:
 
 
 def records_of(content: bytes) -> Iterator[bytes]:
-    """Records of a file that `wandb sync` sends: after 7 bytes, blocks of 32 KiB in the format of LevelDB's log
-    (a checksum of 4 bytes, a length of 2, a type of 1: whole, first, middle or last part)."""
+    """Records of a file that `wandb sync` sends: after 7 bytes, blocks of 32 KiB as in LevelDB's log.
+
+    A part has a checksum of 4 bytes, a length of 2, a type of 1: whole, first, middle or last part.
+    """
     block, place, parts = 1 << 15, 7, b""
     while place + 7 <= len(content):
         if block - place % block < 7:
@@ -104,7 +109,9 @@ def test_weights_and_biases_without_a_network(tmp_path: Path, monkeypatch: pytes
         record.ParseFromString(data)
         if record.WhichOneof("record_type") == "history":
             items = record.history.item
-            rows.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
+            rows.append(
+                {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+            )
         elif record.WhichOneof("record_type") == "run":
             runs.append(record.run)
     assert (runs[0].project, runs[0].run_group, runs[0].run_id) == ("a-project", "a/b", RUN.identity)

@@ -75,7 +75,10 @@ def test_a_folder_gets_reports_and_a_page_that_lists_them(command: Any, report: 
         "report-one/tables/comparison.csv",
     ]
     text = (site / "index.html").read_text()
-    assert '<a href="report-one/index.html">a &lt;b&gt;bold&lt;/b&gt; &amp; &#x27;claim&#x27;</a> (report)' in text
+    assert (
+        '<a href="report-one/index.html">a &lt;b&gt;bold&lt;/b&gt; &amp; &#x27;claim&#x27;</a> (report)'
+        in text
+    )
     assert '<a href="board/index.html">All</a> (leaderboard)' in text
     assert "<h1>Of &lt;us&gt;</h1>" in text
     (report / "tables" / "comparison.csv").unlink()

@@ -81,9 +81,7 @@ def test_the_card_has_the_results_of_the_run(shared: Path, finished: Finished) -
     assert run["run_hash"] in body
 
 
-def test_the_lines_of_the_card_run(
-    shared: Path, monkeypatch: pytest.MonkeyPatch, finished: Finished
-) -> None:
+def test_the_lines_of_the_card_run(shared: Path, monkeypatch: pytest.MonkeyPatch, finished: Finished) -> None:
     monkeypatch.chdir(shared.parent)
     body = (shared / shared_folder.CARD).read_text()
     lines = body.split("```python\n")[1].split("```")[0]
@@ -189,10 +187,14 @@ def test_a_hub_out_of_order_is_told_without_the_token(
     assert "hf_abc" not in done.output
 
 
-def test_without_a_network_pull_says_what_to_do(command: Any, tmp_path: Path, hub: Any, monkeypatch: Any) -> None:
+def test_without_a_network_pull_says_what_to_do(
+    command: Any, tmp_path: Path, hub: Any, monkeypatch: Any
+) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     done = command("pull", MODEL, tmp_path / "pulled", code=2)
     assert "cannot be reached" in done.stderr
@@ -261,12 +263,17 @@ def test_folders_with_other_files_are_left_alone(
     command: Any, shared: Path, runs: dict[str, str], options: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    for arguments in (("push", runs["fsq"], f"folder:{tmp_path}", *options), ("pull", f"folder:{shared}", tmp_path)):
+    for arguments in (
+        ("push", runs["fsq"], f"folder:{tmp_path}", *options),
+        ("pull", f"folder:{shared}", tmp_path),
+    ):
         assert "holds other files" in command(*arguments, code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("text", ["hf://a", "hf://a/b/c", "hf://../b", "hf://a/b--c", "models/a", "folder:", "hf://a/-b"])
+@pytest.mark.parametrize(
+    "text", ["hf://a", "hf://a/b/c", "hf://../b", "hf://a/b--c", "models/a", "folder:", "hf://a/-b"]
+)
 def test_places_that_cannot_be(text: str) -> None:
     with pytest.raises(PlaceError, match="hf://OWNER/NAME"):
         parse(text, "TARGET")
