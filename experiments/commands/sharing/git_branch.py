@@ -61,7 +61,7 @@ def push(repository: Path, branch: str, remote: str) -> None:
         _git(repository, "push", "--", remote, f"{reference}:{reference}")
     except GitError as error:
         raise GitError(
-            f"{error}. Remedy: check the remote and your access; if it has newer commits, `git -C "
+            f"{error}. Remedy: check the remote and your access; if it has newer commits, fetch them by `git -C "
             f"{repository} fetch {remote} {branch}:{branch}` and publish again. The commit is kept in {repository}"
         ) from None
 

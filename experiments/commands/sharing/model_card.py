@@ -126,9 +126,9 @@ def _scores(corpus: str, values: Mapping[str, float], tags: Mapping[str, str]) -
     speech = "synthetic speech" if tags.get(Tag.SYNTHETIC) == "true" else "recorded audio"
     content = _code(tags.get(Tag.CORPUS_HASH, "")[:12])
     intro = (
-        f"Test split of the corpus {_plain(corpus)} ({speech}, content hash `{content}`), evaluation protocol "
-        f"{_plain(tags.get(Tag.PROTOCOL, ''))}. The intervals (95 %) are over utterances of one training; they say "
-        "nothing about another training."
+        f"Test split of the corpus {_plain(corpus)} ({speech}, content hash `{content}`), evaluation "
+        f"protocol {_plain(tags.get(Tag.PROTOCOL, ''))}. The intervals (95 %) are over utterances of one "
+        "training; they say nothing about another training."
     )
     return f"{intro}\n\n{_table(('metric', 'mean', '95 %', 'utterances'), rows)}"
 
@@ -172,8 +172,8 @@ def _licence(run: StoredRun, licence: str) -> str:
         )
     elif given["steps"]:
         lines.append(
-            f"It began from a warm start of {_plain(given['steps'])} steps on the same corpus, which began from "
-            "random weights."
+            f"It began from a warm start of {_plain(given['steps'])} steps on the same corpus, which "
+            "began from random weights."
         )
     else:
         lines.append("It began from random weights.")
