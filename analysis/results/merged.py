@@ -54,6 +54,7 @@ def merged(studies: Sequence[Results]) -> Results:
         parent_id=None,
         from_archive=frozenset().union(*(results.from_archive for results in studies)),
         headline_bitrate=None,
+        contrasts=(),
         _files=RunFiles(first.tracking_uri, addresses, downloads),
     )
     weakref.finalize(whole, shutil.rmtree, downloads, ignore_errors=True)

@@ -60,9 +60,10 @@ def push(repository: Path, branch: str, remote: str) -> None:
     try:
         _git(repository, "push", "--", remote, f"{reference}:{reference}")
     except GitError as error:
+        newer = f"git -C {repository} fetch {remote} {branch}:{branch}"
         raise GitError(
-            f"{error}. Remedy: check the remote and your access; if it has newer commits, fetch them by `git -C "
-            f"{repository} fetch {remote} {branch}:{branch}` and publish again. The commit is kept in {repository}"
+            f"{error}. Remedy: check the remote and your access; if it has newer commits, `{newer}` and publish "
+            f"again. The commit is kept in {repository}"
         ) from None
 
 
