@@ -62,8 +62,8 @@ def push(repository: Path, branch: str, remote: str) -> None:
     except GitError as error:
         newer = f"git -C {repository} fetch {remote} {branch}:{branch}"
         raise GitError(
-            f"{error}. Remedy: check the remote and your access; if it has newer commits, `{newer}` and publish "
-            f"again. The commit is kept in {repository}"
+            f"{error}. Remedy: check the remote and your access; if it has newer commits, `{newer}` and "
+            f"publish again. The commit is kept in {repository}"
         ) from None
 
 
