@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -43,12 +44,13 @@ def card(run: StoredRun, study: str, config: Mapping[str, Any], *, licence: str,
 
 
 def scored(values: Mapping[str, float]) -> list[str]:
-    """Metrics that a run was scored by, in the order of all metrics."""
+    """Metrics that a run has a mean of, in the order of all metrics."""
     names = {
         key[len("eval/") : -len("_asked")] for key in values if key[:5] == "eval/" and key[-6:] == "_asked"
     }
     known = [name for name in metrics.available() if name in names]
-    return [name for name in (*known, *sorted(names - {*known})) if f"eval/{name}" in values]
+    every = (*known, *sorted(names - {*known}))
+    return [name for name in every if math.isfinite(values.get(f"eval/{name}", math.nan))]
 
 
 def _front_matter(

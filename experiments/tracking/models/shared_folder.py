@@ -27,7 +27,7 @@ FILES = (CONFIG, CARD, WEIGHTS)  # all that a shared folder has
 LARGEST_TEXT = 1 << 20  # bytes of a configuration or a card
 
 _MOST = 1 << 24  # of any number of a configuration
-_COUNTS = ("blocks", "layers", "stages")  # numbers of parts, each of which has tensors
+_COUNTS = ("blocks", "lstm_layers")  # numbers of parts, each of which has tensors
 
 Text = Annotated[str, Field(max_length=500)]
 Plain = str | int | float | bool | None
@@ -118,7 +118,10 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], tensors: Mapping[str, Tens
     from codec import backbones
 
     for key, value in sizes.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if len(numbers) > len(tensors):
+            raise RunError(f"{path}: {key} does not fit the tensors of the file")
+        for number in numbers:
             most = len(tensors) if key in _COUNTS else _MOST
             if isinstance(number, int | float) and abs(number) > most:
                 raise RunError(f"{path}: {key} {number} does not fit the tensors of the file")

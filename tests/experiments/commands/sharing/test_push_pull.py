@@ -1,5 +1,6 @@
 """`push` and `pull` of really trained runs, with folders and with a hub on this machine."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import torch
 import yaml
 
 import analysis
+import quantizers
+from codec import backbones
+from codec.model import build
 from experiments.commands.sharing import hub as hubs
 from experiments.commands.sharing.places import PlaceError, Repository, parse
 from experiments.common import tensor_files
@@ -17,6 +21,7 @@ from experiments.common.run_folder import WEIGHTS
 from experiments.tracking.models import shared_folder
 from experiments.tracking.models.trained_codecs import load_trained
 from experiments.tracking.named_runs import RunError
+from quantizers import registry
 
 # Of huggingface_hub and its client for HTTP, among themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -222,6 +227,8 @@ def test_another_kind_of_model_is_refused_before_its_weights_are_fetched(
         ("backbone", {"name": "mdct-tiny", "width": 10**12}, "does not fit the tensors"),
         ("backbone", {"name": "mdct-tiny", "blocks": 10**6}, "does not fit the tensors"),
         ("backbone", {"name": "mdct-tiny", "width": 32}, "not of the shape"),
+        ("backbone", {"name": "soundstream", "dilations": [1] * 999}, "does not fit the tensors"),
+        ("backbone", {"name": "wavtokenizer-small", "lstm_layers": 999}, "does not fit the tensors"),
         ("backbone", {"name": "os.system"}, "unknown backbone"),
         ("backbone", {"nom": "mdct-tiny"}, "holds no codec"),
         ("quantizer", {"name": "vq", "options": {"codebook_size": 2**62}}, "holds no codec"),
@@ -242,6 +249,26 @@ def test_hostile_configurations_are_refused(
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
     with pytest.raises(RunError, match=message):
         load_trained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["soundstream", "wavtokenizer-small"])
+def test_other_backbones_are_shared(name: str, tmp_path: Path) -> None:
+    backbone = backbones.get(name)
+    options = {"levels": [5, 5]}
+    codec = build(backbone, lambda dim: quantizers.create("fsq", dim=dim, **options), seed=3)
+    config = {
+        "backbone": {"name": name, **dataclasses.asdict(backbone)},
+        "quantizer": {"name": "fsq", "options": registry.plain_options("fsq", codec.quantizer.config)},
+        "seed": 3,
+    }
+    tensor_files.write(tmp_path / "own", codec.state_dict(), {"config": json.dumps(config)})
+    about = dict.fromkeys(("label", "study", "run_hash", "training_hash"), "x")
+    values = {**config, **about, "sample_rate": backbone.sample_rate}
+    shared_folder.write(tmp_path / "model", tmp_path / "own", "card", values)
+    audio = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(
+        load_trained(tmp_path / "model").codec.reconstruct(audio), codec.eval().reconstruct(audio)
+    )
 
 
 def test_damaged_files_are_refused(command: Any, shared: Path, tmp_path: Path) -> None:
