@@ -20,7 +20,7 @@ PAGE = Path("leaderboard")
 
 
 def leaderboard(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="names of studies of one store")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="names of studies of one store")],
     published: Annotated[
         bool, typer.Option("--published", help="with numbers of papers, in grey and not ranked (not in csv)")
     ] = False,

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def publish(
     folders: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FOLDER...", help="folders of `codecbench report` or `codecbench leaderboard`"
-        ),
+        typer.Argument(metavar="FOLDER", help="folders of `codecbench report` or `codecbench leaderboard`"),
     ],
     site: Annotated[
         Path | None,
