@@ -29,6 +29,7 @@ from experiments.commands.options import (
     chosen_device,
     number,
 )
+from experiments.tracking.mirrors import mirroring
 from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def run(
     """
     from experiments.execution import executors, study_runner
     from experiments.studies import row_rates, runs, study
-    from experiments.tracking.mirrors import mirroring
 
     console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))

@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.tracking.mirrors.contract import MirroredRun, MirrorError
 
 _LONGEST = 80  # characters of a part of a path
@@ -41,6 +39,7 @@ class TensorBoard:
 
     def open(self, run: MirroredRun, step: int) -> _Events:
         """Open the events of a run; those after `step` are hidden by TensorBoard."""
+        import yaml
         from torch.utils.tensorboard import SummaryWriter
 
         # The identity tells apart runs of one name, such as those of `run --force`.

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from codec import backbones
 from experiments.common import tensor_files
 from experiments.common.atomic_files import write_text
 from experiments.common.run_folder import WEIGHTS
 from experiments.tracking.named_runs import RunError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -108,15 +107,11 @@ def read_config(folder: Path) -> ModelConfig:
         ) from None
 
 
-def check_sizes(path: Path, sizes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def check_sizes(path: Path, sizes: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """See that the file at `path` holds tensors for the backbone that its configuration asks for.
 
     The backbone is built without memory for its values. Raises RunError.
     """
-    import torch
-
-    from codec import backbones
-
     for key, value in sizes.items():
         numbers = value if isinstance(value, list | tuple) else [value]
         if len(numbers) > len(tensors):
