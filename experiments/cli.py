@@ -30,6 +30,8 @@ from experiments.commands import (
 from experiments.commands.bitstreams import commands as bitstreams
 from experiments.commands.display.terminal import forget_impossible_size, messages, output
 from experiments.commands.housekeeping import runs, study_files
+from experiments.commands.sharing import commands as sharing
+from experiments.commands.sharing import leaderboard, publish
 
 app = typer.Typer(
     name="codecbench",
@@ -53,10 +55,10 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
             results.power,
             runs.compare,
         ),
-        *(archive.export, archive.import_),
+        *(leaderboard.leaderboard, publish.publish, archive.export, archive.import_),
     ),
     "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),
-    "Trained codecs": (bitstreams.encode, bitstreams.decode),
+    "Trained codecs": (bitstreams.encode, bitstreams.decode, sharing.push, sharing.pull),
     "Decoded audio": (evaluate.evaluate, metrics.check_metrics),
     "Quantizers without speech": (
         *(quantizers.rates, quantizers.geometry, voronoi.voronoi, source_coding.source_coding),

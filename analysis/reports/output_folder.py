@@ -18,7 +18,7 @@ def prepare_output(output: Path, kind: str, folders: Sequence[str]) -> None:
     Raises OutputError where one of them holds files and no earlier `kind` was written to `output`.
     """
     marker = output / MARKER
-    known = _kinds(marker)
+    known = kinds(output)
     ours = {name for names in known.values() for name in names}
     for name in folders:
         folder = output / name
@@ -33,10 +33,10 @@ def prepare_output(output: Path, kind: str, folders: Sequence[str]) -> None:
     marker.write_text(json.dumps({**known, kind: list(folders)}, indent=1) + "\n", encoding="utf-8")
 
 
-def _kinds(marker: Path) -> dict[str, list[str]]:
-    """Folders by what was written to them; empty without a readable marker."""
+def kinds(output: Path) -> dict[str, list[str]]:
+    """What was written to a folder: for each kind its folders; empty without a readable marker."""
     try:
-        values = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = json.loads((output / MARKER).read_text(encoding="utf-8"))
+        return {str(kind): [str(name) for name in names] for kind, names in values.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
-    return {str(kind): [str(name) for name in names] for kind, names in values.items()}

@@ -14,32 +14,6 @@
     return element;
   }
 
-  // Sorting: within each section, so that rates are never mixed.
-  document.querySelectorAll("table.comparison").forEach((table) => {
-    const heads = table.querySelectorAll("thead th");
-    heads.forEach((head, column) => {
-      head.replaceChildren(button("", head.textContent, () => {
-        const rising = head.getAttribute("aria-sort") !== "ascending";
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-        const key = (row) => {
-          const cell = row.cells[Math.min(column, row.cells.length - 1)];
-          return column && cell.dataset.value !== undefined ? Number(cell.dataset.value) : cell.textContent;
-        };
-        for (const body of table.tBodies) {
-          const rows = [...body.rows].filter((row) => !row.classList.contains("section"));
-          rows.sort((a, b) => {
-            const [x, y] = [key(a), key(b)];
-            const numbers = typeof x === "number" && typeof y === "number";
-            const order = numbers ? x - y : String(x).localeCompare(String(y));
-            return rising ? order : -order;
-          });
-          body.append(...rows);
-        }
-      }));
-    });
-  });
-
   // Listening. One system plays at a time; another one of the same utterance goes on at the same position.
   const clips = JSON.parse(byId("data").textContent);
   if (!clips.length) return;

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,6 +13,7 @@ from analysis.figures.writing import Target, Written, begun
 from analysis.reports.answer import answer
 from analysis.reports.listening import write_clips
 from analysis.reports.output_folder import prepare_output
+from analysis.reports.page import beside, policy
 from analysis.results.columns import logged
 from analysis.results.study_metrics import all_keys
 from analysis.results.study_results import Results
@@ -50,9 +48,9 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
         clips = write_clips(results, [*main_labels(results), *references], labels, output)
         sentences = answer(results, labels)
         figures = finish()
-    script, sheet = (_beside(f"report.{suffix}") for suffix in ("js", "css"))
-    text = Template(_beside("report.html")).substitute(
-        policy=_policy(script, sheet),
+    script, sheet = beside("sorting.js") + beside("report.js"), beside("report.css")
+    text = Template(beside("report.html")).substitute(
+        policy=policy(script, sheet),
         script=script,
         style=sheet,
         study=html.escape(results.study),
@@ -71,28 +69,6 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
     path = output / "index.html"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def _beside(name: str) -> str:
-    return (files("analysis.reports") / name).read_text(encoding="utf-8")
-
-
-def _policy(script: str, sheet: str) -> str:
-    """A content security policy: this very script and style, local pictures and audio, nothing else."""
-    hashes = [
-        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-        for text in (script, sheet)
-    ]
-    rules = {
-        "default-src": "'none'",
-        "script-src": hashes[0],
-        "style-src": hashes[1],
-        "img-src": "'self' file: data:",
-        "media-src": "'self' file:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
 def _answer(sentences: list[str]) -> str:

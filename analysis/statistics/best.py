@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
 
 
-def best_first(values: Mapping[str, float], higher_is_better: bool | None) -> list[str]:
+def best_first(values: Mapping[Key, float], higher_is_better: bool | None) -> list[Key]:
     """Keys of `values`, the best first; equal ones keep their order, NaN are left out.
 
     Empty where `higher_is_better` is None: then none is better than another.

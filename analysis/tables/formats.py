@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 def markdown(table: Table) -> str:
     """GitHub-flavoured; the title of each section is a row of its own."""
-    lines = [f"**{_md(table.title)}**", ""]
+    lines = [f"**{markdown_text(table.title)}**", ""]
     head = [table.head, *[column.title for column in table.columns]]
-    lines.append("| " + " | ".join(_md(text) for text in head) + " |")
+    lines.append("| " + " | ".join(markdown_text(text) for text in head) + " |")
     lines.append("|:--" + "|--:" * len(table.columns) + "|")
     for section in table.sections:
-        lines.append("| *" + _md(section.title) + "* " + "| " * len(table.columns) + "|")
+        lines.append("| *" + markdown_text(section.title) + "* " + "| " * len(table.columns) + "|")
         for row in section.rows:
             cells = [
-                f"**{_md(text)}**" if cell.mark == "best" else _md(text)
+                f"**{markdown_text(text)}**" if cell.mark == "best" else markdown_text(text)
                 for text, cell in zip(_flat(row, table), row.cells, strict=True)
             ]
-            lines.append("| " + " | ".join([_md(row.label), *cells]) + " |")
-    lines += ["", *[_md(line) for line in table.caption]]
-    lines += [f"- {_md(note)}" for note in table.notes]
+            lines.append("| " + " | ".join([markdown_text(row.label), *cells]) + " |")
+    lines += ["", *[markdown_text(line) for line in table.caption]]
+    lines += [f"- {markdown_text(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -48,7 +48,8 @@ def _flat(row: Row, table: Table) -> list[str]:
     return texts
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """`text` on one line, with nothing that Markdown or HTML takes for itself."""
     for character in "\\|*_<>`[]~":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -34,7 +34,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="CODEC",
-            help="reference codec to score, such as opus:12000 (codecbench list references); repeatable",
+            help="reference codec to score, such as opus:12000 (codecbench list references), or trained:RUN; "
+            "repeatable",
         ),
     ] = None,
     name: Annotated[
@@ -94,7 +95,7 @@ def evaluate(
 
     from experiments.commands import scoring
 
-    systems = scoring.systems_of(reconstructed_dirs or [], codec or [], name, bitrate)
+    systems = scoring.systems_of(reconstructed_dirs or [], codec or [], name, bitrate, tracking_uri)
     scores = scoring.score_systems(
         systems,
         reference_dir,

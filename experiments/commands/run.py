@@ -29,6 +29,7 @@ from experiments.commands.options import (
     chosen_device,
     number,
 )
+from experiments.tracking.mirrors import mirroring
 from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def run(
         bool,
         typer.Option("--keep-warm-starts", help="with --force: use the existing warm starts"),
     ] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="show metrics and scores there, too: tensorboard:DIR or wandb:PROJECT; repeatable",
+        ),
+    ] = None,
     figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
@@ -95,6 +103,9 @@ def run(
     folder = results / loaded.name
     outputs.check_folder(folder)
     outputs.check_folder(directory, "--runs")
+    mirrors = [mirroring.destination(address) for address in mirror or ()]
+    for one in mirrors:
+        one.check()
     uri = store_uri(tracking_uri)
     chosen = chosen_device(device) if executor == "local" else device  # before a corpus is prepared
     place = executors.create(
@@ -127,6 +138,7 @@ def run(
             force=force,
             only=only or (),
             keep_warm_starts=keep_warm_starts or bool(only),
+            mirrors=mirrors,
             announce=display.announce,
             show=display.show,
         )

@@ -63,12 +63,16 @@ class TargetStudy:
 
 
 def systems_of(
-    folders: Sequence[Path], codecs: Sequence[str], names: list[str] | None, bitrates: list[float] | None
+    folders: Sequence[Path],
+    codecs: Sequence[str],
+    names: list[str] | None,
+    bitrates: list[float] | None,
+    tracking_uri: str | None = None,
 ) -> list[System]:
-    """The systems to score. Raises EvaluationError, ReferenceCodecError."""
+    """The systems to score. Raises EvaluationError, ReferenceCodecError, RunError for a trained codec."""
     if not folders and not codecs:
         raise EvaluationError("nothing to score: give a folder of decoded audio, or --codec")
-    codec_kinds, created = _reference_codecs(codecs)
+    codec_kinds, created = _reference_codecs(codecs, tracking_uri)
     default_names = [path.resolve().name for path in folders] + [codec.label for codec in created]
     chosen_names = _per_system("--name", names, default_names)
     if len(set(chosen_names)) < len(chosen_names):
@@ -85,13 +89,23 @@ def systems_of(
     ]
 
 
-def _reference_codecs(codecs: Sequence[str]) -> tuple[list[str], list[Reference]]:
+def _reference_codecs(codecs: Sequence[str], tracking_uri: str | None) -> tuple[list[str], list[Reference]]:
     if not codecs:
         return [], []
     from codec import references  # imports torch
+    from experiments.commands.sharing import trained_reference
 
-    kinds = [references.parse(text) for text in codecs]
-    return [kind for kind, _ in kinds], [references.create(kind, options) for kind, options in kinds]
+    kinds: list[str] = []
+    created: list[Reference] = []
+    for text in codecs:
+        if text.startswith(trained_reference.PREFIX):
+            kinds.append("trained")
+            created.append(trained_reference.parse(text, tracking_uri))
+        else:
+            kind, options = references.parse(text)
+            kinds.append(kind)
+            created.append(references.create(kind, options))
+    return kinds, created
 
 
 def target_study(study: str | None, tracking_uri: str | None) -> TargetStudy | None:

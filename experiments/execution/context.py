@@ -1,11 +1,14 @@
 """The context of a job: what it works with, the same for every kind of job."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiments.common.machine import default_workers
 from experiments.execution.jobs import Job, Link, Settings, Update
+from experiments.tracking.mirrors.contract import MirroredRun
+from experiments.tracking.mirrors.mirroring import Mirrors, mirrored
 from experiments.training.observer import Interrupted
 
 if TYPE_CHECKING:
@@ -42,6 +45,12 @@ class Context:
     def warn(self, text: str) -> None:
         """Tell the runner of something that a person should look at."""
         self.tell(f"warning: {text}")
+
+    def mirrored(self, name: str, run_id: str) -> AbstractContextManager[Mirrors]:
+        """The mirrors of the job's run."""
+        config = self.job.run.resolved()
+        run = MirroredRun(study=self.settings.study, name=name, identity=run_id, config=config)
+        return mirrored(self.settings.mirrors, run, self.warn)
 
     def stopping(self) -> bool:
         """Ask whether to stop the job: the runner says so, or another runner has taken it over."""

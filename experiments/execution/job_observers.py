@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from experiments.execution.context import Context
 from experiments.execution.jobs import VALIDATION_LOSS
 from experiments.tracking.journal import MetricsJournal
+from experiments.tracking.mirrors.mirroring import Mirrors
 from experiments.tracking.system_metrics import SystemMetrics
 from experiments.training.observer import Observer
 
@@ -30,6 +31,19 @@ class JournalObserver(Observer):
 
     def should_stop(self) -> bool:
         return self._journal.error is not None and self._journal.error.gone
+
+
+class MirrorObserver(Observer):
+    """Shows metrics in other trackers, too."""
+
+    def __init__(self, mirrors: Mirrors) -> None:
+        self._mirrors = mirrors
+
+    def restored(self, step: int) -> None:
+        self._mirrors.begin(step)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self._mirrors.metrics(step, values)
 
 
 class RunnerObserver(Observer):

@@ -1,12 +1,13 @@
 """Jobs: plain data that the runner and its workers exchange."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from experiments.studies.runs import Run
 from experiments.tracking import leases
+from experiments.tracking.mirrors.contract import Destination
 from experiments.tracking.schema import KIND_RUN, KIND_WARM_START
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Settings:
     device: as torch names it, or auto. cores: for each process, beside its training thread: streams are
     decoded in so many threads, and a run on a GPU is scored in so many processes. lease_seconds: see
     `leases`. stop_above: by run hash, the validation loss at each step above which a search gives the run up.
+    mirrors: trackers that metrics go to, too.
     """
 
     store_uri: str
@@ -40,6 +42,7 @@ class Settings:
     cores: int = 1
     lease_seconds: float = field(default_factory=leases.seconds)
     stop_above: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    mirrors: Sequence[Destination] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

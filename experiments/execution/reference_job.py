@@ -32,3 +32,5 @@ def carry_out(run: ReferenceRun, context: Context, run_id: str) -> None:
         artifacts.write_scores(folder, scores, run.resolved())
         artifacts.write_audio(folder, reconstructions.audio, run.evaluate.audio_examples, run.sample_rate)
     context.store.log_values(run_id, values)
+    with context.mirrored(run.label, run_id) as mirrors:
+        mirrors.scores(0, values)

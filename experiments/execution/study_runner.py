@@ -20,6 +20,7 @@ from experiments.studies.runs import Corpora, CorpusIdentity, Run, expand, study
 from experiments.studies.study import Study, StudyError
 from experiments.tracking import leases
 from experiments.tracking.leases import Leases
+from experiments.tracking.mirrors.contract import Destination
 from experiments.tracking.schema import (
     DIVERGED,
     FAILED,
@@ -236,6 +237,7 @@ def run_study(
     force: bool = False,
     only: Sequence[str] = (),
     keep_warm_starts: bool = False,
+    mirrors: Sequence[Destination] = (),
     announce: Callable[[Sequence[Run | ReferenceRun], set[str], dict[str, tuple[str, str]]], None],
     show: Callable[[Update], None],
 ) -> tuple[Summary, Store]:
@@ -243,6 +245,7 @@ def run_study(
 
     retry: runs that failed or diverged, too. force: all of them, and their warm starts unless
     `keep_warm_starts`. only: labels of the rows to do; empty is all. Rows that are left out keep their state.
+    mirrors: trackers that get the metrics of what is done now, too.
     announce: called once with the runs to do, the hashes of finished runs, and the broken ones.
     """
     require_weights(study)
@@ -264,7 +267,12 @@ def run_study(
     summary.other_rows = {run.hash for run in runs} - hashes - done_before
     if todo or references_todo:
         settings = Settings(
-            store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=device
+            store_uri=uri,
+            study=study.name,
+            parent_id=parent,
+            directory=directory,
+            device=device,
+            mirrors=mirrors,
         )
         outcomes = execute(todo, settings, executor, references=references_todo, show=show)
         if any(outcome.store_lost for outcome in outcomes.values()):

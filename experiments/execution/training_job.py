@@ -12,11 +12,17 @@ from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
 from experiments.evaluation import bitrates, coded_rates, robustness, test_set, token_model
 from experiments.execution.context import Context
-from experiments.execution.job_observers import JournalObserver, PruningObserver, RunnerObserver
+from experiments.execution.job_observers import (
+    JournalObserver,
+    MirrorObserver,
+    PruningObserver,
+    RunnerObserver,
+)
 from experiments.execution.outcomes import Pruned
 from experiments.studies.runs import Run
 from experiments.tracking import artifacts, descriptions
 from experiments.tracking.journal import MetricsJournal
+from experiments.tracking.mirrors.mirroring import Mirrors
 from experiments.tracking.models import weights as stored_weights
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import TrackingError
@@ -24,7 +30,7 @@ from experiments.tracking.system_metrics import SystemMetrics
 from experiments.training import distributed, trained_codec
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.decays import DecayedWeights
-from experiments.training.observer import Interrupted, Trained
+from experiments.training.observer import Interrupted, Observer, Trained
 
 if TYPE_CHECKING:
     from codec.model import Codec
@@ -41,14 +47,16 @@ def carry_out(run: Run, context: Context, run_id: str) -> None:
     store, folder = context.store, context.settings.directory / run.training_hash
     remove_stale(folder)
     _fetch_weights(run, context)
-    codec, trained, shards = _train(run, context, run_id)
-    if run.asked is not None:
-        run = run.fitted(codec.quantizer.config)
-        store.log_params(run_id, run.resolved())
     name = f"{run.label} seed {run.seed}"
-    model_id = stored_weights.log(store, run_id, name, folder, run.resolved(), trained.steps)
-    if not context.job.warm_start:
-        _assess(run, context, run_id, model_id, (codec, trained, shards))
+    with context.mirrored(name, run_id) as mirrors:
+        codec, trained, shards = _train(run, context, run_id, mirrors)
+        if run.asked is not None:
+            run = run.fitted(codec.quantizer.config)
+            store.log_params(run_id, run.resolved())
+        model_id = stored_weights.log(store, run_id, name, folder, run.resolved(), trained.steps)
+        if not context.job.warm_start:
+            values = _assess(run, context, run_id, model_id, (codec, trained, shards))
+            mirrors.scores(trained.steps, values)
 
 
 def _fetch_weights(run: Run, context: Context) -> None:
@@ -65,13 +73,14 @@ def _fetch_weights(run: Run, context: Context) -> None:
         )
 
 
-def _train(run: Run, context: Context, run_id: str) -> Obtained:
+def _train(run: Run, context: Context, run_id: str, mirrors: Mirrors) -> Obtained:
     """The trained codec: from disk if it is there, else trained now or trained on."""
     settings, warm_start = context.settings, context.job.warm_start
     journal = MetricsJournal(settings.directory / run.training_hash / HISTORY, context.store, run_id)
     pruning = PruningObserver({} if warm_start else settings.stop_above.get(run.hash, {}))
-    observers = [
+    observers: list[Observer] = [
         JournalObserver(journal, None if warm_start else SystemMetrics()),
+        MirrorObserver(mirrors),
         RunnerObserver(context),
         pruning,
     ]
@@ -102,8 +111,10 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
     return obtained
 
 
-def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Obtained) -> None:
-    """Score the trained codec on the test split, and log values and files."""
+def _assess(
+    run: Run, context: Context, run_id: str, model_id: str, obtained: Obtained
+) -> Mapping[str, float]:
+    """Score the trained codec on the test split, and log values and files; the values."""
     whole, trained, shards = obtained
     codec = whole if run.stages is None else whole.prefix(run.stages)
     test_split, evaluate = shards.split("test"), run.evaluate
@@ -164,6 +175,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
     context.store.log_values(run_id, values, model_id=model_id)
     place = f"{context.store.experiment_id}/{context.settings.parent_id}"
     context.store.set_tags(run_id, {descriptions.NOTE: descriptions.of_run(run, values, place)})
+    return values
 
 
 def _earlier_budgets(

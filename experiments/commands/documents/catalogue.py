@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Any
 
-from experiments.commands.documents import audio, bottlenecks, runs, studies
+from experiments.commands.documents import audio, bottlenecks, leaderboards, runs, studies
 from experiments.commands.documents.document import Document
 from experiments.common.json_schemas import PlainSchema
 
@@ -14,6 +14,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     runs.RunsDocument,
     runs.ShowDocument,
     runs.CompareDocument,
+    leaderboards.LeaderboardDocument,
     audio.EvaluateDocument,
     bottlenecks.RatesDocument,
     bottlenecks.GeometryDocument,

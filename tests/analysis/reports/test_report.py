@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,6 @@ from analysis.reports.listening import choose, logged_audio
 from analysis.reports.report import write_report
 from analysis.statistics.matched_rates import coded_labels
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
 HOSTILE = "<script>alert(1)</script> \"q\" 'a'"
 
 
@@ -110,38 +107,14 @@ def test_captions_go_by_the_longest_beginning() -> None:
     assert caption("cost", "2.82 kbit/s") == f"2.82 kbit/s: {CAPTIONS['cost']}"
 
 
-@pytest.fixture(scope="module")
-def browser(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The report in headless Chromium."""
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("needs Chromium and chromedriver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        *("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"),
-        *("disable-background-networking", "disable-component-update", "disable-sync", "mute-audio"),
-        "autoplay-policy=no-user-gesture-required",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    try:
-        driver.set_window_size(1280, 900)
-        yield driver
-    finally:
-        driver.quit()
-
-
 @pytest.fixture
-def page(browser: Any, report: Path) -> Iterator[Any]:
+def page(chromium: Any, report: Path) -> Iterator[Any]:
     """The report, freshly loaded; afterwards the console must have no errors."""
-    browser.get(report.as_uri())
-    browser.execute_script("localStorage.clear()")
-    browser.get(report.as_uri())
-    yield browser
-    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+    chromium.get(report.as_uri())
+    chromium.execute_script("localStorage.clear()")
+    chromium.get(report.as_uri())
+    yield chromium
+    assert [line for line in chromium.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
 
 
 def until(true: Callable[[], Any], seconds: float = 30) -> Any:

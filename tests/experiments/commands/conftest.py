@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "experiments.cli"]
 LABELS = ("fsq [v2]", "hex [/edge] with a long name")
+EVENTS = "events"  # folder of TensorBoard, if that is installed
 QUESTION = "Does [hex] beat [/rect] at 12 bit?"
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 
@@ -61,5 +63,6 @@ def finished(study: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A folder with the study, run in a terminal of 80 columns, its exit code and its lines."""
     folder = tmp_path_factory.mktemp("terminal")
     (folder / "tiny.yaml").write_text(study)
-    code, lines = in_terminal(80, folder, "run", "tiny.yaml", "--workers", "2", "--no-figures")
+    mirror = ["--mirror", f"tensorboard:{folder / EVENTS}"] if find_spec("tensorboard") else []
+    code, lines = in_terminal(80, folder, "run", "tiny.yaml", "--workers", "2", "--no-figures", *mirror)
     return folder, code, lines

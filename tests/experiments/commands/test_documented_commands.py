@@ -105,9 +105,11 @@ def check(line: Line) -> None:
 
 def check_values(line: Line, given: dict[str, Any]) -> None:
     """Raise WrongLine for a study, a key or a metric that nobody could have."""
-    name = given.get("study_file") or given.get("study_name") or given.get("study")
+    one = given.get("study_file") or given.get("study_name") or given.get("study")
     base = "quickstart"
-    if isinstance(name, str) and not _PLACEHOLDER.fullmatch(name):
+    for name in [one, *(given.get("studies") or ())]:
+        if not isinstance(name, str) or _PLACEHOLDER.fullmatch(name):
+            continue
         if name in studies.available():
             base = name
         elif not made_in(line.page, name):
@@ -161,6 +163,7 @@ def test_pages_have_command_lines() -> None:
         ("    codecbench plan quickstart tilings-matched-rate", "tilings-matched-rate"),
         ("    codecbench run quickstrat", "quickstrat is neither shipped nor made"),
         ("    codecbench run quickstart --set train.setps=3", "setps"),
+        ("    codecbench leaderboard starts dimensoins", "dimensoins is neither shipped nor made"),
         ("    codecbench power quickstart --metric pesk --effect 1", "no metric pesk"),
         ("    X=1 codecbench plan quickstart && codecbench tabel quickstart | head", "no command 'tabel'"),
         ("see `codecbench plan --colums x`", "--colums"),
