@@ -137,8 +137,8 @@ class Q2D2(ChannelQuantizer):
         if abs(rates[levels] - bits) > WORST * bits:
             known = ", ".join(f"{list(each)} ({rate:.2f} bits)" for each, rate in rates.items())
             raise QuantizerError(
-                f"channels: released: no levels were released for {bits:.2f} bits a frame on this grid; those "
-                f"that were: {known}"
+                f"channels: released: no levels were released for {bits:.2f} bits a frame on this grid; "
+                f"those that were: {known}"
             )
         return {**rest, "levels": levels}
 
