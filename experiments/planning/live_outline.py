@@ -16,16 +16,18 @@ def needed_corpora(values: Mapping[str, Any], source: str) -> list[tuple[str, in
     return runs.corpora(check(values, source))
 
 
+def trainings(
+    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]
+) -> dict[str, runs.Run]:
+    """The runs of the study that `values` describe, by hash. Raises StudyError."""
+    return {run.hash: run for run in runs.expand(check(values, source), _prepared(corpora))}
+
+
 def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]) -> Outline:
     """The outline of the study that `values` describe. Raises StudyError."""
     study = check(values, source)
     place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
-    prepared = {
-        (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
-            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
-        )
-        for corpus in corpora
-    }
+    prepared = _prepared(corpora)
     planned = []
     expanded = runs.expand(study, prepared)
     for run in expanded:
@@ -68,3 +70,12 @@ def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[Planned
         },
         weights=tuple(dict.fromkeys(filter(None, (run.released_weights for run in expanded)))),
     )
+
+
+def _prepared(corpora: Sequence[PlannedCorpus]) -> dict[tuple[str, int], runs.CorpusIdentity]:
+    return {
+        (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
+            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
+        )
+        for corpus in corpora
+    }

@@ -18,7 +18,7 @@ from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
 from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
 from experiments.training.outcomes import Outcomes
-from experiments.training.precision import compiled
+from experiments.training.precision import compiled, device_name
 from experiments.training.replicas import Replicas
 from experiments.training.state import TrainingState, initial_state, random_state
 from experiments.training.step import Update, step
@@ -105,6 +105,7 @@ def train(
         audio_seconds=state.step * config.batch_size * samples / codec.sample_rate,
         skipped=state.skipped,
         precision=state.precision,
+        device=device_name(fabric.device),
     )
 
 

@@ -72,6 +72,7 @@ class Estimate(Part):
     training: Real = Field(description="seconds of one worker; null where nothing alike was timed")
     evaluation: Real = Field(description="seconds of one worker; null where nothing alike was timed")
     missing: list[str] = Field(description="why a part is null")
+    source: str = Field(description="where the seconds of trainings come from")
     hours: Real = Field(description="hours with all workers; null where a part is")
 
 
