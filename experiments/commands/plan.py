@@ -157,7 +157,9 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
         f"{len(references)} references" if references else "",
     ]
     processes = f"{workers} worker process{'es' if workers > 1 else ''}"
-    place = f"on {elsewhere}" + (" each" if workers > 1 else "") if elsewhere else f"on this machine ({device})"
+    place = (
+        f"on {elsewhere}" + (" each" if workers > 1 else "") if elsewhere else f"on this machine ({device})"
+    )
     lines.append(f"left: {', then '.join(filter(None, stages))}, in {processes} {place}")
     return [*lines, _hours(plan, workers)]
 
@@ -171,11 +173,10 @@ def _hours(plan: Plan, workers: int) -> str:
             f"time: about {words(estimate.seconds / workers)} with {workers} at once, from {estimate.source} "
             f"({each} of one worker; references not counted)"
         )
-    known = (
-        f"training about {words(estimate.training / workers)} with {workers} at once, from {estimate.source}; "
-        if estimate.training
-        else ""
-    )
+    known = ""
+    if estimate.training:
+        hours = words(estimate.training / workers)
+        known = f"training about {hours} with {workers} at once, from {estimate.source}; "
     remedy = (
         "codecbench plan --measure times a few steps" if estimate.training is None else "the first run does"
     )

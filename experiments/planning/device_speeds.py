@@ -54,8 +54,9 @@ def parse(text: str) -> DeviceSpeed:
     except ValueError:
         number = 0.0
     if not 0 < number <= MOST:
+        hint = did_you_mean(name, _PEAKS)
         raise DeviceSpeedError(
-            f"{text!r} is no speed of a device; {did_you_mean(name, _PEAKS)}give one of {', '.join(_PEAKS)}, or "
-            f"the TFLOP/s that trainings reach on it, above 0 and at most {MOST:,.0f}"
+            f"{text!r} is no speed of a device; {hint}give one of {', '.join(_PEAKS)}, or the TFLOP/s that "
+            f"trainings reach on it, above 0 and at most {MOST:,.0f}"
         )
     return DeviceSpeed(f"a device of {number:g} TFLOP/s", dict.fromkeys(_ARITHMETICS, number * 1e12))

@@ -1,7 +1,8 @@
 """A study that is killed once, as soon as a training has a state: killed_once.py FOLDER STUDY
 
-In FOLDER/whole it runs undisturbed; in FOLDER/killed all its processes are killed, and the same command is given
-again. Prints exit codes, when it was killed (milliseconds of the epoch), and the trainings that had a state.
+In FOLDER/whole it runs undisturbed; in FOLDER/killed all its processes are killed, and the same command is
+given again. Prints exit codes, when it was killed (milliseconds of the epoch), and the trainings that had a
+state.
 """
 
 import json
