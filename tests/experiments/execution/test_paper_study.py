@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
-from typer.testing import CliRunner
 
 from analysis import load
-from experiments.cli import app
+from analysis.figures.writing import Target, draw
 from experiments.common import tensor_files
 from experiments.common.run_folder import WEIGHTS
 from experiments.studies import study
@@ -36,6 +35,7 @@ SMALLER = {
         "objective": {"name": "wavtokenizer", "options": {"discriminator_width": 0.03}},
         "steps": STEPS,
         "batch_size": 2,
+        "accumulate": 1,
         "crop_seconds": 0.15,
         "log_every": 1,
         "validate_every": 4,
@@ -79,8 +79,7 @@ def told(file: Path) -> dict[str, Any]:
 
 def test_what_is_not_size_is_the_recipe(file: Path) -> None:
     small, paper = study.load(str(file)).train, study.load("paper").train
-    sizes = {"objective", "steps", "batch_size", "crop_seconds", "log_every", "validate_every"}
-    kept = set(type(paper).model_fields) - sizes - {"checkpoint_every"}
+    kept = set(type(paper).model_fields) - set(SMALLER["train"])
     assert all(getattr(small, key) == getattr(paper, key) for key in kept)
     weights = [train.objective.options for train in (small, paper)]
     assert {**weights[0], "discriminator_width": 1.0} == weights[1]
@@ -116,8 +115,5 @@ def test_scored_tabled_and_drawn(told: dict[str, Any], file: Path, tmp_path: Pat
     assert results.runs["rate/bitrate"].max() == pytest.approx(1066.6, abs=0.1)
     table = (killed / "results" / SMALLER["name"] / "tables" / "comparison.md").read_text()
     assert all(row in table for row in ROWS)
-    options = ["--tracking-uri", store, "--output", str(tmp_path), "--formats", "svg"]
-    done = CliRunner().invoke(app, ["figures", SMALLER["name"], *options])
-    assert done.exit_code == 0, done.output
-    drawn = {path.stem for path in tmp_path.rglob("*.svg")}
-    assert {"utilisation", "learning-curves"} <= drawn
+    draw(results, Target(tmp_path, "paper", ("svg",)), only=["utilisation", "learning"])
+    assert {path.stem for path in tmp_path.rglob("*.svg")} == {"utilisation", "learning-curves"}
