@@ -60,11 +60,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Results:
-    """One study.
+    """The results of one study.
 
-    `runs` has one row a run: the columns of `RUN_COLUMNS`, then every metric's last value under its
-    logged name (`eval/pesq`, `rate/bitrate`, ...) and every parameter as `param/<name>`, as text.
-    `references` is the same of codecs from outside, which no statistic of the study's own runs includes.
+    `runs` has one row per run: the columns of `RUN_COLUMNS`, then the last value of every metric under its
+    logged name (`eval/pesq`, `rate/bitrate`, ...), then every parameter as `param/<name>`, as text.
+    `references` is the same for codecs by others, which no statistic of the study's own runs includes.
     """
 
     study: str
@@ -76,6 +76,7 @@ class Results:
     references: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     parent_id: str | None = None  # the study's MLflow run
     from_archive: frozenset[str] = frozenset()  # ids of runs that were imported into the study
+    contrasts: Sequence[Mapping[str, str]] = ()  # planned: effect, name, of, less
     headline_bitrate: float | None = None  # bit/s of what shows one rate; None: the one of the most systems
 
     @cached_property

@@ -15,7 +15,7 @@ from quantizers.suggestions import did_you_mean
 
 # Sections that may be written as one word: the key that the word stands for.
 ALONE = {"backbone": "name", "data": "corpus", "objective": "name"}
-OWN = ("name", "question")  # of a study itself: never taken from the one it extends
+OWN = ("name", "question", "contrasts")  # of a study itself: never taken from the one it extends
 MOST_EXTENDED = 20  # files that extend each other
 
 
@@ -102,7 +102,9 @@ def _extended(path: Path | Traversable, chain: Sequence[Path | Traversable]) -> 
     """The values of the file at `path`; `chain`: the files that extend it, the first one first."""
     named = " extends ".join(_name(each) for each in (*chain, path))
     if any(_same(path, each) for each in chain):
-        raise StudyError(f"{named}: a circle; let one of them stand alone")
+        raise StudyError(
+            f"{named}: these files extend each other in a circle; remove `extends` from one of them"
+        )
     if len(chain) >= MOST_EXTENDED:
         raise StudyError(f"{named}: more than {MOST_EXTENDED} files extend each other; put some together")
     try:
@@ -149,7 +151,7 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 def _text(path: Path | Traversable) -> str:
     """The text of a file, as far as it may be long. Raises OSError, ValueError."""
     if isinstance(path, Path) and path.exists() and not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -157,7 +159,7 @@ def _text(path: Path | Traversable) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError("it is not written in UTF-8") from None
+        raise ValueError("it is not UTF-8 text") from None
 
 
 def _is_file(path: Path) -> bool:

@@ -103,4 +103,4 @@ def test_runs_through(name: str, speech: Path, folder: Path, monkeypatch: pytest
     unequal = loaded.allow_rate_mismatch and coded.max() / coded.min() > 1.04
     assert ("may be bought with bits alone" in caption) == unequal
     again = CliRunner().invoke(app, ["plan", name, *arguments, "--tracking-uri", store])
-    assert "nothing is left to do" in again.output
+    assert "nothing is left to run" in again.output
