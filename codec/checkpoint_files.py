@@ -42,7 +42,7 @@ def read(path: Path, anchor: str) -> dict[str, Tensor]:
     Raises CheckpointError.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"no checkpoint at {path}; correct the path")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     state = _state_dictionary(content)
     if state is None:
@@ -59,7 +59,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file: {error}") from None
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
 
 
 def _read_pickle(path: Path) -> Any:

@@ -219,7 +219,7 @@ def test_nothing_is_executed(zipped: bool, state: State, tmp_path: Path) -> None
         ([1, 2], "no state dictionary: it is a list"),
         ({}, "no state dictionary: it is a dict"),
         ({"epoch": 3, "weight": 4}, "no state dictionary: it holds 'epoch', 'weight'"),
-        ({"model.x": torch.zeros(1)}, r"lacks .*it is no WavTokenizer or Q2D2 checkpoint"),
+        ({"model.x": torch.zeros(1)}, r"lacks .*it is not a WavTokenizer or Q2D2 checkpoint"),
     ],
 )
 def test_files_without_such_a_model(content: Any, message: str, tmp_path: Path) -> None:
