@@ -11,21 +11,27 @@ from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.study import check
 
 
-def needed_corpora(values: Mapping[str, Any], source: str) -> list[tuple[str, int]]:
-    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError."""
-    return runs.corpora(check(values, source))
+def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> list[tuple[str, int]]:
+    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError.
+
+    fewer_rows: as of `studies.study.check`.
+    """
+    return runs.corpora(check(values, source, fewer_rows=fewer_rows))
 
 
 def trainings(
-    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]
+    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus], fewer_rows: bool
 ) -> dict[str, runs.Run]:
     """The runs of the study that `values` describe, by hash. Raises StudyError."""
-    return {run.hash: run for run in runs.expand(check(values, source), _prepared(corpora))}
+    study = check(values, source, fewer_rows=fewer_rows)
+    return {run.hash: run for run in runs.expand(study, _prepared(corpora))}
 
 
-def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]) -> Outline:
+def outline_of(
+    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus], fewer_rows: bool
+) -> Outline:
     """The outline of the study that `values` describe. Raises StudyError."""
-    study = check(values, source)
+    study = check(values, source, fewer_rows=fewer_rows)
     place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
     prepared = _prepared(corpora)
     planned = []

@@ -21,13 +21,14 @@ def seconds_of_steps(name: str, overrides: Sequence[str], speed: DeviceSpeed) ->
     values, source = files.read(name)
     for override in overrides:
         files.override(values, override)
-    corpora = [planned_corpus(*needed) for needed in live_outline.needed_corpora(values, source)]
+    fewer = files.leave_out_rows(overrides)
+    corpora = [planned_corpus(*needed) for needed in live_outline.needed_corpora(values, source, fewer)]
     count = _Counts()
     return {
         key: run.train.batch_size
         * count.of_crop(run)
         / speed.of(run.train.precision, bool(getattr(run.train, "tf32", False)))
-        for key, run in live_outline.trainings(values, source, corpora).items()
+        for key, run in live_outline.trainings(values, source, corpora, fewer).items()
     }
 
 

@@ -180,11 +180,15 @@ def load(study: str, overrides: Sequence[str] = ()) -> Study:
     values, source = study_files.read(study)
     for override in overrides:
         study_files.override(values, override)
-    return check(values, source)
+    return check(values, source, fewer_rows=study_files.leave_out_rows(overrides))
 
 
-def check(values: Mapping[str, Any], source: str) -> Study:
-    """`values` as a study. Raises StudyError naming `source`, the key and the remedy."""
+def check(values: Mapping[str, Any], source: str, *, fewer_rows: bool = False) -> Study:
+    """`values` as a study. Raises StudyError naming `source`, the key and the remedy.
+
+    fewer_rows: contrasts may name rows that are not there, since overrides may have left them out; these
+    contrasts are left out, too.
+    """
     if written := {"axes", "as_given"} & set(values):
         raise StudyError(
             f"{source}: {min(written)}: not for study files; give a list in place of a value: bits: [10, 12]"
@@ -208,6 +212,10 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         raise StudyError(explain(error.errors(), source, origins, Study)) from None
     for cell in cells:
         _check_backbone(cell, source)
+    if fewer_rows:
+        rows = {label for names in study.series().items() for label in names}
+        kept = tuple(one for one in study.contrasts if {one.of, one.less} <= rows)
+        study = study.model_copy(update={"contrasts": kept})
     _check_contrasts(study, source)
     _check_quantizers(study, cells, source, origins)
     return study
@@ -333,6 +341,6 @@ def _check_contrasts(study: Study, source: str) -> None:
             raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
         if (line := (contrast.effect, contrast.line)) in lines:
             raise StudyError(
-                f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out"
+                f"{where}: {contrast.line!r} is given twice under {contrast.effect!r}; leave one out"
             )
         lines.add(line)

@@ -22,6 +22,7 @@ LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
+    *("soundstream-starts", "soundstream-same-levels"),
     "paper",  # execution/test_paper_study.py does more with smaller discriminators
 )
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
