@@ -71,7 +71,7 @@ def test_what_cannot_be_is_one_message(checkpoint: Path, recordings: Path) -> No
     scored = ("evaluate", recordings, "--metrics", "si_sdr", "--codec", f"q2d2:{checkpoint}")
     done = run(*scored)
     assert done.exit_code == 2
-    assert "does not say which: give its configuration, or quantizer" in " ".join(done.output.split())
+    assert "a Q2D2 model of 4 channels" in " ".join(done.output.split())
     done = run(*scored, "--device", "cuda:7")
     assert done.exit_code == 2
     assert "--device" in done.output
