@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 import quantizers
+from codec import checkpoint_files
 from codec.backbones.contract import BackboneError
 from codec.backbones.vocos import OVERLAP
 from codec.backbones.wavtokenizer import WavTokenizerBackbone
+from codec.checkpoint_files import CheckpointError
 from codec.model import Codec
 from codec.weight_norm import fold_weight_norm
+
+__all__ = ["CheckpointError", "load_wavtokenizer", "load_wavtokenizer_parts"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ ENCODER = "feature_extractor.encodec.encoder.model."
 QUANTIZER = "feature_extractor.encodec.quantizer."
 CODEBOOK = QUANTIZER + "vq.layers.0._codebook."
 Q2D2 = QUANTIZER + "quantizer.vq."
+ANCHOR = "head.out.bias"  # a key of every model of theirs
 UNUSED = {
     "feature_extractor.encodec.decoder.": "a second decoder that the model never calls",
     QUANTIZER + "quantizer.project_": "projections that the model never calls",
@@ -37,10 +41,6 @@ UNUSED = {
 GRIDS = {"hexagon": "hex", "rectangle": "rect", "rhombic": "rhombic"}  # released names to ours
 
 
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read; the message names the file and says what to do."""
-
-
 def load_wavtokenizer(
     checkpoint: str | Path,
     config: str | Path | Mapping[str, Any] | None = None,
@@ -51,7 +51,9 @@ def load_wavtokenizer(
 ) -> Codec:
     """The codec of a released WavTokenizer or Q2D2 checkpoint, in eval mode.
 
-    checkpoint: a Lightning checkpoint, or a plain state dictionary, in torch's format or safetensors.
+    checkpoint: a file of torch.save or safetensors: a Lightning checkpoint, a plain state dictionary, or one
+        with the prefixes and the company that training frameworks give it (see `checkpoint_files`), in any
+        precision.
     config: its YAML file, or what that holds. Sizes and strides come from the weights; the file is checked
         against them, and adds the sample rate (24 kHz without it) and the grid of a Q2D2 model.
     quantizer, levels: of a Q2D2 model, whose weights tell neither: one of the names q2d2-*-released, and the
@@ -63,7 +65,7 @@ def load_wavtokenizer(
     contradict each other.
     """
     path = Path(checkpoint)
-    weights = _Weights(path, _read(path))
+    weights = _Weights(path, checkpoint_files.read(path, ANCHOR))
     settings = _settings(config)
     weights.leave_out_unused()
     backbone = _backbone(weights, settings, fold)
@@ -86,7 +88,7 @@ def load_wavtokenizer_parts(
     the sizes that the weights have where `backbone` has others.
     """
     path = Path(checkpoint)
-    weights = _Weights(path, _read(path))
+    weights = _Weights(path, checkpoint_files.read(path, ANCHOR))
     weights.leave_out_unused()
     own = _backbone(weights, _Settings(sample_rate=backbone.sample_rate), fold=not backbone.conditions)
     own = replace(own, dropout=backbone.dropout)
@@ -108,38 +110,6 @@ def load_wavtokenizer_parts(
     return encoder, decoder
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; correct the path")
-    content: Any
-    if path.suffix == ".safetensors":
-        import safetensors
-        from safetensors.torch import load_file
-
-        try:
-            content = load_file(path)
-        except safetensors.SafetensorError as error:
-            raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except Exception as error:  # of many classes where the file is something else
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"{path} cannot be read as plain weights ({reason}). If you trust its source, load it with "
-                f"weights_only=False, and save its state_dict as a safetensors file"
-            ) from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(v, Tensor) for v in content.values())
-    ):
-        raise CheckpointError(f"{path} holds no state dictionary")
-    return content
-
-
 @dataclass
 class _Weights:
     """Weights by key; those taken are gone."""
@@ -150,7 +120,13 @@ class _Weights:
     def take(self, key: str) -> Tensor:
         if key not in self.tensors:
             raise CheckpointError(f"{self.path} lacks {key}: it is not a WavTokenizer or Q2D2 checkpoint")
-        return self.tensors.pop(key).float()
+        value = self.tensors.pop(key).float()
+        if not value.isfinite().all():
+            raise CheckpointError(
+                f"{self.path}: {key} has values that are not finite, of a training that diverged or of a "
+                "copy in half precision that overflowed; use another copy"
+            )
+        return value
 
     def peek(self, key: str) -> Tensor:
         value = self.take(key)
@@ -231,8 +207,10 @@ def _backbone(weights: _Weights, settings: _Settings, fold: bool) -> WavTokenize
             f"{weights.path}: strides {list(strides)} make {math.prod(strides)} samples per frame, but the "
             f"head makes {hop}"
         )
+    stored = weights.tensors.get("head.istft.window")
+    exact = 1e-6 if stored is None or not stored.is_floating_point() else torch.finfo(stored.dtype).eps
     window = weights.take("head.istft.window")
-    if not torch.allclose(window, torch.hann_window(OVERLAP * hop), atol=1e-6):
+    if not torch.allclose(window, torch.hann_window(OVERLAP * hop), atol=max(exact, 1e-6)):
         raise CheckpointError(
             f"{weights.path}: head.istft.window is not a Hann window of {OVERLAP * hop} samples"
         )

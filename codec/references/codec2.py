@@ -50,7 +50,7 @@ class Codec2(Reference):
     def sample_rate(self) -> int:
         return RATE
 
-    def prepare(self) -> None:
+    def prepare(self, device: str = "cpu") -> None:
         for program in ("c2enc", "c2dec"):
             _program(program)
 

@@ -65,8 +65,11 @@ class Reference(ABC):
         """What, beside the options, decides the result: a library's version, or which weights."""
         return "1"
 
-    def prepare(self) -> None:
-        """Load what the codec needs. Raises ReferenceUnavailable."""
+    def prepare(self, device: str = "cpu") -> None:
+        """Load what the codec needs. Raises ReferenceUnavailable.
+
+        device: as torch names it, where a network of torch is to compute; every other codec stays on the CPU.
+        """
         return
 
     @abstractmethod

@@ -72,7 +72,7 @@ class Lyra(Reference):
         except PackageNotFoundError:
             return "absent"
 
-    def prepare(self) -> None:
+    def prepare(self, device: str = "cpu") -> None:
         _ = self._quantizer
 
     def reconstruct(self, audio: np.ndarray, sample_rate: int) -> Decoded:

@@ -62,8 +62,8 @@ class Pretrained(Reference):
         except PackageNotFoundError:
             return self.weights
 
-    def prepare(self) -> None:
-        _ = self._model
+    def prepare(self, device: str = "cpu") -> None:
+        self._model.to(device)
 
     def reconstruct(self, audio: np.ndarray, sample_rate: int) -> Decoded:
         import torch
@@ -71,9 +71,9 @@ class Pretrained(Reference):
         signal = resample(audio, sample_rate, self.sample_rate)
         whole = signal if self.fills_frames else np.pad(signal, (0, -len(signal) % self._hop))
         with torch.inference_mode():
-            output = self._run(torch.from_numpy(whole)[None, None])
+            output = self._run(torch.from_numpy(whole)[None, None].to(self._model.device))
         bits = round(output.audio_codes.numel() * math.log2(self._codebook_size))
-        decoded = output.audio_values.float().reshape(-1).numpy()
+        decoded = output.audio_values.float().reshape(-1).cpu().numpy()
         return Decoded(fit(resample(decoded, self._output_rate, sample_rate), len(audio)), bits)
 
     @abstractmethod

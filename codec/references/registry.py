@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -67,7 +68,8 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Reference:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of `NAME`, `NAME:VALUE` (its main option) or `NAME:KEY=VALUE,KEY=VALUE`.
+    """Name and options of `NAME`, `NAME:VALUE` (its main option) or `NAME:KEY=VALUE,KEY=VALUE`. A list is
+    written with colons: `levels=9:9:7:7:7:7`.
 
     Raises ReferenceCodecError.
     """
@@ -87,7 +89,10 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    """The number that `text` writes, or true, false, null, or itself."""
+    """The number that `text` writes, or the list of integers between colons, or true, false, null, or
+    itself."""
+    if re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})+", text):
+        return [int(each) for each in text.split(":")]
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

@@ -59,8 +59,8 @@ class WavTokenizer(Reference):
         files = [path, *([Path(self.config)] if self.config and Path(self.config).is_file() else [])]
         return f"{path.name} {' '.join(_digest(file, file.stat().st_mtime_ns)[:16] for file in files)}"
 
-    def prepare(self) -> None:
-        _ = self._codec
+    def prepare(self, device: str = "cpu") -> None:
+        self._codec.to(device)
 
     @cached_property
     def _codec(self) -> "Codec":
@@ -77,8 +77,8 @@ class WavTokenizer(Reference):
 
         codec = self._codec
         signal = torch.from_numpy(resample(audio, sample_rate, codec.sample_rate).copy())[None]
-        codes = codec.encode(signal)
-        decoded = codec.decode(codes)[0].numpy()
+        codes = codec.encode(signal.to(next(codec.parameters()).device))
+        decoded = codec.decode(codes)[0].cpu().numpy()
         bits = round(codes.shape[1] * codec.quantizer.bits_per_frame)
         return Decoded(fit(resample(decoded, codec.sample_rate, sample_rate), len(audio)), bits)
 

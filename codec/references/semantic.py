@@ -29,13 +29,14 @@ class XCodec2(Pretrained):
     def label(self) -> str:
         return "xcodec2"
 
-    def prepare(self) -> None:
-        super().prepare()
+    def prepare(self, device: str = "cpu") -> None:
+        super().prepare(device)
         _ = self._extractor
 
     def _run(self, audio: "Tensor") -> Any:
-        inputs = self._extractor(audio=audio[0, 0], sampling_rate=self.sample_rate, return_tensors="pt")
-        return self._model(**inputs)
+        waveform = audio[0, 0].cpu()
+        inputs = self._extractor(audio=waveform, sampling_rate=self.sample_rate, return_tensors="pt")
+        return self._model(**inputs.to(self._model.device))
 
     @property
     def _streams(self) -> int:

@@ -11,11 +11,13 @@ from experiments.commands import outputs
 from experiments.commands.display.terminal import messages
 from experiments.commands.guard import FAILED
 from experiments.commands.options import (
+    Device,
     Metrics,
     OutputFormat,
     Quiet,
     TrackingUri,
     Workers,
+    chosen_device,
     file_name,
     names_of,
     number,
@@ -75,6 +77,7 @@ def evaluate(
     format: OutputFormat = "console",
     quiet: Quiet = False,
     workers: Workers = None,
+    device: Device = "auto",
     reference_cache: Annotated[
         Path | None,
         typer.Option(
@@ -95,6 +98,7 @@ def evaluate(
 
     from experiments.commands import scoring
 
+    place = chosen_device(device) if codec or device != "auto" else "cpu"
     systems = scoring.systems_of(reconstructed_dirs or [], codec or [], name, bitrate, tracking_uri)
     scores = scoring.score_systems(
         systems,
@@ -103,6 +107,7 @@ def evaluate(
         pairs=pairs,
         study=scoring.target_study(study, tracking_uri),
         workers=workers,
+        device=place,
         reference_cache=reference_cache,
         quiet=quiet,
     )

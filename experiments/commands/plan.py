@@ -43,27 +43,41 @@ def plan(
         bool,
         typer.Option("--measure", help="train a few steps of each row to time it (prepares the corpus)"),
     ] = False,
+    device_speed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="estimate for another device: a100, h100 or l40s (stated speeds), or the TFLOP/s that "
+            "trainings reach on it",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the runs of a study, their rates and states, and the time that is left. Trains nothing."""
+    from experiments.planning import device_speeds
     from experiments.planning import plan as plans
 
+    speed = None if device_speed is None else device_speeds.parse(device_speed)
+    if speed is not None and measure:
+        raise typer.BadParameter("measures this device; leave --device-speed out", param_hint="--measure")
     overrides = changes_of(changes, data)
     uri = store_uri(tracking_uri)  # before a corpus is prepared
     if measure:
         _measure(study_file, overrides, messages(quiet))
-    gpus = listed_gpus()
-    planned = plans.make(study_file, overrides, uri, directory, "cuda" if gpus else "cpu")
-    machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
+    if speed is not None:
+        messages(quiet).note("counting the operations of a step")
+    planned = plans.make(study_file, overrides, uri, directory, speed)
+    gpus = listed_gpus() if speed is None else 0
+    machine = {"workers": workers or gpus or (default_workers() if speed is None else 1), "gpus": gpus}
     if format == "json":
         from experiments.commands.documents import document, studies
 
         document.emit(studies.plan_document(planned, machine))
     else:
-        _print(planned, machine, output())
+        _print(planned, machine, output(), speed.device if speed is not None else "")
 
 
-def _print(plan: Plan, machine: dict[str, int], console: Console) -> None:
+def _print(plan: Plan, machine: dict[str, int], console: Console, elsewhere: str) -> None:
     outline = plan.outline
     console.say((outline.study, "bold"), f": {outline.question}" if outline.question else "")
     for corpus in outline.corpora:
@@ -75,7 +89,7 @@ def _print(plan: Plan, machine: dict[str, int], console: Console) -> None:
         console.say(("rate mismatch", "yellow"), f": {mismatch}")
     for text in plan.missing_weights.values():
         console.say(("weights missing", "yellow"), f": {text}")
-    for line in _work_lines(plan, machine):
+    for line in _work_lines(plan, machine, elsewhere):
         console.say(line)
 
 
@@ -120,7 +134,8 @@ def _range(values: list[float]) -> str:
     return f"{values[0]:.2f}" if values[-1] - values[0] < 0.005 else f"{values[0]:.2f} to {values[-1]:.2f}"
 
 
-def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
+def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str]:
+    """elsewhere: the device that the hours are for, where it is not of this machine."""
     runs, references = plan.left(plan.outline.runs), plan.left(plan.outline.references)
     broken = [run for run in plan.outline.runs if plan.state(run) in ("failed", "diverged")]
     finished = len(plan.outline.runs) - len(runs) - len(broken)
@@ -143,21 +158,27 @@ def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
         f"{len(references)} references" if references else "",
     ]
     processes = f"{workers} worker process{'es' if workers > 1 else ''}"
-    lines.append(f"left: {', then '.join(filter(None, stages))}, in {processes} on this machine ({device})")
+    place = (
+        f"on {elsewhere}" + (" each" if workers > 1 else "") if elsewhere else f"on this machine ({device})"
+    )
+    lines.append(f"left: {', then '.join(filter(None, stages))}, in {processes} {place}")
     return [*lines, _hours(plan, workers)]
 
 
 def _hours(plan: Plan, workers: int) -> str:
     estimate = plan.estimate
+    processes = f"{workers} worker{'s' if workers > 1 else ''}"
     if estimate.seconds is not None:
         parts = [("training", estimate.training or 0.0), ("evaluation", estimate.evaluation or 0.0)]
         each = ", ".join(f"{name} {words(seconds)}" for name, seconds in parts)
         return (
-            f"time: about {words(estimate.seconds / workers)} with {workers} worker"
-            f"{'s' if workers > 1 else ''}, from the times of earlier runs ({each} of one worker; without "
-            "references)"
+            f"time: about {words(estimate.seconds / workers)} with {processes}, from {estimate.source} "
+            f"({each} of one worker; without references)"
         )
-    known = f"training about {words(estimate.training / workers)}; " if estimate.training else ""
+    known = ""
+    if estimate.training:
+        hours = words(estimate.training / workers)
+        known = f"training about {hours} with {processes}, from {estimate.source}; "
     remedy = (
         "codecbench plan --measure times a few steps"
         if estimate.training is None

@@ -126,10 +126,12 @@ def score_systems(
     pairs: Path | None = None,
     study: TargetStudy | None = None,
     workers: int | None = None,
+    device: str = "cpu",
     reference_cache: Path | None = None,
     quiet: bool = False,
 ) -> Scores:
     """Score `systems` against the recordings in `reference_dir`. metric_names: default the core set.
+    device: where reference codecs that are networks of torch compute.
 
     Metrics, folders and codecs are checked before the first is scored. Raises EvaluationError,
     MetricUnavailable, ReferenceCodecError.
@@ -146,7 +148,7 @@ def score_systems(
             )
         else:
             paired.append(None)
-            system.source.prepare()
+            system.source.prepare(device)
     recordings = audio_pairs.recordings(reference_dir) if None in paired else {}
     console = messages(quiet)
     every, summaries = [], []
@@ -158,7 +160,7 @@ def score_systems(
                 assert not isinstance(system.source, Path)
                 console.note((system.name, "bold"), ": encoding and decoding")
                 decoded = Path(tempfile.mkdtemp(prefix="decoded-", dir=temporary))
-                files, rate = reconstruct_files(system.source, recordings, decoded)
+                files, rate = reconstruct_files(system.source, recordings, decoded, device=device)
             frame = _score(console, system.name, files, names, worker_count(workers), cache)
             if study is not None:
                 _add_to_study(study, system, rate, frame, reference_dir, files)

@@ -59,11 +59,30 @@ def listed_gpus() -> int:
     Needs no torch."""
     if (visible := visible_gpus()) is not None:
         return len(visible)
+    return "\n".join(_listing()).count("GPU ")
+
+
+def device_name() -> str:
+    """The name of the first GPU that a study would use, as its driver gives it, or `cpu`. Needs no torch."""
+    lines = [line for line in _listing() if line.startswith("GPU ")]
+    visible = visible_gpus()
+    if not lines or visible == []:
+        return "cpu"
+    first = visible[0] if visible else "0"
+    if first.isdigit():
+        chosen = lines[min(int(first), len(lines) - 1)]
+    else:
+        chosen = next((line for line in lines if first in line), lines[0])
+    return chosen.partition(": ")[2].partition(" (UUID")[0].strip() or "cuda"
+
+
+def _listing() -> list[str]:
+    """Lines in which the driver lists its GPUs; none without one."""
     try:
         listed = subprocess.run(("nvidia-smi", "-L"), capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+        return []
+    return listed.stdout.splitlines() if listed.returncode == 0 else []
 
 
 WORKER_MEMORY = 2 * 2**30  # bytes; torch, the tracking client and the metrics' models take 1.5 GB

@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 
 
 def reconstruct_files(
-    codec: Reference, references: Mapping[str, Path], folder: Path, progress: Progress | None = None
+    codec: Reference,
+    references: Mapping[str, Path],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    device: str = "cpu",
 ) -> tuple[Pairs, float | None]:
     """Decode every recording into `folder`, each at its own rate; the pairs, and the measured bit/s.
 
     A recording that cannot be read has no reconstruction. The bitrate is None for a control that codes
-    nothing. Raises ReferenceUnavailable.
+    nothing. device: where a network of torch computes. Raises ReferenceUnavailable.
     """
     import soundfile
 
-    codec.prepare()
+    codec.prepare(device)
     made: dict[str, Path] = {}
     bits, seconds = None, 0.0
     for number, (name, path) in enumerate(references.items()):

@@ -13,7 +13,7 @@ def carry_out(run: ReferenceRun, context: Context, run_id: str) -> None:
     """Score the reference of `run`, tracked as `run_id`. Raises Interrupted and TrackingError."""
     codec = run.codec()
     context.checking("loading")(0, 0)
-    codec.prepare()
+    codec.prepare(context.settings.device)
     shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
     if shards.content_hash != run.corpus.content_hash:
         raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")

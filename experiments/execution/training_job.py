@@ -107,7 +107,9 @@ def _train(run: Run, context: Context, run_id: str, mirrors: Mirrors) -> Obtaine
     finally:
         journal.close()
     if precision := obtained[1].precision:
-        context.store.set_tags(run_id, {Tag.PRECISION: precision, Tag.DEVICE: fabric.device.type})
+        context.store.set_tags(run_id, {Tag.PRECISION: precision})
+    if device := obtained[1].device:
+        context.store.set_tags(run_id, {Tag.DEVICE: device})
     return obtained
 
 

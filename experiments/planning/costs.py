@@ -9,9 +9,9 @@ from experiments.data import cache_directory
 from experiments.tracking.run_index import KnownRun
 
 # Keys of the training section, beyond its objective, on which the time of a step depends.
-_LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "ema_decay")
-_MEASURED = "step-costs.json"
+_LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "tf32", "ema_decay")
 CPU = "cpu"
+_MEASURED = "step-costs.json"
 
 
 def relevant(params: Mapping[str, str]) -> dict[str, str]:
@@ -25,24 +25,24 @@ def relevant(params: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def device_of(run: KnownRun) -> str:
-    """The kind of device that trained a run: a CPU where its tags do not say, as before there was a tag."""
-    return run.tags.get("device", CPU)
-
-
 class Costs:
     """Mean times of runs like the one asked for: of the same configuration, else of the same quantizer at
-    any rate, else of any quantizer on the same backbone. Only runs on the same kind of `device` (`cpu`,
-    `cuda`) count."""
+    any rate, else of any quantizer on the same backbone.
+
+    device: trainings on another one tell nothing. Runs that do not name theirs were trained on a CPU.
+    """
 
     def __init__(self, known: Sequence[KnownRun], device: str = CPU) -> None:
-        self._timed = [(relevant(run.params), run.metrics) for run in known if device_of(run) == device]
+        self._timed = [(relevant(run.params), run.metrics) for run in known]
+        self._trained = [
+            (relevant(run.params), run.metrics) for run in known if run.tags.get("device", CPU) == device
+        ]
 
     def training(self, config: Mapping[str, str], steps: int) -> float | None:
         """Seconds of `steps` steps, or None where nothing alike was timed."""
         same = [
             (params, metrics["cost/train_seconds"] / int(params["train.steps"]))
-            for params, metrics in self._timed
+            for params, metrics in self._trained
             if "cost/train_seconds" in metrics and params.get("train.steps", "").isdigit()
         ]
         mean = _mean(same, config, _setting)
@@ -92,18 +92,13 @@ def measured() -> list[KnownRun]:
         kept = json.loads(_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [
-        KnownRun({"device": entry.get("device", CPU)}, entry["params"], entry["metrics"]) for entry in kept
-    ]
+    return [KnownRun(entry.get("tags", {}), entry["params"], entry["metrics"]) for entry in kept]
 
 
 def keep(timed: Sequence[KnownRun]) -> None:
     """Keep timed runs for later plans on this machine, beside those of other configurations."""
-    every = (*measured(), *timed)
-    kept = {(device_of(run), json.dumps(run.params, sort_keys=True)): run for run in every}
-    entries = [
-        {"device": device_of(run), "params": run.params, "metrics": run.metrics} for run in kept.values()
-    ]
+    kept = {json.dumps([run.tags, run.params], sort_keys=True): run for run in (*measured(), *timed)}
+    entries = [{"tags": run.tags, "params": run.params, "metrics": run.metrics} for run in kept.values()]
     write_text(_path(), json.dumps(entries))
 
 

@@ -19,18 +19,21 @@ def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> 
     return runs.corpora(check(values, source, fewer_rows=fewer_rows))
 
 
+def trainings(
+    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus], fewer_rows: bool
+) -> dict[str, runs.Run]:
+    """The runs of the study that `values` describe, by hash. Raises StudyError."""
+    study = check(values, source, fewer_rows=fewer_rows)
+    return {run.hash: run for run in runs.expand(study, _prepared(corpora))}
+
+
 def outline_of(
     values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus], fewer_rows: bool
 ) -> Outline:
     """The outline of the study that `values` describe. Raises StudyError."""
     study = check(values, source, fewer_rows=fewer_rows)
     place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
-    prepared = {
-        (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
-            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
-        )
-        for corpus in corpora
-    }
+    prepared = _prepared(corpora)
     planned = []
     expanded = runs.expand(study, prepared)
     for run in expanded:
@@ -73,3 +76,12 @@ def outline_of(
         },
         weights=tuple(dict.fromkeys(filter(None, (run.released_weights for run in expanded)))),
     )
+
+
+def _prepared(corpora: Sequence[PlannedCorpus]) -> dict[tuple[str, int], runs.CorpusIdentity]:
+    return {
+        (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
+            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
+        )
+        for corpus in corpora
+    }

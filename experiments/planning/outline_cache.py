@@ -29,10 +29,10 @@ def outline(name: str, overrides: Sequence[str]) -> Outline:
     for override in overrides:
         files.override(values, override)
     fewer = files.leave_out_rows(overrides)
-    needed = _kept("corpora", [values, source], lambda: _live().needed_corpora(values, source, fewer))
-    corpora = [_corpus(spec, rate) for spec, rate in needed]
+    needed = kept("corpora", [values, source], lambda: _live().needed_corpora(values, source, fewer))
+    corpora = [planned_corpus(spec, rate) for spec, rate in needed]
     what = [values, source, [asdict(corpus) for corpus in corpora]]
-    fields = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora, fewer)))
+    fields = kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora, fewer)))
     return Outline(
         **{
             **fields,
@@ -52,7 +52,8 @@ def _live() -> Any:
     return live_outline
 
 
-def _corpus(spec: str, sample_rate: int) -> PlannedCorpus:
+def planned_corpus(spec: str, sample_rate: int) -> PlannedCorpus:
+    """The corpus `spec` at `sample_rate` Hz, as far as it is prepared here."""
     shards = prepared(spec, sample_rate=sample_rate, complete=True)
     if shards is None:
         return PlannedCorpus(spec=spec, sample_rate=sample_rate)
@@ -65,7 +66,7 @@ def _corpus(spec: str, sample_rate: int) -> PlannedCorpus:
     )
 
 
-def _kept(kind: str, what: Any, work: Callable[[], Any]) -> Any:
+def kept(kind: str, what: Any, work: Callable[[], Any]) -> Any:
     """The result of `work` as JSON values, from the cache where the code and `what` are the same."""
     code = _code()
     if code is None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec import weights
+from experiments.common.machine import device_name
 from experiments.common.run_folder import is_trained
 from experiments.planning import costs
 from experiments.planning.costs import Costs
+from experiments.planning.device_speeds import DeviceSpeed
 from experiments.planning.outline import Outline, PlannedRun
 from experiments.planning.outline_cache import outline
 from experiments.tracking import run_index
@@ -19,12 +21,14 @@ TO_DO = "to do"
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds of one worker for what is to do; `missing` says why a part is None."""
+    """Seconds of one worker for what is to do; `missing` says why a part is None, `source` in words where
+    those of trainings come from."""
 
     warm_starts: int
     training: float | None
     evaluation: float | None
     missing: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -55,12 +59,14 @@ class Plan:
 
 
 def make(
-    name: str, overrides: Sequence[str], store: str, runs_directory: Path, device: str = costs.CPU
+    name: str,
+    overrides: Sequence[str],
+    store: str,
+    runs_directory: Path,
+    speed: DeviceSpeed | None = None,
 ) -> Plan:
-    """The plan of a study. device: `cpu` or `cuda`, on which it would run.
-
-    Raises StudyError, DataError, TrackingError.
-    """
+    """The plan of a study. speed: of the device that is to train; without it, the hours are those of this
+    machine. Raises StudyError, DataError, TrackingError."""
     outlined = outline(name, overrides)
     known = run_index.read(store)
     hashes = {run.hash for run in (*outlined.runs, *outlined.references)}
@@ -69,7 +75,12 @@ def make(
         put_aside = run.tags.get("superseded") == "true"  # by run --force
         if run.hash in hashes and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
             states[run.hash] = (run.status, run.tags.get("reason", ""))
-    estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory, device)
+    stated = None
+    if speed is not None:
+        from experiments.planning import stated_speed
+
+        stated = speed.device, stated_speed.seconds_of_steps(name, overrides, speed)
+    estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory, stated)
     return Plan(
         outline=outlined,
         store=store,
@@ -106,8 +117,10 @@ def _estimate(
     todo: Sequence[PlannedRun],
     known: Sequence[KnownRun],
     runs_directory: Path,
-    device: str,
+    stated: tuple[str, Mapping[str, float]] | None,
 ) -> Estimate:
+    """stated: a device that is not this one, and the seconds of a step there by run."""
+    device = device_name()
     timed = Costs([*known, *costs.measured()], device)
     starts = {
         run.warm_start: run
@@ -117,11 +130,17 @@ def _estimate(
     untrained = [run for run in todo if not is_trained(runs_directory / run.training_hash)]
     steps = [(run, run.steps) for run in untrained]
     steps += [(run, run.warm_start_steps) for run in starts.values()]
-    training = [timed.training(run.config, number) for run, number in steps]
+    training: list[float | None]
+    if stated is None:
+        source = f"steps that were timed on this device ({device})"
+        training = [timed.training(run.config, number) for run, number in steps]
+    else:
+        source = f"counted operations of a step and the stated speed of {stated[0]}, not from timed steps"
+        training = [number * stated[1][run.hash] for run, number in steps]
     evaluation = [timed.evaluation(run.config, outlined.corpora[run.corpus].test_clips) for run in todo]
     missing = []
     if None in training:
-        missing.append("no run with this backbone, batch and objective was timed")
+        missing.append(f"no run with this backbone, batch and objective was timed on this device ({device})")
     if None in evaluation:
         missing.append("no evaluation with these metrics was timed")
     return Estimate(
@@ -129,4 +148,5 @@ def _estimate(
         training=None if None in training else sum(filter(None, training)),
         evaluation=None if None in evaluation else sum(filter(None, evaluation)),
         missing=tuple(missing),
+        source=source,
     )

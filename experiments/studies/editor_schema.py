@@ -181,7 +181,7 @@ def _rules(options: Mapping[str, Schema]) -> list[Schema]:
 
 # Options that only steer a choice by bits, where they are no whole numbers.
 _STEERING: Mapping[str, Any] = {
-    "channels": int | Literal["paper", "fit"],
+    "channels": int | Literal["paper", "fit", "released"],
     "allocation": Literal["even", "water-filling"],
 }
 

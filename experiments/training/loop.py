@@ -21,7 +21,7 @@ from experiments.training.on_device.arithmetic import arithmetic
 from experiments.training.on_device.batches import DeviceBatches
 from experiments.training.on_device.memory import FittingParts
 from experiments.training.outcomes import Outcomes
-from experiments.training.precision import compiled
+from experiments.training.precision import compiled, device_name
 from experiments.training.replicas import Replicas
 from experiments.training.state import TrainingState, initial_state, random_state
 from experiments.training.step import Update, step
@@ -129,6 +129,7 @@ def _train(
         audio_seconds=state.step * config.batch_size * validation_audio.shape[-1] / codec.sample_rate,
         skipped=state.skipped,
         precision=state.precision,
+        device=device_name(fabric.device),
     )
 
 

@@ -55,7 +55,8 @@ class Trained:
     """The outcome of a training.
 
     steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; precision of the
-    network's blocks, first to last where sittings differed, and empty where it was not recorded.
+    network's blocks, first to last where sittings differed; name of the device of the last sitting. Both are
+    empty where they were not recorded.
     """
 
     steps: int
@@ -63,3 +64,4 @@ class Trained:
     audio_seconds: float
     skipped: int
     precision: str = ""
+    device: str = ""

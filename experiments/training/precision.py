@@ -27,6 +27,11 @@ def compiled(codec: Codec, losses: Losses, wanted: bool) -> Iterator[None]:
             part._compiled_call_impl = None
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU as its driver gives it, or the kind of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def resolved(precision: str, device: torch.device) -> str:
     """The precision of blocks on `device`: `auto` is bf16 where the device computes in it, else fp32."""
     if precision != "auto":

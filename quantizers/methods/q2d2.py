@@ -10,19 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quantizers.allocation import WORST
 from quantizers.contract import Quantized
 from quantizers.geometry.grids import KINDS, SPACINGS, PairedGrids, PlanarGrid, cell_area
 from quantizers.geometry.views import PlanarView
-from quantizers.option_checks import QuantizerError, check_choice, check_spread, check_weight
+from quantizers.option_checks import QuantizerError, check_choice, check_open, check_spread, check_weight
 from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
 from quantizers.parts.rotation import rotate_to
 from quantizers.parts.stage_dropout import DroppedChannels
 from quantizers.parts.straight_through import straight_through, zero_loss
 from quantizers.rate_estimate import Cells
+from quantizers.rates import check_bits
 from quantizers.saturation import ChannelRanges, ranges
 
 GRADIENTS = ("unit", "released", "rotation", "noise")
+RELEASED_LEVELS = ((9, 9, 7, 7, 7, 7), (9, 9, 9, 9, 7, 7))  # of the released configurations (2512.01537)
 RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
 
 
@@ -135,6 +138,28 @@ class Q2D2(DroppedChannels, ChannelQuantizer):
     @classmethod
     def first_of(cls, config: Q2D2Config, stages: int) -> Q2D2Config:
         return replace(config, levels=config.levels[: 2 * stages])
+
+    @classmethod
+    def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
+        """As for all channels; `channels: released` takes the levels that the paper's code was released with
+        at this rate. Raises QuantizerError where none of them is within 2 % of `bits`."""
+        if options.get("channels") != "released":
+            return super().fit(bits, options)
+        check_open("levels", options)
+        check_bits(bits)
+        rest = cls.settled(options)
+        rates = {
+            levels: sum(math.log2(grid.size) for grid in Q2D2Config(**rest, levels=levels).grids)
+            for levels in RELEASED_LEVELS
+        }
+        levels = min(rates, key=lambda each: abs(rates[each] - bits))
+        if abs(rates[levels] - bits) > WORST * bits:
+            known = ", ".join(f"{list(each)} ({rate:.2f} bits)" for each, rate in rates.items())
+            raise QuantizerError(
+                f"channels: released: no levels were released for {bits:.2f} bits a frame on this grid; "
+                f"those that were: {known}"
+            )
+        return {**rest, "levels": levels}
 
     @classmethod
     def planar_views(cls, config: Q2D2Config) -> tuple[PlanarView, ...]:

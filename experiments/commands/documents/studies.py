@@ -72,6 +72,7 @@ class Estimate(Part):
     training: Real = Field(description="seconds of one worker; null if no similar run was timed")
     evaluation: Real = Field(description="seconds of one worker; null if no similar run was timed")
     missing: list[str] = Field(description="reasons why a part is null")
+    source: str = Field(description="what the times of trainings are estimated from")
     hours: Real = Field(description="hours with all workers; null if a part is null")
 
 

@@ -47,53 +47,62 @@ CHECKSUMS = {
 
 
 class Libri:
-    """`librispeech` or `libritts` with some of their subsets; without a train subset, dev speakers train."""
+    """`librispeech` or `libritts` with some of their subsets; without a train subset, dev speakers train.
+
+    A subset of the other corpus is written with its corpus, such as `librispeech/test-clean` to test a
+    training on LibriTTS. The two have their readers in common: the same part of both is one test set twice.
+    """
 
     synthetic = False
     native_rate: int | None = None
     licence = "CC BY 4.0"
 
     def __init__(self, kind: str, subsets: tuple[str, ...]) -> None:
-        known = CHECKSUMS[kind]
         for subset in subsets:
-            if subset not in known:
-                hint = did_you_mean(subset, known)
-                raise DataError(f"{kind} has no subset {subset!r}; {hint}known: {', '.join(known)}")
+            own, part = self._home(kind, subset)
+            known = CHECKSUMS.get(own, {})
+            if part not in known:
+                hint = did_you_mean(part, known)
+                options = ", ".join(known or CHECKSUMS)
+                raise DataError(f"{kind} has no subset {subset!r}; {hint}known: {options}")
         self.kind, self.subsets = kind, tuple(dict.fromkeys(subsets))
         self.name = f"{kind}:{','.join(self.subsets)}"
-        self.notes = f"openslr.org/{NUMBERS[kind]}"
+        numbers = dict.fromkeys(NUMBERS[own] for own, _ in self._homes())
+        self.notes = ", ".join(f"openslr.org/{number}" for number in numbers)
         self._files: AudioFiles | None = None
 
     def fingerprint(self) -> str:
         """The archives' checksums: prepared shards serve on after archives and files were deleted."""
-        parts = [self.kind, *(f"{subset} {CHECKSUMS[self.kind][subset]}" for subset in self.subsets)]
+        checksums = [CHECKSUMS[own][part] for own, part in self._homes()]
+        parts = [self.kind, *(f"{name} {sum_}" for name, sum_ in zip(self.subsets, checksums, strict=True))]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._files) if self._files else 0
 
     def listed_splits(self) -> frozenset[str]:
-        named = {split_of_folder(subset) for subset in self.subsets}
+        named = {split_of_folder(part) for _, part in self._homes()}
         dealt = {"train", "validation"} if named & {"train", "validation"} else set()
         return frozenset(named | dealt)
 
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Download and unpack what is not there yet, below `cache/downloads`."""
-        folder = cache / "downloads" / self.kind
         site = os.environ.get("CODECBENCH_MIRROR", SITE).rstrip("/")
         entries: list[Entry] = []
-        for subset in self.subsets:
+        for own, subset in self._homes():
+            folder = cache / "downloads" / own
             archive = folder / f"{subset}.tar.gz"
             with shards.locked(folder / subset) as alone:
                 if not (folder / subset).is_dir():
-                    url = f"{site}/{NUMBERS[self.kind]}/{subset}.tar.gz"
-                    download(url, archive, CHECKSUMS[self.kind][subset], progress)
+                    url = f"{site}/{NUMBERS[own]}/{subset}.tar.gz"
+                    download(url, archive, CHECKSUMS[own][subset], progress)
                     _unpack(archive, folder / subset, alone, progress)
             split = split_of_folder(subset)
             for path in sorted((folder / subset).rglob("*")):
                 if formats.is_readable(path):
-                    name = path.relative_to(folder)
-                    entries.append(Entry(name.as_posix(), name.parts[1], split, path))
+                    name = path.relative_to(folder if own == self.kind else folder.parent)
+                    speaker = path.relative_to(folder).parts[1]
+                    entries.append(Entry(name.as_posix(), speaker, split, path))
         if not any(entry.split == "train" for entry in entries):
             dev = "validation"
             entries = [
@@ -101,14 +110,24 @@ class Libri:
             ]
         self._files = AudioFiles(self.name, assign_splits(entries))
 
+    def _homes(self) -> list[tuple[str, str]]:
+        """Corpus and name of each subset."""
+        return [self._home(self.kind, subset) for subset in self.subsets]
+
+    @staticmethod
+    def _home(kind: str, subset: str) -> tuple[str, str]:
+        own, slash, part = subset.partition("/")
+        return (own, part) if slash else (kind, subset)
+
     def clips(self, sample_rate: int) -> Iterator[Clip]:
         assert self._files is not None, "fetch comes first"
         return self._files.clips(sample_rate)
 
 
 def parse(kind: str, rest: str) -> Libri:
-    """`librispeech`, `libritts`, or either with `:SUBSET,SUBSET,...`."""
-    subsets = tuple(part.strip() for part in rest.split(",")) if rest else DEFAULT_SUBSETS
+    """`librispeech`, `libritts`, or either with `:SUBSET,SUBSET,...`; CORPUS/SUBSET is one of the other."""
+    named = [part.strip().removeprefix(f"{kind}/") for part in rest.split(",")]
+    subsets = tuple(named) if rest else DEFAULT_SUBSETS
     return Libri(kind, subsets)
 
 

@@ -115,6 +115,10 @@ def test_mistakes_name_the_remedy(text: str, words: str) -> None:
 def test_names_with_options_are_read() -> None:
     assert references.parse("opus:24000") == ("opus", {"bitrate": 24_000})
     assert references.parse("pcm:bits=6") == ("pcm", {"bits": 6})
+    assert references.parse("q2d2:a.ckpt,quantizer=q2d2-hex-released,levels=9:9:7:7") == (
+        "q2d2",
+        {"checkpoint": "a.ckpt", "quantizer": "q2d2-hex-released", "levels": [9, 9, 7, 7]},
+    )
     assert references.create(*references.parse("opus:6000")).label == "opus 6 kbit/s"
     assert {"opus", "encodec", "ground-truth", "wavtokenizer"} <= set(references.available())
 

@@ -115,6 +115,34 @@ def test_without_a_train_subset_dev_speakers_train(server: Server, tmp_path: Pat
     assert len(shards.split("test")) == 3
 
 
+def test_a_subset_of_the_other_corpus_is_the_test_set(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = {}
+    for subset, speakers in (("train-clean-100", 2), ("dev-clean", 3)):
+        body = archive("LibriTTS", subset, speakers)
+        server.files[f"/60/{subset}.tar.gz"] = body
+        sums[subset] = hashlib.sha256(body).hexdigest()
+    monkeypatch.setitem(openslr.CHECKSUMS, "libritts", sums)
+    spec = "libritts:train-clean-100,dev-clean,librispeech/test-clean"
+    shards = data.prepare(spec, sample_rate=RATE, cache=tmp_path)
+    assert {asked for asked, _ in server.requests} == {
+        "/60/train-clean-100.tar.gz",
+        "/60/dev-clean.tar.gz",
+        "/12/test-clean.tar.gz",
+    }
+    assert shards.split("train").names[0].startswith("train-clean-100/")
+    test = shards.split("test")
+    assert test.names[0] == "librispeech/test-clean/test-clean0/7/0-7-0000.flac"
+    assert test.speakers == ["test-clean0", "test-clean1", "test-clean2"]
+    alone = corpora.parse("libritts:dev-clean")
+    assert corpora.parse("libritts:libritts/dev-clean").fingerprint() == alone.fingerprint()
+    with pytest.raises(DataError, match=r"libritts has no subset 'librispeech/test-claen'; did you mean"):
+        corpora.parse("libritts:librispeech/test-claen")
+    with pytest.raises(DataError, match="known: librispeech, libritts"):
+        corpora.parse("libritts:vctk/all")
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.ranges = ranges

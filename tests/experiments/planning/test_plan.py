@@ -6,19 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from codec import weights
+import quantizers
+from codec import backbones, model, weights
+from codec.losses.objectives import Losses
 from experiments.cli import app
-from experiments.planning import costs
+from experiments.common import machine
+from experiments.planning import device_speeds, operations
 from experiments.planning import plan as plans
 from experiments.studies import runs, study
 from experiments.studies.row_rates import row_rates, unmatched
 from experiments.tracking import run_index as known_runs
 from experiments.tracking.reader import ClientReader
-from experiments.tracking.run_index import KnownRun
 
 CORPUS = runs.CorpusIdentity(spec="demo", name="demo", content_hash="", synthetic=False)  # not prepared
 
@@ -42,7 +46,8 @@ def test_every_shipped_study_passes(name: str, tmp_path: Path) -> None:
         label: pytest.approx(rate.bitrate) for label, rate in rates.items()
     }
     off = {label for label, rate in said["rates"].items() if rate["off"] is not None}
-    assert loaded.allow_rate_mismatch or not off
+    own = tuple(choice.row for choice in loaded.quantizers if choice.bits is not None)  # said in the file
+    assert loaded.allow_rate_mismatch or all(label.startswith(own) for label in off)
     assert off == set(unmatched(list(rates.values())))
     first = (Path(study.__file__).parent / "shipped" / f"{name}.yaml").read_text()
     for word in ("# Question: ", "\n# Cost: ", "\n# Look at: "):
@@ -59,7 +64,7 @@ def test_unequal_rates_are_told_before_anything_is_trained() -> None:
     assert "rate mismatch" not in plan("tilings-matched-rate")
 
 
-def test_missing_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wantedare_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
     store = ("--tracking-uri", f"sqlite:///{tmp_path}/none.db")
@@ -91,13 +96,14 @@ def test_a_plan_made_again_imports_no_torch(tmp_path: Path) -> None:
     assert "heavy: []" in done.stdout
 
 
-def log(store: str, run: runs.Run, status: str, metrics: dict[str, float]) -> None:
+def log(store: str, run: runs.Run, status: str, metrics: dict[str, float], device: str = "") -> None:
     from experiments.common.flat_keys import flatten
 
     client = MlflowClient(store)
     found = client.get_experiment_by_name("x")
     experiment = found.experiment_id if found else client.create_experiment("x")
     tags = {"kind": "run", "run_hash": run.hash, "status": status, "reason": "why"}
+    tags |= {"device": device} if device else {}
     made = client.create_run(experiment, tags={f"codecbench.{key}": value for key, value in tags.items()})
     params = [Param(key, value) for key, value in flatten(run.resolved()).items()]
     logged = [Metric(key, value, 0, 0) for key, value in metrics.items()]
@@ -182,13 +188,100 @@ def test_measured_steps_make_the_hours_known(
     assert longer["estimate"]["training"] > again["estimate"]["training"] / 2
 
 
-def test_measured_steps_are_kept_by_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hours_are_those_of_this_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    overrides = ["quantizers=[fsq, vq]", "train.warm_start=null", "seeds=[0]", "bits=12"]
+    fsq, _ = runs.expand(study.load("base", overrides), CORPUS)
+    log(store, fsq, "finished", {"cost/train_seconds": 100.0}, device="NVIDIA H100 80GB HBM3")
+    here = plans.make("base", overrides, store, tmp_path).estimate
+    assert here.training is None
+    assert "timed on this device (cpu)" in here.missing[0]
+    monkeypatch.setattr(plans, "device_name", lambda: "NVIDIA H100 80GB HBM3")
+    there = plans.make("base", overrides, store, tmp_path).estimate
+    assert there.training == pytest.approx(100.0)
+    assert there.source == "steps that were timed on this device (NVIDIA H100 80GB HBM3)"
+
+
+SEANET = (
+    "backbone={name: wavtokenizer-small, options: {encoder_width: 4, lstm_layers: 1, dim: 16, width: 32, "
+    "hidden: 32, blocks: 1, conditions: 4}}"
+)
+ONE_FAMILY = {"multi_period": 0, "multi_period_features": 0, "discriminator_width": 0.03}
+
+
+def test_hours_on_a_device_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
-    params = {"train.steps": "1", "quantizer.name": "fsq", "backbone.name": "mdct-tiny"}
-    for device, seconds in (("cpu", 3.0), ("cuda", 0.5)):
-        timed = KnownRun(tags={"device": device}, params=params, metrics={"cost/train_seconds": seconds})
-        costs.keep([timed])
-    before = KnownRun(params=params, metrics={"cost/train_seconds": 5.0})  # without a tag: a CPU's
-    known = [before, *costs.measured()]
-    assert costs.Costs(known, "cuda").training(params, 10) == pytest.approx(5.0)
-    assert costs.Costs(known).training(params, 10) == pytest.approx(40.0)
+    asked = ("--set", "quantizers=[vq, fsq]", "--set", SEANET, "--set", "train.warm_start=null")
+    options = ("quickstart", *asked, "--tracking-uri", f"sqlite:///{tmp_path}/none.db")
+    said = " ".join(plan(*options, "--device-speed", "0.001").split())
+    assert "counting the operations of a step" in said
+    assert "in 1 worker process on a device of 0.001 TFLOP/s" in said
+    assert "from counted operations of a step and the stated speed of a device of 0.001 TFLOP/s" in said
+    quick = json.loads(plan(*options, "--device-speed", "0.002", "--format", "json", "--quiet"))
+    loaded = study.load("quickstart", [option for option in asked if option != "--set"])
+    samples = round(loaded.train.crop_seconds * 24_000 / 320) * 320
+    crop = operations.of_codec(loaded.backbone.name, loaded.backbone.options, samples)
+    crop += operations.of_objective(loaded.train.objective.objective(), 24_000, samples)
+    steps = len(quick["left"]) * loaded.train.steps * loaded.train.batch_size
+    assert quick["estimate"]["training"] == pytest.approx(steps * crop / 2e9)
+    refused = CliRunner().invoke(app, ["plan", "quickstart", "--device-speed", "a10"])
+    assert refused.exit_code == 2
+    assert "'a10' is no speed of a device; did you mean 'a100'?" in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"name": "vocos", "options": ONE_FAMILY},
+        pytest.param(
+            {"name": "wavtokenizer", "options": {"discriminator_width": 0.03}}, marks=pytest.mark.long
+        ),
+    ],
+    ids=["one family", "all"],
+)
+def test_operations_are_those_of_a_real_step(objective: dict[str, object]) -> None:
+    """Counted by torch's own counter, on tensors that have values."""
+    loaded = study.load("quickstart", [SEANET, f"train.objective={json.dumps(objective)}"])
+    backbone, samples = backbones.get(loaded.backbone.name, loaded.backbone.options), 2240
+    wanted = loaded.train.objective.objective()
+    codec = model.build(backbone, lambda dim: quantizers.create("none", dim=dim), 0)
+    losses, audio = Losses(wanted, 24_000), 0.1 * torch.randn(1, samples)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        output = codec(audio)
+        torch.stack(list(losses.discriminator(output.audio.detach(), audio, 0).values())).sum().backward()
+        torch.stack(list(losses.generator(output, audio, 0).values())).sum().backward()
+    counted = operations.of_codec(loaded.backbone.name, loaded.backbone.options, samples)
+    counted += operations.of_objective(wanted, 24_000, samples)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=1e-6)
+
+
+def test_stated_speeds_by_arithmetic() -> None:
+    a100 = device_speeds.parse("A100")
+    assert a100.of("fp32") == pytest.approx(9.75e12)  # half of 19.5
+    assert a100.of("bf16") == a100.of("auto") == pytest.approx(0.3 * 312e12)
+    assert a100.of("fp32", tf32=True) == pytest.approx(0.3 * 156e12)
+    assert device_speeds.parse("60").of("fp32") == 60e12
+    for wrong in ("0", "-3", "nan", "inf", "", "gpu"):
+        with pytest.raises(
+            device_speeds.DeviceSpeedError, match="give one of a100, h100, l40s, or the TFLOP/s"
+        ):
+            device_speeds.parse(wrong)
+
+
+def test_the_name_of_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = [
+        "GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aa)",
+        "GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bb)",
+        "  MIG 1g.10gb     Device  0: (UUID: MIG-cc)",
+    ]
+    monkeypatch.setattr(machine, "_listing", lambda: listing)
+    names = {"0": "NVIDIA A100-SXM4-80GB", "1": "NVIDIA H100 80GB HBM3", "GPU-bb": "NVIDIA H100 80GB HBM3"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.device_name() == names["0"]
+    for visible, name in {**names, "1,0": names["1"], "": "cpu"}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert machine.device_name() == name
+    monkeypatch.setattr(machine, "_listing", list)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert machine.device_name() == "cpu"

@@ -29,7 +29,7 @@ def mistakes(values: Any) -> list[str]:
 def test_options_that_steer_a_choice_are_those_of_the_code() -> None:
     from experiments.studies.editor_schema import _STEERING
 
-    assert get_args(get_args(_STEERING["channels"])[1]) == CHANNELS
+    assert get_args(get_args(_STEERING["channels"])[1]) == (*CHANNELS, "released")  # that of Q2D2 alone
     assert get_args(_STEERING["allocation"]) == ALLOCATIONS
 
 

@@ -16,12 +16,14 @@ from experiments.studies.study import Study
 pytestmark = pytest.mark.slow
 
 TINY = {"name": "mdct-tiny", "options": {"width": 16, "blocks": 1}}
+SMALL = {"encoder_width": 4, "lstm_layers": 1, "dim": 32, "width": 32, "hidden": 32, "blocks": 1}
 LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 # Asked for by `make test-long`: others vary the same keys, and each takes about ten seconds.
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
     *("soundstream-starts", "soundstream-same-levels", "entropy-constrained"),
+    "paper",  # execution/test_paper_study.py does more with smaller discriminators
 )
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
 
@@ -48,6 +50,9 @@ def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
         "evaluate.audio_examples": 1,
         "references": [reference.name for reference in loaded.references[:1]],
     }
+    if any("backbone.name" in axis.keys for axis in loaded.axes):
+        values["backbone.options"] = SMALL | loaded.backbone.options
+        del values["backbone"]
     if loaded.train.warm_start:
         values["train.warm_start"] = {"steps": 1}
     for axis in loaded.axes:
@@ -68,8 +73,8 @@ def shortened(key: str, value: Any, place: int) -> Any:
         return value and {"steps": 1}
     if key == "backbone":
         strides = getattr(backbones.get(value), "strides", None)
-        small = {"encoder_width": 4, "lstm_layers": 1, "dim": 32, "width": 32, "hidden": 32, "blocks": 1}
-        return {"name": "wavtokenizer-small", "options": {**small, "strides": strides}} if strides else TINY
+        small = {**SMALL, "strides": strides}
+        return {"name": "wavtokenizer-small", "options": small} if strides else TINY
     return value
 
 

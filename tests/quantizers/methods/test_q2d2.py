@@ -154,3 +154,24 @@ def test_rotation_turns_the_gradient_as_it_turned_the_pair() -> None:
     torch.testing.assert_close(jacobian @ bounded, code)  # it takes the pair to its code
     scale = code.norm() / bounded.norm()
     torch.testing.assert_close(jacobian @ jacobian.T, scale**2 * torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("bits", "levels", "size"),
+    [
+        (1067 * 450 / 24_000, (9, 9, 7, 7, 7, 7), 1_047_625),  # 1.07, 3.33 and 6.92 kbit/s as published
+        (3333 * 144 / 24_000, (9, 9, 7, 7, 7, 7), 1_047_625),
+        (6923 * 72 / 24_000, (9, 9, 9, 9, 7, 7), 1_787_125),
+    ],
+)
+def test_levels_as_released_by_their_rate(bits: float, levels: tuple[int, ...], size: int) -> None:
+    options = {"channels": "released"}
+    quantizer = quantizers.create("q2d2-rhombic-released", dim=8, bits=bits, **options)
+    assert quantizer.config.levels == levels
+    assert quantizer.codebook_sizes == (size,)
+    named = quantizers.validate("q2d2-rhombic-released", {"levels": list(levels)})
+    assert quantizer.config == named  # so a run's identity is that of the levels
+    with pytest.raises(QuantizerError, match=r"released for 12\.00 bits .* \(20\.77 bits\)"):
+        quantizers.validate("q2d2-rhombic-released", options, 12.0)
+    with pytest.raises(QuantizerError, match="levels and bits both fix the rate"):
+        quantizers.validate("q2d2-rhombic-released", {**options, "levels": list(levels)}, bits)
