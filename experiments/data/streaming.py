@@ -1,7 +1,6 @@
 """Training batches from tar shards, read as a stream: memory does not grow with the corpus."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.common.machine import data_threads
 from experiments.data.corpus import DataError
 from experiments.data.decoding import read_audio
 from experiments.data.signal import TARGET_DBFS, Float32, Int16, at_level, rms
@@ -211,7 +211,7 @@ class StreamedCrops:
             )
         self.split, self.samples, self.batch_size, self.target_dbfs = split, samples, batch_size, target_dbfs
         self.rank, self.world_size = rank, world_size
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="shards")
+        self._pool = ThreadPoolExecutor(data_threads(), thread_name_prefix="shards")
         self.lanes = {
             number: Lane(split, number, lanes, seed, samples, self._pool)
             for number in range(rank, lanes, world_size)

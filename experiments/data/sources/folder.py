@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from experiments.data import audio_files, formats
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.decoding import Piece, read_audio
+from experiments.data.parallel_decoding import Source, decoded
 from experiments.data.splitting import Entry, assign_splits, readable_name, split_of_folder
 
 REVISION = 2  # raise when the same files would give other clips
@@ -57,31 +55,14 @@ class AudioFiles:
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Fetches nothing: the files are on this disk."""
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
-        """Decode the files in order, a few at once; a bad file is a clip without audio."""
-        yield from self.notes_on
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        waiting: deque[tuple[Entry, Future[list[Piece]]]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            try:
-                for entry in self.entries:
-                    waiting.append((entry, pool.submit(_read, entry.path, sample_rate)))
-                    if len(waiting) > 2 * workers:
-                        yield from _clips(*waiting.popleft())
-                while waiting:
-                    yield from _clips(*waiting.popleft())
-            finally:
-                for _, future in waiting:
-                    future.cancel()
-
-
-def _read(path: Path, sample_rate: int) -> list[Piece]:
-    return list(read_audio(path, sample_rate))
-
-
-def _clips(entry: Entry, future: Future[list[Piece]]) -> Iterator[Clip]:
-    for piece in future.result():
-        yield Clip(entry.name + piece.suffix, entry.speaker, entry.split, piece.audio, piece.note)
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
+        """Decode the files in order, a few at once; a bad file is a clip without audio. The remarks of
+        before are the first items."""
+        yield from ([note] for note in self.notes_on[start:])
+        entries = self.entries[max(0, start - len(self.notes_on)) :]
+        yield from decoded(
+            (Source(each.name, each.speaker, each.split, each.path) for each in entries), sample_rate
+        )
 
 
 def folder(path: Path) -> AudioFiles:

@@ -101,9 +101,9 @@ class Libri:
             ]
         self._files = AudioFiles(self.name, assign_splits(entries))
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
         assert self._files is not None, "fetch comes first"
-        return self._files.clips(sample_rate)
+        return self._files.items(sample_rate, start)
 
 
 def parse(kind: str, rest: str) -> Libri:

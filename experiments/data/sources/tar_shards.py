@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from experiments.data.cache import SPLITS
 from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.decoding import read_audio
+from experiments.data.parallel_decoding import Source, decoded
 from experiments.data.sources import tar_patterns
 from experiments.data.sources.tar_samples import Shard, samples_of
 
@@ -63,18 +64,17 @@ class TarCorpus:
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Fetches nothing: shards are read where they are."""
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
-        """The clips of validation and test."""
-        yield from self.notes_on
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
+        """Clips of each sample of validation and test, decoded a few at once. The remarks of before are the
+        first items; samples before `start` are read, but not decoded."""
+        yield from ([note] for note in self.notes_on[start:])
+        yield from decoded(islice(self._held_out(), max(0, start - len(self.notes_on)), None), sample_rate)
+
+    def _held_out(self) -> Iterator[Source]:
         for split in ("validation", "test"):
             for shard in self.shards[split]:
                 for sample in samples_of(shard, split):
-                    if sample.audio is None:
-                        yield Clip(sample.name, sample.speaker, split, None, sample.why)
-                        continue
-                    for piece in read_audio(sample.audio, sample_rate):
-                        name = sample.name + piece.suffix
-                        yield Clip(name, sample.speaker, split, piece.audio, piece.note)
+                    yield Source(sample.name, sample.speaker, split, sample.audio, sample.why)
 
 
 def parse(rest: str) -> TarCorpus:

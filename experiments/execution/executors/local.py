@@ -13,7 +13,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING
 
 from experiments.common import child_processes
-from experiments.common.machine import default_workers, gpus
+from experiments.common.machine import DATA_THREADS, cores, default_workers, gpus
 from experiments.execution import worker
 from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.outcomes import reason_of
@@ -133,7 +133,8 @@ class LocalPool:
     def _start(self, place: int) -> _Process:
         near, far = self._context.Pipe()
         gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
-        process = self._context.Process(target=_serve, args=(far, self._stop, self.settings, gpu))
+        threads = max(1, cores() // self.size)
+        process = self._context.Process(target=_serve, args=(far, self._stop, self.settings, gpu, threads))
         child_processes.start_process(process)
         far.close()
         return _Process(process, near)
@@ -185,9 +186,14 @@ class _PipeLink:
 
 
 def _serve(
-    pipe: "Connection[Update | Outcome, Job | None]", stop: "Event", settings: Settings, gpu: str | None
+    pipe: "Connection[Update | Outcome, Job | None]",
+    stop: "Event",
+    settings: Settings,
+    gpu: str | None,
+    threads: int,
 ) -> None:
-    """The life of a worker process."""
+    """The life of a worker process, which decodes streamed audio in `threads`, its share of the cores."""
+    os.environ.setdefault(DATA_THREADS, str(threads))
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is here
     child_processes.become_worker()
