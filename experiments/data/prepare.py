@@ -15,7 +15,7 @@ from experiments.data.corpus import Clip, Corpus, DataError, Progress
 from experiments.data.dataset import LACKING_REMEDY, Shards
 from experiments.data.signal import resample, to_int16
 from experiments.data.sources.registry import parse
-from experiments.data.sources.tar_shards import TarCorpus
+from experiments.data.sources.streamed import StreamedCorpus
 from experiments.data.writing import Writer
 
 _log = logging.getLogger("codecbench.data")
@@ -106,8 +106,8 @@ def _check_listed(corpus: Corpus) -> None:
         raise DataError(f"corpus {corpus.name!r} has no files for {' and '.join(lacking)}. {LACKING_REMEDY}")
 
 
-def _stream(corpus: Corpus) -> TarCorpus | None:
-    return corpus if isinstance(corpus, TarCorpus) else None
+def _stream(corpus: Corpus) -> StreamedCorpus | None:
+    return corpus if isinstance(corpus, StreamedCorpus) else None
 
 
 def _target(root: Path, spec: str, sample_rate: int, corpus: Corpus) -> Path:

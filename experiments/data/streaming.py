@@ -12,7 +12,8 @@ from experiments.common.machine import data_threads
 from experiments.data.corpus import DataError
 from experiments.data.decoding import read_audio
 from experiments.data.signal import TARGET_DBFS, Float32, Int16, at_level, rms
-from experiments.data.sources.tar_samples import Shard, samples_of
+from experiments.data.sources.streamed import Trains
+from experiments.data.sources.tar_samples import TEXT_ONLY, Sample, SampleShard
 
 LANES = 32  # shards that are read side by side, at most
 BLOCK = 64  # crops of a lane that are shuffled together
@@ -22,10 +23,22 @@ _log = logging.getLogger("codecbench.data")
 
 
 class TarSplit:
-    """The training shards of a corpus, at `sample_rate` Hz."""
+    """The training shards of a corpus, at `sample_rate` Hz. trains: tells which samples are used, None: all."""
 
-    def __init__(self, shards: Sequence[Shard], sample_rate: int) -> None:
-        self.name, self.shards, self.sample_rate = "train", list(shards), sample_rate
+    def __init__(
+        self,
+        shards: Sequence[SampleShard],
+        sample_rate: int,
+        trains: Trains | None = None,
+    ) -> None:
+        self.name, self.shards, self.sample_rate, self.trains = "train", list(shards), sample_rate, trains
+
+    def samples(self, number: int) -> Iterator[Sample | None]:
+        """Samples of a shard; None in place of those that are passed over without a word."""
+        within = self.trains is not None and self.trains.within
+        for sample in self.shards[number].samples("" if within else "train"):
+            used = sample.why != TEXT_ONLY and (self.trains is None or self.trains(sample))
+            yield sample if used else None
 
     def crops(
         self, *, samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
@@ -126,8 +139,8 @@ class Lane:
             usable = shard > 0 or sample > 0  # an epoch that is entered in its middle is not judged
             for place in range(shard, len(lane_shards)):
                 index = int(lane_shards[place])
-                for number, entry in enumerate(samples_of(self.split.shards[index], "train")):
-                    if number < sample:
+                for number, entry in enumerate(self.split.samples(index)):
+                    if entry is None or number < sample:
                         continue
                     if entry.audio is None:
                         skipped += 1
@@ -151,8 +164,9 @@ class Lane:
             if not usable:
                 names = ", ".join(self.split.shards[index].name for index in lane_shards[:3])
                 raise DataError(
-                    f"webdataset: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
-                    "Remedy: see the warnings above for what is wrong with each."
+                    f"tar shards: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
+                    "Remedy: see the warnings above for what is wrong with each; without any, all speakers in "
+                    "them are in validation or test, for which others must then be named."
                 )
             epoch, shard = epoch + 1, 0
 
