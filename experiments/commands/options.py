@@ -59,8 +59,9 @@ Corpus = Annotated[
     typer.Option(
         "--data",
         metavar="CORPUS",
-        help="another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, librispeech:SUBSETS, "
-        "libritts:SUBSETS or webdataset:SHARDS; as --set data=CORPUS",
+        help="another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, tar:ARCHIVES, "
+        "librispeech:SUBSETS, libritts:SUBSETS, webdataset:SHARDS, tar-stream:ARCHIVES or datasets:NAME; "
+        "as --set data=CORPUS",
     ),
 ]
 Changes = Annotated[

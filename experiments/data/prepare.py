@@ -3,17 +3,19 @@
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from codec.resampling import rate_problem
 from experiments.data import cache as files
-from experiments.data import writing
+from experiments.data import known_listings, writing
 from experiments.data.cache import SPLITS, CacheError, Index, cache_directory
 from experiments.data.corpus import Clip, Corpus, DataError, Progress
 from experiments.data.dataset import LACKING_REMEDY, Shards
 from experiments.data.signal import resample, to_int16
+from experiments.data.sources.folder import AudioFiles
 from experiments.data.sources.registry import parse
 from experiments.data.sources.streamed import StreamedCorpus
 from experiments.data.writing import Writer
@@ -41,19 +43,43 @@ def prepare(
     """
     if why := rate_problem(sample_rate):
         raise DataError(why)
-    corpus = parse(spec)
-    if complete:
-        _check_listed(corpus)
-    shards = _prepare(corpus, spec, sample_rate, cache or cache_directory(), progress)
+    root = cache or cache_directory()
+    shards = _known(root, spec, sample_rate)
+    if shards is None:
+        corpus, target = _listed(root, spec, sample_rate, complete)
+        shards = _prepare(corpus, spec, sample_rate, root, target, progress)
     if complete:
         shards.check_splits()
     return shards
 
 
-def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: Progress | None) -> Shards:
+def _known(root: Path, spec: str, sample_rate: int) -> Shards | None:
+    """The shards of a large corpus that is prepared and has not changed: its files are not listed again."""
+    known = known_listings.recall(root, spec)
+    if known is None:
+        return None
+    target = _target(root, spec, sample_rate, known.fingerprint)
+    index = _open(target)
+    return None if index is None else Shards(target, index)
+
+
+def _listed(root: Path, spec: str, sample_rate: int, complete: bool) -> tuple[Corpus, Path]:
+    """The corpus, and where its shards are or will be."""
+    began = time.time()
+    corpus = parse(spec)
+    if complete:
+        _check_listed(corpus)
+    _check_root(root)  # so that a plan tells it, and not only the run
+    fingerprint = corpus.fingerprint()
+    if isinstance(corpus, AudioFiles):
+        known_listings.remember(root, spec, corpus, fingerprint, began)
+    return corpus, _target(root, spec, sample_rate, fingerprint)
+
+
+def _prepare(
+    corpus: Corpus, spec: str, sample_rate: int, root: Path, target: Path, progress: Progress | None
+) -> Shards:
     stream = _stream(corpus)
-    _check_root(root)
-    target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
             return Shards(target, index, stream)
@@ -86,16 +112,13 @@ def _unusable(root: Path, error: OSError) -> DataError:
 
 def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards | None:
     """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
-    corpus = parse(spec)
-    if complete:
-        _check_listed(corpus)
     root = cache_directory()
-    _check_root(root)  # so that a plan tells it, and not only the run
-    target = _target(root, spec, sample_rate, corpus)
-    index = _open(target)
-    if index is None:
-        return None
-    shards = Shards(target, index, _stream(corpus))
+    shards = _known(root, spec, sample_rate)
+    if shards is None:
+        corpus, target = _listed(root, spec, sample_rate, complete)
+        if (index := _open(target)) is None:
+            return None
+        shards = Shards(target, index, _stream(corpus))
     if complete:
         shards.check_splits()
     return shards
@@ -110,9 +133,9 @@ def _stream(corpus: Corpus) -> StreamedCorpus | None:
     return corpus if isinstance(corpus, StreamedCorpus) else None
 
 
-def _target(root: Path, spec: str, sample_rate: int, corpus: Corpus) -> Path:
+def _target(root: Path, spec: str, sample_rate: int, fingerprint: str) -> Path:
     kind = spec.partition(":")[0]
-    return root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
+    return root / f"{kind}-{sample_rate}-{fingerprint[:16]}"
 
 
 def _open(target: Path) -> Index | None:

@@ -23,7 +23,7 @@ _log = logging.getLogger("codecbench.data")
 
 
 class TarSplit:
-    """The training shards of a corpus, at `sample_rate` Hz. trains: tells which samples are used, None: all."""
+    """The training shards of a corpus, at `sample_rate` Hz. trains: which samples are used."""
 
     def __init__(
         self,
@@ -165,8 +165,8 @@ class Lane:
                 names = ", ".join(self.split.shards[index].name for index in lane_shards[:3])
                 raise DataError(
                     f"tar shards: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
-                    "Remedy: see the warnings above for what is wrong with each; without any, all speakers in "
-                    "them are in validation or test, for which others must then be named."
+                    "Remedy: see the warnings above for what is wrong with each; without any, all who speak "
+                    "in them are in validation or test, for which others must then be named."
                 )
             epoch, shard = epoch + 1, 0
 

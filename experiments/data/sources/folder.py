@@ -15,7 +15,10 @@ REVISION = 2  # raise when the same files would give other clips
 
 
 class AudioFiles:
-    """A corpus of `Entry` items; `notes_on` are remarks on files from before decoding."""
+    """A corpus of `Entry` items; `notes_on` are remarks on files from before decoding.
+
+    watched: folders and lists whose times of modification tell whether files came or went.
+    """
 
     synthetic = False
     native_rate: int | None = None
@@ -28,9 +31,10 @@ class AudioFiles:
         licence: str = "not stated",
         notes: str = "",
         notes_on: Iterable[Clip] = (),
+        watched: Iterable[Path] = (),
     ) -> None:
         self.name, self.entries, self.licence, self.notes = name, entries, licence, notes
-        self.notes_on = list(notes_on)
+        self.notes_on, self.watched = list(notes_on), list(watched)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.name} {REVISION}".encode())
@@ -104,6 +108,7 @@ def folder(path: Path) -> AudioFiles:
         f"folder:{readable_name(path.resolve().name)}",
         assign_splits(entries if all(entry.split for entry in entries) else without_splits(entries)),
         notes_on=[*notes, *arrangement.notes],
+        watched=[*listing.folders, *(file for file in listing.others if file.suffix == ".tsv")],
     )
 
 
