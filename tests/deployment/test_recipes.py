@@ -60,7 +60,8 @@ def test_options_of_sbatch_are_at_the_top_and_known(name: str) -> None:
     asked = [line for line in lines if line.startswith("#SBATCH")]
     assert lines[1 : 1 + len(asked)] == asked  # later ones would be comments
     options = [word for line in asked for word in line.split(" # ")[0].split()[1:] if word != "#"]
-    known = r"--(job-name|nodes|ntasks-per-node|gpus-per-node|cpus-per-task|time|signal)=\S+|--(exclusive|requeue)"
+    values = "job-name|nodes|ntasks-per-node|gpus-per-node|cpus-per-task|time|signal"
+    known = rf"--({values})=\S+|--(exclusive|requeue)"
     assert all(re.fullmatch(known, option) for option in options if option.startswith("--")), options
 
 
