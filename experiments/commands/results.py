@@ -56,6 +56,9 @@ def table(
         typer.Option(parser=number(0, above=True), metavar="BIT/S", help="compare at this rate"),
     ] = None,
     allow_rate_mismatch: Annotated[bool, typer.Option(help="put all rates side by side")] = False,
+    contrasts: Annotated[
+        bool, typer.Option("--contrasts", help="the differences that the study was made for, in its place")
+    ] = False,
     intervals: Annotated[
         Literal["plus-minus", "range"], typer.Option(help="how 95 % intervals are written")
     ] = "plus-minus",
@@ -78,19 +81,21 @@ def table(
     from analysis.results.study_metrics import ALL
     from analysis.statistics.matched_rates import at_bitrate
     from analysis.tables import comparison, console, formats, published
+    from analysis.tables.contrasts import contrast_table
 
-    if keys is None and format in ("csv", "json"):
+    if keys is None and not contrasts and format in ("csv", "json"):
         keys = [ALL]  # for programs
     select(key for key in keys or () if key != ALL)  # a wrong name ends here, before the study is read
     papers = [published.load(name) for name in paper_names or []]
     kind = "markdown" if format == "console" else format
     below = [published.render(paper, kind) for paper in papers]
-    result = comparison.comparison(
-        at_bitrate(load(study, tracking_uri), bitrate),
-        keys,
-        allow_rate_mismatch=allow_rate_mismatch,
-        intervals=intervals,
-    )
+    results = at_bitrate(load(study, tracking_uri), bitrate)
+    if contrasts:
+        result = contrast_table(results, keys, intervals=intervals)
+    else:
+        result = comparison.comparison(
+            results, keys, allow_rate_mismatch=allow_rate_mismatch, intervals=intervals
+        )
     if format == "console" and file is None:
         console.print_table(result)
         for paper in papers:

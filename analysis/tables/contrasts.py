@@ -1,0 +1,95 @@
+"""Table of the planned contrasts of a study, a section per effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.results.columns import SCORED, Column, select
+from analysis.results.study_metrics import quality_keys
+from analysis.results.study_results import Results, records
+from analysis.statistics.contrasts import contrasts, planned
+from analysis.tables.comparison import INTERVALS, TableError
+from analysis.tables.table import Cell, Row, Section, Table
+
+NAME = "contrasts"
+
+
+def contrast_table(
+    results: Results, columns: Sequence[str] | None = None, *, intervals: str = "plus-minus"
+) -> Table:
+    """Put the planned contrasts of a study in a table: the differences by each metric, with 95 % intervals.
+
+    `columns` are keys of metrics; None: those that the study asks for. Those whose direction is not known are
+    left out. A value is bold where its interval leaves 0 out. Of two decimals in the comparison it has three.
+
+    Raises:
+        ColumnError: an unknown column.
+        TableError: unknown `intervals`; a column that is no metric of quality; a study without contrasts, or
+            none of whose pairs of rows has finished.
+    """
+    if intervals not in INTERVALS:
+        raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
+    if not planned(results):
+        raise TableError(
+            f"study {results.study} plans no contrasts; name them under `contrasts` in its file and start "
+            "`codecbench run` again, which trains nothing that is finished"
+        )
+    chosen = _columns(results, columns)
+    frame = contrasts(results, [column.source.removeprefix("eval/") for column in chosen])
+    if frame.empty:
+        raise TableError(f"study {results.study}: no pair of rows of its contrasts has finished yet")
+    cells = {
+        (row["effect"], row["contrast"], row["of"], row["less"], row["metric"]): Cell(
+            row["difference"], row["low"], row["high"], mark="best" if _leaves_0_out(row) else ""
+        )
+        for row in records(frame)
+    }
+    several = frame.groupby(["effect", "contrast"], sort=False)[["of", "less"]].nunique().max(axis=1)
+    sections = []
+    for effect, group in frame.groupby("effect", sort=False):
+        rows = []
+        for row in records(group.drop_duplicates(["contrast", "of", "less"])):
+            key = (row["effect"], row["contrast"], row["of"], row["less"])
+            at = f", {row['bitrate'] / 1e3:.2f} kbit/s" if several[row["effect"], row["contrast"]] > 1 else ""
+            values = (cells.get((*key, column.source.removeprefix("eval/")), Cell()) for column in chosen)
+            rows.append(Row(f"{row['contrast']}{at}", tuple(values)))
+        sections.append(Section(str(effect), tuple(rows)))
+    return Table(
+        title=f"{results.study}: planned contrasts",
+        columns=chosen,
+        sections=tuple(sections),
+        caption=(_caption(int(frame["seeds"].min()), int(frame["seeds"].max()), intervals),),
+        intervals=intervals,
+        name=NAME,
+        head="difference",
+    )
+
+
+def _columns(results: Results, keys: Sequence[str] | None) -> tuple[Column, ...]:
+    chosen = [column for column in select(keys or quality_keys(results)) if column.key != SCORED.key]
+    if wrong := [column.key for column in chosen if not column.source.startswith("eval/")]:
+        raise TableError(f"contrasts are of scores, and {wrong[0]} is none; leave it out of --columns")
+    return tuple(
+        replace(column, digits=column.digits + (column.digits < 3))
+        for column in chosen
+        if column.higher_is_better is not None
+    )
+
+
+def _leaves_0_out(row: dict[str, float]) -> bool:
+    return row["seeds"] > 1 and (row["low"] > 0 or row["high"] < 0)
+
+
+def _caption(fewest: int, most: int, intervals: str) -> str:
+    sign = "[ ]" if intervals == "range" else "±: half of the"
+    if most == 1:
+        return (
+            f"{sign} 95 % interval over utterances. With one seed, differences between trainings are not "
+            "covered and nothing is marked."
+        )
+    seeds = str(most) if fewest == most else f"{fewest} to {most}"
+    return (
+        f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval leaves 0 "
+        "out. Each contrast was planned and has its own interval, which is not corrected for their number."
+    )
