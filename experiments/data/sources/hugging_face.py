@@ -75,6 +75,7 @@ def parse(rest: str) -> StreamedCorpus:
     path = audio_files.expanded(rest)
     name, configuration, revision = (str(path), None, None) if path.is_dir() else _parts(rest)
     logging.getLogger("datasets").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()  # commands show their own
     try:
         builder = datasets.load_dataset_builder(name, configuration, revision=revision)
         splits = builder.as_streaming_dataset()
