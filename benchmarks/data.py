@@ -3,7 +3,7 @@
     python -m benchmarks.data [--corpus demo] [--sample-rate 16000] [--seconds 3]
 
 Prints a table. One row reads the same crops with soundfile from FLAC files, as without shards. The last ones
-train the smallest backbone, which asks for the most crops a second, and tell how long its steps wait.
+train the smallest backbone, which asks for the most crops per second, and tell how long its steps wait.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def main() -> None:
             rate, share = training(batch, options.sample_rate, 3 * options.seconds)
             table.add_row(
                 f"training mdct-tiny on such crops, {name}",
-                f"{16 * rate:,.0f} crops a second, {100 * share:.2g} % of the time spent on them",
+                f"{16 * rate:,.0f} crops per second, {100 * share:.2g} % of the time spent on them",
             )
         streamed.close()
     Console(width=140).print(table)

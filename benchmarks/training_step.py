@@ -206,7 +206,7 @@ def matmul_rate(size: int = 1536) -> float:
 
 
 def answer(options: argparse.Namespace) -> None:
-    """The process that is timed: does what stdin names, one a line, and prints JSON."""
+    """The process that is timed: does what stdin names, one per line, and prints JSON."""
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     audio = 0.1 * torch.randn(options.batch, round(options.seconds * SAMPLE_RATE))
@@ -265,7 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--peer", type=Path, help="a checkout of the released WavTokenizer code")
     parser.add_argument("--peer-python", default=sys.executable, help="the interpreter to run it with")
-    parser.add_argument("--rate", choices=sorted(STRIDES), default="75", help="frames a second")
+    parser.add_argument("--rate", choices=sorted(STRIDES), default="75", help="frames per second")
     parser.add_argument("--seconds", type=float, default=1.0, help="of audio, in each row of the batch")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each, after one untimed")

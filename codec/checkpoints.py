@@ -96,8 +96,8 @@ def load_wavtokenizer_parts(
             f"{name}: {list(v) if isinstance(v, tuple) else v}" for name, v in sorted(sizes.items())
         )
         raise CheckpointError(
-            f"{path} has other sizes than the backbone that is to start from it; name the backbone that it "
-            f"belongs to, or give its options {{{text}}}"
+            f"{path} does not have the sizes of the backbone; name the backbone that it belongs to, or give "
+            f"its options {{{text}}}"
         )
     encoder, decoder = own.build()
     _load(encoder, _encoder_state(weights, len(own.strides)), path)
@@ -110,7 +110,7 @@ def load_wavtokenizer_parts(
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"no checkpoint at {path}; correct the path")
     content: Any
     if path.suffix == ".safetensors":
         import safetensors
@@ -119,7 +119,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         try:
             content = load_file(path)
         except safetensors.SafetensorError as error:
-            raise CheckpointError(f"{path} is no safetensors file: {error}") from None
+            raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
     else:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -149,7 +149,7 @@ class _Weights:
 
     def take(self, key: str) -> Tensor:
         if key not in self.tensors:
-            raise CheckpointError(f"{self.path} lacks {key}: it is no WavTokenizer or Q2D2 checkpoint")
+            raise CheckpointError(f"{self.path} lacks {key}: it is not a WavTokenizer or Q2D2 checkpoint")
         return self.tensors.pop(key).float()
 
     def peek(self, key: str) -> Tensor:
@@ -210,7 +210,7 @@ def _settings(config: str | Path | Mapping[str, Any] | None) -> _Settings:
         )
     except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(
-            f"{name} is no configuration of a released WavTokenizer or Q2D2 model"
+            f"{name} is not the configuration of a released WavTokenizer or Q2D2 model"
         ) from None
 
 
@@ -228,13 +228,13 @@ def _backbone(weights: _Weights, settings: _Settings, fold: bool) -> WavTokenize
     hop = (len(weights.peek("head.out.bias")) - 2) // OVERLAP
     if hop != math.prod(strides):
         raise CheckpointError(
-            f"{weights.path}: strides {list(strides)} make {math.prod(strides)} samples a frame, but the "
+            f"{weights.path}: strides {list(strides)} make {math.prod(strides)} samples per frame, but the "
             f"head makes {hop}"
         )
     window = weights.take("head.istft.window")
     if not torch.allclose(window, torch.hann_window(OVERLAP * hop), atol=1e-6):
         raise CheckpointError(
-            f"{weights.path}: head.istft.window is no Hann window of {OVERLAP * hop} samples"
+            f"{weights.path}: head.istft.window is not a Hann window of {OVERLAP * hop} samples"
         )
     scales = weights.tensors.get("backbone.norm.scale.weight")
     hidden, width = weights.peek("backbone.convnext.0.pwconv1.weight").shape
@@ -345,8 +345,8 @@ def _quantizer(
     if name is None or levels is None:
         names = ", ".join(f"q2d2-{grid}-released" for grid in GRIDS.values())
         raise CheckpointError(
-            f"{weights.path} is a Q2D2 model of {channels} channels, and does not say which: give its "
-            f"configuration, or quantizer (one of {names}) and levels"
+            f"{weights.path} is a Q2D2 model of {channels} channels and does not name its grid and levels: "
+            f"give its configuration, or quantizer (one of {names}) and levels"
         )
     if len(levels) != channels:
         raise CheckpointError(

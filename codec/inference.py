@@ -25,10 +25,10 @@ class PackedLinear(nn.Module):
 
 
 def prepare(codec: Codec) -> Codec:
-    """`codec` in eval mode, with weight normalisation folded and, on a CPU, linear layers packed.
+    """Put `codec` into eval mode, fold weight normalisation and, on a CPU, pack linear layers.
 
-    Changes `codec` in place and returns it. Save it before: its state dictionary is another one now, and it
-    cannot be moved or trained. Where torch lacks oneDNN, layers stay as they are.
+    Changes `codec` in place and returns it. Save the codec before: afterwards its state dictionary differs,
+    and it cannot be moved or trained. If torch lacks oneDNN, layers are not packed.
     """
     fold_weight_norm(codec).eval().requires_grad_(False)
     if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):

@@ -23,7 +23,7 @@ class CodecOutput(NamedTuple):
 class Codec(nn.Module):
     """A backbone around a quantizer.
 
-    sample_rate, frame_rate: Hz. token_rate: tokens a second. bitrate: nominal bit/s. All rates come from the
+    sample_rate, frame_rate: Hz. token_rate: tokens per second. bitrate: nominal bit/s. Rates come from the
     live quantizer.
     """
 

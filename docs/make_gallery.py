@@ -102,7 +102,7 @@ ENTRIES = (
         "bd-rates",
         "BD-rates",
         "With intervals, of the curves that overlap with the anchor's. The axis is logarithmic; a filled "
-        "marker leaves 0 out.",
+        "marker means that the interval excludes 0.",
         f'frame = analysis.bd_rates(results, "mel_distance", "{ANCHOR}")',
         "analysis.bd_figure(frame)",
     ),

@@ -1,4 +1,4 @@
-"""The command line. Commands live in `experiments/commands`; heavy imports in the commands' bodies."""
+"""The command line. Commands are in `experiments/commands`; heavy imports are in the bodies of commands."""
 
 import importlib.util
 import logging
@@ -33,18 +33,26 @@ from experiments.commands.housekeeping import runs, study_files
 
 app = typer.Typer(
     name="codecbench",
-    help="Which quantizer makes the better speech codec, at the same bitrate, and is the difference real?",
+    help="Compare quantizers for neural speech codecs at equal bitrate, with statistics.",
     cls=guard.GuardedCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-listing = typer.Typer(help="List studies, quantizers, metrics or references.", no_args_is_help=True)
+listing = typer.Typer(help="List studies, quantizers, metrics or reference codecs.", no_args_is_help=True)
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Studies": (study_files.init, study_files.show_study, plan.plan, run.run, train.train, search.search),
     "Results": (
-        *(results.table, results.figures, results.report, results.paper, results.power, runs.compare),
+        *(
+            results.table,
+            results.effects,
+            results.figures,
+            results.report,
+            results.paper,
+            results.power,
+            runs.compare,
+        ),
         *(archive.export, archive.import_),
     ),
     "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),
@@ -85,11 +93,14 @@ def codecbench(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version and where it is."
+            "--version", callback=_print_version, is_eager=True, help="Show version and folder, and exit."
         ),
     ] = False,
 ) -> None:
-    """Which quantizer makes the better speech codec, at the same bitrate, and is the difference real?"""
+    """Compare quantizers for neural speech codecs at equal bitrate, with statistics.
+
+    Start with: codecbench run quickstart
+    """
 
 
 def main() -> None:

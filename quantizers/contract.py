@@ -21,14 +21,14 @@ MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
 
 
 class Quantized(NamedTuple):
-    """What a quantizer returns.
+    """The output of a quantizer.
 
     features: [batch, frames, dim] float32, the quantized features
     codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream])
     loss: scalar, the auxiliary loss, already weighted; 0 in eval mode
-    diagnostics: cheap detached tensors for logging and figures; in eval mode `coordinates` [batch, frames,
-        channels] before rounding where the code is fixed, `vectors` [batch, frames, groups, dim] before
-        `codebook_vectors` is looked through
+    diagnostics: detached tensors for logging and figures, cheap to compute. In eval mode: `coordinates`
+        [batch, frames, channels] before rounding for fixed codes, or `vectors` [batch, frames, groups, dim]
+        before the search in `codebook_vectors`
     """
 
     features: Tensor
@@ -41,8 +41,11 @@ class Quantized(NamedTuple):
 class Config:
     """Options of a quantizer. Subclasses add fields and check them in `__post_init__`.
 
-    added: names of options that came after studies were run without them. At their defaults they are left
-    out of a run's options, so that the run keeps its identity.
+    A subclass describes each option in its docstring, as `option: meaning` at the start of a line; the
+    reference and the schema of study files take their descriptions from there.
+
+    added: names of options that were added after studies had been run without them. At their defaults they
+    are left out of the options of a run, so that the run keeps its identity.
     """
 
     added: ClassVar[tuple[str, ...]] = ()
@@ -52,11 +55,11 @@ class Quantizer(nn.Module, ABC):
     """A bottleneck from continuous features to codes and back.
 
     A subclass names its `config_class`, sets `codebook_sizes` in `__init__`, and implements `quantize` and
-    `lookup`, both in float32; `initialise` where it can start from data. In eval mode
+    `lookup`, both in float32, and `initialise` if it can start from data. In eval mode
     `decode(forward(x).codes)` equals `forward(x).features` exactly.
 
     Only `quantize` in training mode may use collectives of `torch.distributed`: every rank takes each
-    training step, while anything else may be done by one rank alone.
+    training step, while one rank alone may do everything else.
     """
 
     config_class: ClassVar[type[Config]] = Config
@@ -79,18 +82,18 @@ class Quantizer(nn.Module, ABC):
 
     @classmethod
     def fit(cls, bits: float, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete `options` so that the quantizer spends as near to `bits` a frame as it can.
+        """Complete `options` so that the rate of the quantizer is as near to `bits` per frame as possible.
 
-        Raises QuantizerError where the method has no such freedom.
+        Raises QuantizerError where the options of the method leave no such choice.
         """
         raise QuantizerError(
             f"{cls.__name__} does not choose its configuration from bits; give its options instead"
         )
 
     def load_released(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the values that were released with the codec `released`, by their names there.
+        """Load the values that were released with the codec `released`, by their released names.
 
-        Raises QuantizerError where the method was not released with one, or the tensors do not fit.
+        Raises QuantizerError if the method was not released with a codec, or if the tensors do not fit.
         """
         raise QuantizerError(
             f"{self.name or type(self).__name__} is not the bottleneck of a released codec; train it, or use "
@@ -114,9 +117,9 @@ class Quantizer(nn.Module, ABC):
 
     @classmethod
     def planar_views(cls, config: Any) -> tuple[PlanarView, ...]:
-        """The pairs of channels that a figure can show as planes of cells, under the options `config`.
+        """Pairs of channels that a figure can show as planes of cells, for the options `config`.
 
-        Empty where the codes are no such product, or where eval mode gives no `coordinates`.
+        Empty if the codes are not products of pairs, or if eval mode gives no `coordinates`.
         """
         return ()
 
@@ -138,10 +141,10 @@ class Quantizer(nn.Module, ABC):
         return self.depth_of(self.config)
 
     def prefix(self, stages: int) -> Quantizer:
-        """The quantizer of the first `stages`, from 1 to `depth`, which shares all weights with this one.
+        """The quantizer of the first `stages` stages (1 to `depth`), which shares all weights with this one.
 
-        Its codes are the first codes of this one, and its rate follows from its sizes as that of any. For
-        evaluation: in eval mode, and not to be trained. Raises QuantizerError for another number.
+        Its codes are the first codes of this one, and its rate follows from its sizes. It is for evaluation
+        only: in eval mode, and not to be trained. Raises QuantizerError for another number of stages.
         """
         check_count("stages", stages)
         if stages > self.depth:
@@ -161,7 +164,7 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def streams(self) -> int:
-        """Number of tokens a frame."""
+        """Number of tokens per frame."""
         return len(self.codebook_sizes)
 
     @property
@@ -227,7 +230,7 @@ class Quantizer(nn.Module, ABC):
             return self.quantize(features.float())
 
     def encode(self, features: Tensor) -> Tensor:
-        """Codes [batch, frames, streams] of `features`. Never updates anything, in training mode either."""
+        """Codes [batch, frames, streams] of `features`. Never changes the state, even in training mode."""
         training = self.training
         if training:
             self.eval()
@@ -341,6 +344,6 @@ def check_finite(features: Tensor, what: str) -> None:
     frames = torch.isfinite(features).all(-1).flatten()
     if not frames.all():
         raise NonFiniteError(
-            f"{what} features that are NaN or infinite, as {int((~frames).sum())} of {len(frames)} frames "
-            "are; look at the audio, and at the weights of what made the features"
+            f"{what} features that are NaN or infinite: {int((~frames).sum())} of {len(frames)} frames are; "
+            "check the audio and the weights of the encoder"
         )

@@ -29,11 +29,11 @@ MOST_WEIGHT = 1e9
 
 
 class QuantizerError(ValueError):
-    """A quantizer was asked for something that it cannot be; the message says what to change."""
+    """A quantizer cannot be built or used as requested; the message says what to change."""
 
 
 class NonFiniteError(QuantizerError):
-    """Features hold NaN or infinite values, as those of a model whose training diverged do."""
+    """Features are NaN or infinite, as after a training that diverged."""
 
 
 def check_limits(options: Mapping[str, Any]) -> None:
@@ -64,8 +64,8 @@ def check_memory(options: Mapping[str, Any], dim: int) -> None:
     values = size * books * (width or dim)
     if values > MOST_VALUES:
         raise QuantizerError(
-            f"codebooks of {values:,} values in all are too large, at most {MOST_VALUES:,} are held; lower "
-            "codebook_size, use more stages of fewer codes each, or give codebook_dim"
+            f"codebooks of {values:,} values in total are too large, at most {MOST_VALUES:,} are possible; "
+            "lower codebook_size, use more stages of fewer codes each, or give codebook_dim"
         )
 
 

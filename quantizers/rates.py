@@ -1,6 +1,6 @@
-"""Rates: bits a frame, and the configuration whose bits are nearest a target.
+"""Rates: bits per frame, and the configuration whose bits are nearest a target.
 
-Scalar and planar methods get about 3.2 bits a channel (9 levels), the middle of the range 5 to 11 in which
+Scalar and planar methods get about 3.2 bits per channel (9 levels), the middle of the range 5 to 11 in which
 the Q2D2 paper found training stable: 6 channels from 16 to 22 bits, as in the paper, and an even number at
 every other rate.
 """
@@ -33,7 +33,7 @@ def check_bits(bits: float) -> None:
         or not isinstance(bits, (int, float))
         or not (math.isfinite(bits) and bits >= 1)
     ):
-        raise QuantizerError(f"bits must be a number of at least 1 bit a frame, not {bits!r}")
+        raise QuantizerError(f"bits must be a number of at least 1 bit per frame, not {bits!r}")
     check_limits({"bits": bits})
 
 

@@ -56,7 +56,7 @@ def register(
 
 
 def available() -> tuple[str, ...]:
-    """All names, ours first, then those of installed packages.
+    """Names of all quantizers, first those of codecbench, then those of installed packages.
 
     Examples:
         >>> available()[:4]
@@ -88,8 +88,9 @@ def options(name: str) -> tuple[str, ...]:
 
 
 def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | None = None) -> Config:
-    """The configuration that `create` would use, checked, without building anything. Raises
-    QuantizerError, also for options that wait for features (`needs_features`).
+    """The checked configuration that `create` would use, without building the quantizer.
+
+    Raises QuantizerError, also for options that need features (`needs_features`).
 
     Examples:
         >>> validate("fsq", bits=12).levels
@@ -143,7 +144,7 @@ def _configured(
             complete = found.cls.fit_to(bits, complete, variances, measured)
     for key in found.cls.fit_options:
         if key in complete:
-            raise QuantizerError(f"{key} is only meaningful together with bits")
+            raise QuantizerError(f"{key} has an effect only together with bits; give bits, or leave it out")
     config = found.cls.config_class(**complete)
     check_limits(dataclasses.asdict(config))
     return config
@@ -152,8 +153,8 @@ def _configured(
 def create(name: str, *, dim: int, bits: float | None = None, **options: Any) -> Quantizer:
     """Build the quantizer `name` for features of `dim` channels.
 
-    bits: choose the configuration whose bits a frame are nearest this; None takes the options as they are.
-    Raises QuantizerError for unknown names or options, and for configurations that cannot be.
+    bits: bits per frame; the options with the nearest rate are chosen. None uses the options as given.
+    Raises QuantizerError for unknown names or options, and for impossible configurations.
 
     Examples:
         >>> import torch
@@ -172,7 +173,7 @@ def create(name: str, *, dim: int, bits: float | None = None, **options: Any) ->
 def build(name: str, config: Config, *, dim: int) -> Quantizer:
     """Build the quantizer `name` from a configuration that `validate` returned.
 
-    Raises QuantizerError where it cannot be for features of `dim` channels.
+    Raises QuantizerError if it cannot be built for features of `dim` channels.
 
     Examples:
         >>> build("fsq", validate("fsq", {"levels": [5, 5, 5]}), dim=8).codebook_sizes
@@ -188,9 +189,9 @@ def build(name: str, config: Config, *, dim: int) -> Quantizer:
 
 
 def needs_features(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-    """Names of those of `options` that wait for the features which the quantizer `name` will see.
+    """Names of those of `options` whose values depend on the features that the quantizer `name` will see.
 
-    Where there are any, `fit_options` chooses before `create`. Raises QuantizerError for an unknown name.
+    If there are any, call `fit_options` before `create`. Raises QuantizerError for an unknown name.
     """
     found = entry(name)
     return found.cls.waits_for({**found.preset, **(options or {})})
@@ -204,13 +205,15 @@ def fit_options(
     options: Mapping[str, Any] | None = None,
     features: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Options of the quantizer `name` with nothing left open: `create(name, dim=dim, **these)` builds it.
+    """Complete options of the quantizer `name`: `create(name, dim=dim, **these)` builds it.
 
-    bits: as in `create`. features: [frames, dim] of the kind that the quantizer will see; must be given where
-    `needs_features` names an option, and decide nothing elsewhere. Their principal variances count alone.
+    bits: as in `create`. features: [frames, dim], of the kind that the quantizer will see. They are required
+    if `needs_features` names an option, and have no effect otherwise. Only their principal variances are
+    used.
 
-    What the name fixes is left out; tuples are lists, as in files. Raises QuantizerError for unknown names
-    and options, for configurations that cannot be, and for features of another shape or that are not finite.
+    Options that the name fixes are left out. Tuples are lists, as in files. Raises QuantizerError for
+    unknown names and options, for impossible configurations, and for features of another shape or that are
+    not finite.
 
     Examples:
         >>> fit_options("fsq", dim=512, bits=12)["levels"]
@@ -228,10 +231,10 @@ def fit_options(
 def planned_options(
     name: str, *, dim: int, bits: float | None = None, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """`fit_options` before there are features, to check a study and to tell its rate within 2 %.
+    """`fit_options` without features, to check a study and to estimate its rate within 2 %.
 
-    Where an option waits for features, levels are those for a stand-in whose principal variances are 1, 1/2,
-    1/3 and so on, and for cells of typical errors, which takes milliseconds: not for training.
+    If an option needs features, levels are those for principal variances of 1, 1/2, 1/3 and so on and for
+    cells of typical errors, which takes milliseconds. Do not train with them.
     """
     variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
     return plain_options(name, _validated(name, options, bits, variances, measured=False))
@@ -252,10 +255,10 @@ def plain_options(name: str, config: Config) -> dict[str, Any]:
 
 
 def planar_views(name: str, options: Mapping[str, Any] | None = None) -> tuple[PlanarView, ...]:
-    """The pairs of channels that a figure of the quantizer `name` with `options` can show as planes of cells.
+    """Pairs of channels that a figure of the quantizer `name` with `options` can show as planes of cells.
 
-    By what the quantizer is, not by its name, and without building it: `options` are those that a run
-    logged. Empty for quantizers without such pairs. Raises QuantizerError for unknown names and options.
+    options: those that a run logged. The quantizer is not built. Empty for quantizers without such pairs.
+    Raises QuantizerError for unknown names and options.
     """
     return entry(name).cls.planar_views(validate(name, options))
 

@@ -9,28 +9,28 @@ CAPTIONS = {
     "voronoi-training": "Cells and latents before, early in and after training.",
     "lattice": "Cells of the lattice.",
     "rate-distortion": "Quality against bitrate with 95 % intervals.",
-    "rate-distortion-coded": "Quality against the measured rate of entropy-coded files, with 95 % intervals.",
-    "rate-distortion-references": "The same beside codecs from outside.",
-    "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard). The intervals hold together at "
-    "95 %; a filled marker leaves 0 out.",
+    "rate-distortion-coded": "Quality against the measured rate of entropy-coded files with 95 % intervals.",
+    "rate-distortion-references": "Quality against bitrate with 95 % intervals, with codecs by others.",
+    "bd-rates": "Mean difference in bitrate at equal quality (Bjontegaard), with simultaneous 95 % "
+    "intervals. A filled marker means that the interval excludes 0.",
     "robustness": "Quality under disturbance: codes replaced, lost or shuffled, recoding, noise, gain.",
-    "learning-curves": "Training and validation: mean of seeds, band from the least to the greatest.",
+    "learning-curves": "Training and validation: mean over seeds; the band spans the lowest to the highest.",
     "budgets": "Quality at several budgets of one training: mean and range of seeds, against steps and "
     "against time, and paired differences to the best at the last budget with 95 % intervals over seeds.",
-    "code-ranks": "Use of each code by its rank, a line a factor (a stage, a pair, a channel), so that only "
-    "systems with factors of one size compare; the dashed line is uniform use.",
-    "code-histograms": "How many codes of a factor are used how much.",
-    "utilisation": "Use of the codebooks against their size; bars reach from the least to the greatest seed.",
-    "cost": "Quality against cost; the line joins the systems that no other beats in both, and bars sideways "
-    "reach from the least to the greatest training.",
-    "utterances": "The two best quantizers, utterance by utterance.",
+    "code-ranks": "Use of each code by its rank, one line per factor (a stage, a pair, a channel). Only "
+    "systems with factors of equal size are comparable. The dashed line is uniform use.",
+    "code-histograms": "Number of codes of a factor by how often they are used.",
+    "utilisation": "Share of codes used against codebook size; bars span the smallest to the largest seed.",
+    "cost": "Quality against cost. The line joins the systems that no other system beats in both; horizontal "
+    "bars span the smallest to the largest training.",
+    "utterances": "The two best quantizers, compared utterance by utterance.",
     "differences": "Paired differences to the best quantizer, with 95 % intervals that are corrected for all "
-    "pairs: a filled marker differs from the best.",
-    "effects": "The differences that the study was made for, each with its own 95 % interval. A grey diamond "
-    "is what theory gives to the shape of the cells alone: the bits that they save, times the slope of "
-    "quality by rate.",
-    "ranks": "Average ranks of trainings, with the critical difference.",
-    "spectrograms": "One utterance through every system.",
+    "pairs. A filled marker is significantly different from the best.",
+    "effects": "The planned contrasts of the study, each with its own 95 % interval. A grey diamond is what "
+    "theory gives to the shape of the cells alone: the bits that they save, times the slope of quality by "
+    "rate.",
+    "ranks": "Average ranks over trainings, with the critical difference.",
+    "spectrograms": "One utterance, decoded by every system.",
 }
 
 

@@ -238,7 +238,7 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """Paired differences to the best quantizer at each rate, one panel a metric; the main rate first."""
+    """Paired differences to the best quantizer at each rate, one panel per metric; the main rate first."""
     means = results.finished.groupby("label")["rate/bitrate"].mean()
     groups = labels_by_rate(results)[1]
     kilobits = [float(means[labels].mean()) / 1e3 for labels in groups]
@@ -269,7 +269,7 @@ def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn
 
 
 def spectrograms(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """One utterance through every system."""
+    """One utterance, decoded by every system."""
     gathered = gather(results, main_labels(results))
     if gathered:
         utterance, clips, rate = gathered

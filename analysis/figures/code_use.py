@@ -37,10 +37,11 @@ USE_BINS = tuple(range(-4, 5))  # powers of two from which the bins of a histogr
 
 
 def ranks(usage: pd.DataFrame) -> pd.DataFrame:
-    """Codes by falling use: label, factor, codes, unused, rank (from 1), code, count, use (over uniform).
+    """Codes in the order of falling use: label, factor, codes, unused, rank (from 1), code, count, use.
 
-    `usage` is that of `Results`; the counts of a label's seeds must not be mixed, so its first seed is taken.
-    Of a large codebook only `SHOWN` ranks are kept, evenly spaced in their logarithm.
+    use: relative to uniform use.
+    usage: that of `Results`. Counts of different seeds must not be mixed, so the first seed of a label is
+    used. Of a large codebook only `SHOWN` ranks are kept, evenly spaced in their logarithm.
     """
     first = usage.groupby("label", sort=False)["seed"].transform("min")
     mine = usage[usage["seed"] == first]
@@ -67,7 +68,10 @@ def ranks(usage: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0) -> Figure:
-    """Rank-frequency curves of `ranks`, one panel a label, one line a factor; unused codes are left out."""
+    """Draw the rank-frequency curves of `ranks`: one panel per label, one line per factor.
+
+    Unused codes are left out.
+    """
     from matplotlib.figure import Figure
 
     labels = list(dict.fromkeys(frame["label"]))
@@ -101,10 +105,11 @@ def rank_figure(frame: pd.DataFrame, quantizers: dict[str, str] | None = None, s
 
 
 def use_histogram(usage: pd.DataFrame) -> pd.DataFrame:
-    """How many codes are used how much, over all factors of a label: label, use, codes, share.
+    """Histogram of code use over all factors of a label: label, use, codes, share.
 
-    use: of a code, over uniform use; the least of its bin, which reaches to twice that; 0 where unused. The
-    outer bins take what lies beyond. share: of all the label's codes. A label's first seed is taken.
+    use: lower edge of the bin, relative to uniform use; the bin reaches to twice this value; 0 for unused
+    codes. The outer bins include all values beyond. codes: number of codes in the bin. share: their share of
+    all codes of the label. The first seed of a label is used.
     """
     import pandas as pd
 
@@ -126,7 +131,10 @@ def use_histogram(usage: pd.DataFrame) -> pd.DataFrame:
 def histogram_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Histograms of `use_histogram`, one panel a label; the hatched bar is of codes that were never used."""
+    """Draw the histograms of `use_histogram`, one panel per label.
+
+    The hatched bar shows the codes that were never used.
+    """
     from matplotlib.figure import Figure
 
     labels = list(dict.fromkeys(frame["label"]))
@@ -167,9 +175,11 @@ def histogram_figure(
 
 
 def sizes(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a finished run with codes: label, quantizer, seed, tokens, codebook_size (of one stream),
-    frame_codes (of a whole frame), and the fractions of `_SHARES`: of each factor alone, and of the codes of
-    a frame jointly. `runs` is that of `Results`.
+    """One row per finished run with codes: label, quantizer, seed, tokens, codebook_size (of one stream),
+    frame_codes (of a whole frame), and the fractions of `_SHARES`, of each factor alone and of the codes of a
+    frame jointly.
+
+    runs: that of `Results`.
     """
     if "usage/used_fraction" not in runs:
         runs = runs.assign(**{"usage/used_fraction": np.nan})
@@ -186,10 +196,13 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def size_figure(frame: pd.DataFrame, curves: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
-    """Codes used and entropy against codebook size: of a frame's codes jointly, or by factor where runs lack
-    that. Means of seeds with bars from the least to the greatest; grey is what a uniform source would show.
+    """Draw codes used and entropy against codebook size.
 
-    curves: the series of each label, whose rows one line joins; by default what its name says.
+    Values are joint for a frame, or by factor if runs lack joint values.
+    Points are means of seeds, with bars from the lowest to the highest. Grey shows the value of a uniform
+    source.
+
+    curves: the series of each label, whose rows are joined by a line; by default derived from the label.
     """
     from matplotlib.figure import Figure
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 def differences_to_best(
     results: Results, labels: Sequence[str], metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Each label less the best one: label, best, metric, difference, low, high, p_holm, seeds, utterances.
+    """Difference of each label to the best, one row per label and metric.
 
-    From low to high reaches the interval that is corrected for all pairs (Holm). The row of the best itself
-    has no interval.
+    Columns: label, best, metric, difference, low, high, p_holm, seeds, utterances.
+    difference: the label minus the best. low, high: interval that is corrected for all pairs (Holm). The row
+    of the best system has no interval.
     """
     rows = []
     for metric in metrics or logged_metrics(results):
@@ -56,10 +57,10 @@ def differences_to_best(
 def difference_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Forest plot of `differences_to_best`, a panel a metric, a line a system.
+    """Draw a forest plot of `differences_to_best`: one panel per metric, one line per system.
 
-    A marker is filled where the interval leaves 0 out; the best stands at 0 without an interval. With one
-    seed none is filled, since other trainings might differ otherwise.
+    A marker is filled if the interval excludes 0. The best system is at 0 without an interval. With one seed
+    no marker is filled, because the variance between trainings is not known.
     """
     from matplotlib.figure import Figure
 
@@ -108,8 +109,10 @@ def difference_figure(
 def ranking_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """Average ranks of `comparisons.ranks_across`, best at the top; bars join ranks closer than the critical
-    difference."""
+    """Draw the average ranks of `comparisons.ranks_across`, with the best at the top.
+
+    Bars join ranks that differ by less than the critical difference.
+    """
     from matplotlib.figure import Figure
 
     count, critical = len(frame), float(frame["critical"].iloc[0])

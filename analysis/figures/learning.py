@@ -16,10 +16,10 @@ _LOSSES = ("validation/loss", "validation/mel", "train/loss")
 
 
 def curves(histories: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over seeds: label, metric, step, mean, low (least seed), high (greatest seed), seeds.
+    """Mean and range over seeds: label, metric, step, mean, low (lowest seed), high (highest seed), seeds.
 
-    Shows the losses first, then `validation/*`, then what else was logged, up to four metrics. What never
-    changes is left out.
+    Losses come first, then `validation/*`, then other logged metrics, up to four metrics. Metrics that never
+    change are left out.
     """
     values = histories.groupby("metric", sort=False)["value"]
     logged = [str(name) for name, changes in (values.max() > values.min()).items() if changes]
@@ -47,7 +47,10 @@ def _name_of(metric: str) -> str:
 def learning_figure(
     frame: pd.DataFrame, quantizers: dict[str, str] | None = None, scale: float = 1.0
 ) -> Figure:
-    """One panel a metric of `curves`, one line a label, a band from the least to the greatest seed."""
+    """Draw one panel per metric of `curves`, with one line per label.
+
+    A band spans the lowest to the highest seed.
+    """
     from matplotlib.figure import Figure
 
     metrics = list(dict.fromkeys(frame["metric"]))

@@ -36,11 +36,12 @@ def has_curves(frame: pd.DataFrame) -> bool:
 
 
 def rate_distortion_figure(frame: pd.DataFrame, scale: float = 1.0, rate: str = "bitrate") -> Figure:
-    """Curves of each metric over bitrate with 95 % bars; what spends no bits is a line, or a note at the edge
-    where a line would press the curves together.
+    """Draw the curves of each metric over bitrate with 95 % bars.
 
-    Quantizers are in colour, references in grey. `frame` is from `estimates.summary`, `scale` a factor on the
-    size in inches, `rate` the name of the frame's bitrate.
+    Systems without bits are a horizontal line, or a note at the edge where a line would compress the curves.
+    Quantizers are in colour, references in grey.
+
+    frame: from `estimates.summary`. scale: factor on the size in inches. rate: name of the frame's bitrate.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -151,10 +152,10 @@ def _looks(frame: pd.DataFrame, curve: pd.DataFrame) -> dict[str, Any]:
 
 
 def bd_figure(frame: pd.DataFrame, quantizers: Mapping[str, str] | None = None, scale: float = 1.0) -> Figure:
-    """BD-rates of `comparisons.bd_rates` with their intervals and numbers: a panel a metric, a line a series.
+    """Draw the BD-rates of `comparisons.bd_rates` with intervals: one panel per metric, one line per series.
 
-    The axis is logarithmic in the ratio of bitrates, in which half and twice the bits are equally far from
-    none. A marker is filled where the interval leaves 0 out.
+    The axis is logarithmic in the ratio of bitrates, so that half and twice the bits are equally far from
+    equal bits. A marker is filled if the interval excludes 0.
 
     quantizers: the quantizer of each series, for its colour.
     """

@@ -32,10 +32,10 @@ _COUNTS = ("_low", "_high", "_asked", "_scored", "_failed")
 
 
 def robustness_frame(results: Results) -> pd.DataFrame:
-    """One row a label, kind, severity and metric, means of seeds: with quantizer, mean, low, high.
+    """One row per label, kind, severity and metric, as means over seeds: with quantizer, mean, low, high.
 
-    Severity 0 is the same utterances undisturbed. With several seeds, low and high are means of the seeds'
-    own ends.
+    Severity 0 is the same utterances without disturbance. With several seeds, low and high are the means of
+    the ends of the seeds' intervals.
     """
     runs = results.finished
     names = [match for column in map(str, runs.columns) if (match := _NAME.fullmatch(column))]
@@ -59,7 +59,7 @@ def robustness_frame(results: Results) -> pd.DataFrame:
 
 
 def robustness_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """A row of panels for each metric, a panel for each kind of disturbance, a line for each label."""
+    """Draw a row of panels per metric, a panel per kind of disturbance, and a line per label."""
     from matplotlib.figure import Figure
 
     kinds = [kind for kind in AXES if kind in set(frame["kind"])]

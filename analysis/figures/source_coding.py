@@ -12,7 +12,7 @@ from quantizers.checks.source_coding import RECORDED, Point, high_rate_snr, shan
 
 
 def draw(points: Sequence[Point], path: Path, dim: int) -> None:
-    """Write one panel a source to `path`: decibels below the bound against bits a value (lower is better).
+    """Write one panel a source to `path`: decibels below the bound against bits per value (lower is better).
     Names in the legend are in the order of the curves at their highest rate, worst first."""
     from matplotlib.figure import Figure
 
@@ -28,7 +28,7 @@ def draw(points: Sequence[Point], path: Path, dim: int) -> None:
                 rate, gap, error = zip(*curve, strict=True)
                 axis.errorbar(rate, gap, error, color=colour, marker=marker, label=name)
             axis.axhline(0, color="black", lw=1)
-            axis.set(title=source, xlabel="bits a value")
+            axis.set(title=source, xlabel="bits per value")
             if source == RECORDED:
                 axis.set_title("features of the unquantized codec\n0: bound of a Gaussian source like them")
                 continue

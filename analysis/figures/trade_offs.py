@@ -29,10 +29,10 @@ _COLUMNS = ("utterance", "difference")  # of `utterance_frame`, which no label c
 
 
 def cost_frame(results: Results, metric: str) -> pd.DataFrame:
-    """`estimates.summary` of one metric for what spends bits, with the cost of each label.
+    """`estimates.summary` of one metric for the systems that spend bits, with the costs of each label.
 
-    Each column of `COSTS` is a mean of trainings; the same name with ` low` and ` high` is the least and the
-    greatest of them.
+    Each column of `COSTS` is a mean over trainings. The same name with ` low` and ` high` has the smallest
+    and the largest value.
     """
     frame = summary(results, [metric])
     costs = results.finished[["label", *(name for name in COSTS if name in results.finished)]]
@@ -44,8 +44,11 @@ def cost_frame(results: Results, metric: str) -> pd.DataFrame:
 
 
 def cost_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
-    """One panel a cost of `cost_frame`; the line joins the systems that no other one beats (Pareto front), if
-    the metric's direction is known. Bars sideways reach from the least to the greatest training."""
+    """Draw one panel per cost of `cost_frame`.
+
+    The line joins the systems that no other system beats in both (Pareto front), if the direction of the
+    metric is known. Horizontal bars span the smallest to the largest training.
+    """
     from matplotlib.figure import Figure
 
     costs = [name for name in COSTS if name in frame and frame[name].notna().any()]
@@ -92,7 +95,10 @@ def _reach(row: pd.Series, cost: str) -> list[list[float]]:
 
 
 def utterance_frame(results: Results, metric: str, first: str, second: str) -> pd.DataFrame:
-    """Mean over seeds of each utterance's utterance, `first`, `second`, difference (second less first)."""
+    """Mean scores over seeds of each utterance: utterance, `first`, `second`, difference.
+
+    difference: second minus first.
+    """
     mine = results.utterances[
         (results.utterances["metric"] == metric) & results.utterances["label"].isin([first, second])
     ]
@@ -111,7 +117,7 @@ def _short(utterance: str) -> str:
 
 
 def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scale: float = 1.0) -> Figure:
-    """Each utterance of `utterance_frame` as a point, the largest differences named."""
+    """Draw each utterance of `utterance_frame` as a point, with the names of the largest differences."""
     from matplotlib.figure import Figure
 
     first, second = [name for name in frame.columns if name not in _COLUMNS]

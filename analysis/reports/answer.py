@@ -20,7 +20,7 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
     """Sentences on `labels`, of one bitrate unless the study allows more: who leads, and is it real?"""
     finished = results.finished
     if len(labels) < 2:
-        return ["Fewer than two quantizers finished at one bitrate: there is nothing to compare yet."]
+        return ["Fewer than two quantizers have finished at one bitrate, so there is nothing to compare yet."]
     mine = finished[finished["label"].isin(list(labels))]
     seeds = int(mine.groupby("label").size().min())
     rates = mine["rate/bitrate"] / 1e3
@@ -50,8 +50,8 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
             sentences.append(f"{best} has the best {value}, significantly ahead of all others.")
     if seeds < 2:
         sentences.append(
-            "Each system was trained once, so this study can't say whether another training would rank them "
-            "the same."
+            "Each system was trained once, so it is not known whether another training would give the same "
+            "order."
         )
     if sentences:
         sentences[0] = f"{opening}, {sentences[0]}"
@@ -69,13 +69,13 @@ def _over_budgets(results: Results, labels: Sequence[str]) -> list[str]:
         first, last = found.budgets[0], found.budgets[-1]
         if found.moves:
             sentences.append(
-                f"By {column.header} the order of the {len(found.labels)} systems still moves: at {last:,} "
-                f"steps it is not that of {found.budgets[-2]:,} steps."
+                f"By {column.header} the order of the {len(found.labels)} systems is not stable: at {last:,} "
+                f"steps it differs from that at {found.budgets[-2]:,} steps."
             )
         else:
             whole = f", the first of the budgets up to {last:,}" if found.since == first else f" of {last:,}"
             sentences.append(
-                f"By {column.header} the order of the {len(found.labels)} systems has stood since "
+                f"By {column.header} the order of the {len(found.labels)} systems is the same since "
                 f"{found.since:,} steps{whole}."
             )
     return sentences
@@ -103,7 +103,7 @@ def _across_rates(results: Results) -> list[str]:
         gains = bd_rates(results, metric)
         for gain in gains[gains["bd_rate"].notna()].sort_values("bd_rate").to_dict("records")[:1]:
             ends = f" [{gain['low']:+.0f}, {gain['high']:+.0f}]" if gain["low"] == gain["low"] else ""
-            doubt = "" if gain["low"] > 0 or gain["high"] < 0 else ", which may be none"
+            doubt = "" if gain["low"] > 0 or gain["high"] < 0 else ", not significant"
             than = "fewer" if gain["bd_rate"] < 0 else "more"
             sentences.append(
                 f"At equal {header}, {gain['series']} needs {abs(gain['bd_rate']):.0f} % {than} bits than "

@@ -141,7 +141,7 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
         table = replace(table, name=name, title=f"{results.study}: {title}")
         yield name, latex(table), comma_separated(table), everything
     if has_contrasts(results):
-        table = contrast_table(results)
+        table = contrast_table([results])
         frame = contrasts(results)
         used = _hashes(results.finished, {*frame["of"], *frame["less"]})
         yield table.name, latex(table), comma_separated(table), used

@@ -42,7 +42,7 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
     with begun(results, pictures, processes=processes) as finish:
         table = comparison(results, logged(all_keys(results), results.runs.columns))
         _write_tables(table, output / "tables", table.name)
-        differences = contrast_table(results) if has_contrasts(results) else None
+        differences = contrast_table([results]) if has_contrasts(results) else None
         if differences is not None:
             _write_tables(differences, output / "tables", differences.name)
         labels = coded_labels(results)

@@ -69,7 +69,7 @@ def _check_scores(content: bytes) -> None:
     values = table["value"].to_numpy()
     wrong = ~np.isfinite(values) & ~np.isnan(values) | (np.abs(values) > 1e12)
     if wrong.any():
-        raise ValueError(f"value: {values[wrong][0]} is no score")
+        raise ValueError(f"value: {values[wrong][0]} is not a score")
     keys = zip(table["utterance"].to_pylist(), table["metric"].to_pylist(), strict=True)
     if len(set(keys)) < len(table):
         raise ValueError("an utterance has two scores by one metric")
@@ -143,7 +143,7 @@ def _arrays_of(name: str) -> Callable[[bytes], None]:
             for info in infos:
                 key = info.filename.removesuffix(".npy")
                 if not pattern.fullmatch(key) or key == info.filename:
-                    raise ValueError(f"{info.filename[:80]!r} is no array of such a file")
+                    raise ValueError(f"{info.filename[:80]!r} is not an array of such a file")
                 _check_array(arrays, info, key, 1 if key == "steps" else None, dimensions, whole)
 
     return check
@@ -200,7 +200,7 @@ def _check_flac(content: bytes) -> None:
 
     with soundfile.SoundFile(io.BytesIO(content)) as file:
         if file.format != "FLAC" or not 0 < file.frames <= _AUDIO_FRAMES or file.channels > 2:
-            raise ValueError("is no example of audio")
+            raise ValueError("is not an audio example")
         read = 0
         while len(block := file.read(2**16)):
             read += len(block)

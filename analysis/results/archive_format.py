@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from experiments.common.plain_words import plain_words
 from experiments.tracking.schema import (
     KIND_RUN,
     KIND_STUDY,
@@ -159,7 +160,7 @@ def parse(content: bytes, where: str) -> Listing:
             .strip(".")
             .removesuffix(".[key]")
         )
-        why = first["msg"].removeprefix("Value error, ")
+        why = plain_words(first)
         raise ArchiveError(not_ours(where, LISTING, f"{key}: {why}" if key else why)) from None
 
 
@@ -175,13 +176,13 @@ def not_ours(where: str, member: str, why: str) -> str:
 def _problem_of_tag(key: str, value: str) -> str:
     """What is wrong with a tag; empty where nothing is."""
     if key != PARENT_TAG and not key.startswith(TAG):
-        return "is no tag of codecbench"
+        return "is not a tag of codecbench"
     if not key.startswith(_TOLD) and (match := _CONTROL.search(value)):
         return f"has the control character {match[0]!r}"
     if key in _FLAGS and value not in ("true", "false", ""):
         return f"{value[:40]!r} is neither true nor false"
     if key == Tag.STATUS and value not in (*STATUSES, ""):
-        return f"{value[:40]!r} is none of {', '.join(STATUSES)}"
+        return f"{value[:40]!r} is not one of {', '.join(STATUSES)}"
     if key == Tag.SEED and value and not _WHOLE.fullmatch(value):
         return f"{value[:40]!r} is no whole number"
     if key in _HASHES and not _HASH.fullmatch(value):

@@ -54,7 +54,7 @@ def opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}; see to its rights") from None
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     except Exception as error:  # of a library, for bytes that may be anything
         raise ArchiveError(not_ours(str(path), "the zip", str(error) or type(error).__name__)) from None
 
@@ -118,7 +118,7 @@ class _Reading:
         first, _, rest = member.partition("/")
         run, _, name = rest.partition("/")
         if first != ARTIFACTS or run not in runs or _kind(member) not in CHECKS:
-            raise ArchiveError(not_ours(self.where, member, "is no file of a run in the listing"))
+            raise ArchiveError(not_ours(self.where, member, "is not a file of a run in the listing"))
         if "/" in name and not _AUDIO.fullmatch(name):
             raise ArchiveError(not_ours(self.where, member, "has a name that no file of a run has"))
         return run

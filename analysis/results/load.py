@@ -45,11 +45,13 @@ def load(
     parent: str | None = None,
     run_hashes: Collection[str] | None = None,
 ) -> Results:
-    """Read a study.
+    """Read a study from a tracking store.
 
-    A study that was run again with other settings has several parent runs; the one worked on last counts
-    unless `parent` names another. `run_hashes` selects runs by identity instead. What the study shares with
-    other studies of the store is found there, and bears this study's label.
+    parent: the parent run of the study. A study that was run again with other settings has several; the
+        default is the one that was worked on last.
+    run_hashes: hashes of the runs to read, instead of the runs of a parent.
+
+    Runs that the study shares with other studies of the store are included, with the labels of this study.
 
     Raises:
         ResultsError: no such study, or nothing in it.
@@ -185,6 +187,6 @@ def _seed(run: StoredRun) -> int:
         return int(seed)
     except ValueError:
         raise ResultsError(
-            f"the tag {Tag.SEED} of run {run.info.run_id} is {seed!r}, which is no whole number. "
+            f"the tag {Tag.SEED} of run {run.info.run_id} is {seed!r}, which is not a whole number. "
             "Remedy: correct it in MLflow"
         ) from None

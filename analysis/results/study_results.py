@@ -60,11 +60,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Results:
-    """One study.
+    """The results of one study.
 
-    `runs` has one row a run: the columns of `RUN_COLUMNS`, then every metric's last value under its
-    logged name (`eval/pesq`, `rate/bitrate`, ...) and every parameter as `param/<name>`, as text.
-    `references` is the same of codecs from outside, which no statistic of the study's own runs includes.
+    `runs` has one row per run: the columns of `RUN_COLUMNS`, then the last value of every metric under its
+    logged name (`eval/pesq`, `rate/bitrate`, ...), then every parameter as `param/<name>`, as text.
+    `references` is the same for codecs by others, which no statistic of the study's own runs includes.
     """
 
     study: str

@@ -46,11 +46,11 @@ def scores_of(
 
 
 def pairwise(results: Results, metric: str, labels: Sequence[str]) -> pd.DataFrame:
-    """All pairs of `labels`, a row each, in the columns of `COLUMNS`.
+    """Compare all pairs of `labels`, one row per pair, with the columns of `COLUMNS`.
 
-    `difference` is second less first, from `low` to `high` its own 95 % interval. `p_holm` is corrected for
-    all the pairs; the interval from `holm_low` to `holm_high` leaves 0 out where `p_holm` is at most 5 %.
-    Empty for a metric whose direction is not known.
+    `difference` is second minus first; `low` to `high` is its own 95 % interval. `p_holm` is corrected for
+    all pairs. The interval from `holm_low` to `holm_high` excludes 0 where `p_holm` is at most 5 %. The
+    frame is empty for a metric whose direction is not known.
     """
     seeds, scores = scores_of(results, metric, labels)
     better = quality_column(metric).higher_is_better
@@ -88,9 +88,9 @@ def means_of(results: Results, metric: str, labels: Sequence[str]) -> dict[str, 
 def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.DataFrame:
     """BD-rate and BD-quality of each series against `anchor` (default: the first with several rates).
 
-    Columns: series, anchor, metric, bd_rate, low, high (percent), bd_quality, quality_low, quality_high (the
-    metric's unit; its sign is the metric's, so that less of a distance is better). The 95 % is of the
-    intervals of all series together (Bonferroni), since it is the greatest saving that is looked for.
+    Columns: series, anchor, metric, bd_rate, low, high (percent), bd_quality, quality_low, quality_high (in
+    the unit and with the sign of the metric, so a negative value is better for a distance). The 95 %
+    intervals are simultaneous for all series (Bonferroni), because readers look for the largest saving.
     """
     finished = results.finished[results.finished["rate/bitrate"] > 0]
     curves = {}
@@ -116,10 +116,11 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
 def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     """Average ranks of the series over every corpus, rate and seed that all of them finished.
 
-    One block is one training of each series on one corpus at one rate, ranked by its mean score: a ranking
-    must hold for trainings, and the utterances that they share are not independent of each other.
-    Columns: label (the series), metric, rank, critical (Nemenyi's difference), blocks, corpora, rates, seeds.
-    Empty with fewer than two series or blocks, and for a metric whose direction is not known.
+    A block is one training of each series on one corpus at one rate, ranked by the mean score. Trainings are
+    the blocks and not utterances, because the utterances are shared and so not independent.
+    Columns: label (the series), metric, rank, critical (critical difference of Nemenyi), blocks, corpora,
+    rates, seeds. The frame is empty with fewer than two series or blocks, and for a metric whose direction
+    is not known.
     """
     columns = ["label", "metric", "rank", "critical", "blocks", "corpora", "rates", "seeds"]
     finished = results.finished[results.finished["rate/bitrate"] > 0]

@@ -77,6 +77,15 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def contrasts_of_studies(studies: Sequence[Results], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """`contrasts` of several studies, one below the other; lines that several have name their study."""
+    frames = [contrasts(results, metrics).assign(study=results.study) for results in studies]
+    frame = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    shared = frame.groupby(["effect", "contrast"])["study"].transform("nunique") > 1
+    named = frame["contrast"].where(~shared, frame["contrast"] + " (" + frame["study"] + ")")
+    return frame.assign(contrast=named)[COLUMNS]
+
+
 def _pairs(results: Results, contrast: Contrast) -> list[tuple[str, str, float]]:
     """The labels of each pair of rows that a contrast stands for, with the bitrate of the first."""
     finished = results.finished

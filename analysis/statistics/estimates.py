@@ -45,11 +45,12 @@ def summary(
     references: bool = False,
     rate: str = NOMINAL,
 ) -> pd.DataFrame:
-    """Summarise each finished label by each metric, in a row.
+    """Summarise each finished label, one row per metric.
 
     Columns: label, series, quantizer, reference, seeds, bits_per_frame, bitrate (bit/s), metric, mean, low,
-    high. With `references`, codecs from outside come last. rate: the logged metric that is the bitrate, such
-    as `rate/coded`; quantizers whose runs lack it are left out.
+    high.
+    references: include codecs by others, at the end. rate: logged metric that is the bitrate, such as
+    `rate/coded`; quantizers whose runs lack it are left out.
     """
     names = logged_metrics(results) if metrics is None else list(metrics)
     rows = []

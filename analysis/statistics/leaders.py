@@ -22,9 +22,9 @@ class Leaders(NamedTuple):
 def leaders(results: Results, metric: str, labels: Sequence[str]) -> Leaders | None:
     """Compare `labels` with the best of them at the 5 % level, corrected for all their pairs (Holm).
 
-    The correction is for all pairs and not for those with the best alone, since the data chose the best.
-    A label without a common score with the best is in neither group. None with one seed, which cannot show
-    whether another training would turn out the same, and for a metric whose direction is not known.
+    The correction includes all pairs, not only those with the best, because the data choose the best. A label
+    without a common score with the best is in neither group. The result is None with one seed, where the
+    variance between trainings is not known, and for a metric whose direction is not known.
     """
     frame = pairwise(results, metric, labels)
     if len(labels) < 2 or frame.empty or frame["seeds"].min() < 2:

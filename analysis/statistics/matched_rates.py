@@ -13,20 +13,19 @@ class RateError(ValueError):
 
 
 def main_labels(results: Results) -> list[str]:
-    """The unquantized systems, and the quantizers of the headline rate, or all of them where the study allows
-    unequal rates.
+    """Labels of the unquantized systems and of the quantizers at the headline rate.
 
-    The headline rate is that of `at_bitrate`; by default that of the most quantizers, and of several such
-    rates the highest.
+    If the study allows unequal rates, all quantizers are included. The headline rate is that of
+    `at_bitrate`; by default it is the rate with the most quantizers, and the highest of such rates.
     """
     ceiling, groups = labels_by_rate(results)
     return ceiling + (groups[0] if groups else [])
 
 
 def coded_labels(results: Results, bitrate: float | None = None) -> list[str]:
-    """`main_labels` without the unquantized systems, or those at `bitrate` (bit/s).
+    """The labels of `main_labels` without the unquantized systems, or the labels at `bitrate` (bit/s).
 
-    Raises RateError where nothing finished at that rate.
+    Raises RateError where nothing has finished at that rate.
     """
     groups = labels_by_rate(results if bitrate is None else at_bitrate(results, bitrate))[1]
     return groups[0] if groups else []

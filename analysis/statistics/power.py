@@ -139,22 +139,20 @@ def power_frame(
     seeds: Sequence[int] = SEEDS,
     wanted: float = 0.8,
 ) -> pd.DataFrame:
-    """Describe the power of a comparison of each pair of `labels`, in a row.
+    """Estimate the power of the comparison of each pair of `labels`, one row per pair.
 
-    Columns: first, second, sd_seed, sd_utterance, sd_rest (in the metric's unit), seeds, utterances (the
-    study's own), detectable (the difference that these show), then `with_<n>_seeds`: the utterances
-    needed for `effect`. The level is 5 % divided by the number of pairs, as Holm's correction asks of the
-    first one.
+    Columns: first, second, sd_seed, sd_utterance, sd_rest (in the unit of the metric), seeds, utterances (of
+    the study), detectable (the difference that these detect), then `with_<n>_seeds`: the number of utterances
+    that detects `effect` with n seeds. The level is 5 % divided by the number of pairs, as the correction of
+    Holm requires for the first pair.
 
     Raises:
-        PowerError: fewer than two labels, an unknown metric, one seed, or an effect that isn't positive.
+        PowerError: fewer than two labels, an unknown metric, one seed, or an effect that is not positive.
     """
     if not effect > 0:
         raise PowerError(f"the effect must be positive, a difference in the metric's unit; got {effect:g}")
     if len(labels) < 2:
-        raise PowerError(
-            "fewer than two quantizers finished at one bitrate; power needs a pair to learn from"
-        )
+        raise PowerError("fewer than two quantizers finished at one bitrate; power needs at least one pair")
     known = sorted(set(results.utterances["metric"]))
     if metric not in known:
         raise PowerError(f"no scores by {metric!r} in study {results.study!r}; there are: {', '.join(known)}")

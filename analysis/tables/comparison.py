@@ -44,14 +44,15 @@ def comparison(
     allow_rate_mismatch: bool = False,
     intervals: str = "plus-minus",
 ) -> Table:
-    """Put the systems of a study side by side, at equal bitrates only.
+    """Build the comparison table of a study, with systems compared at equal bitrates only.
 
-    `columns` are keys of `columns.select`; None: bitrate, the metrics that the study asks for, use of the
-    codes; `all` stands for these, all rates, use of the codes, and cost. Seeds of one label are averaged.
-    Rows whose nominal bitrate is more than 2 % off the study's common one (`bitrate` in bit/s, or the rate
-    that most systems share) stand in sections of their own, unless the study itself allows it, which the
-    caption then says; unquantized, failed and unfinished systems too. `intervals` shows 95 % intervals as
-    `± half-width` or as `[low, high]` (`range`).
+    columns: keys of `columns.select`. None gives bitrate, the metrics of the study, and code use; `all` adds
+        all rates and costs. Seeds of one label are averaged.
+    bitrate: rate of the main section in bit/s; by default the rate that most systems share. Rows that are
+        more than 2 % off have sections of their own, unless the study allows unequal rates (the caption says
+        so). Unquantized, failed and unfinished systems also have sections of their own.
+    allow_rate_mismatch: put all rates into one section.
+    intervals: 95 % intervals as `± half-width` (`plus-minus`) or as `[low, high]` (`range`).
 
     Raises:
         ColumnError: an unknown column.

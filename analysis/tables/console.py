@@ -137,7 +137,7 @@ def console_text(table: Table, width: int) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print to the terminal, as wide as it is."""
+    """Print a table to the terminal, fitted to its width."""
     from rich.console import Console
 
     terminal = Console(highlight=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from analysis.results.columns import SCORED, Column, select
 from analysis.results.study_metrics import quality_keys
 from analysis.results.study_results import Results, records
-from analysis.statistics.contrasts import contrasts, planned
+from analysis.statistics.contrasts import contrasts_of_studies, planned
 from analysis.tables.comparison import INTERVALS, TableError
 from analysis.tables.table import Cell, Row, Section, Table
 
@@ -16,12 +16,13 @@ NAME = "contrasts"
 
 
 def contrast_table(
-    results: Results, columns: Sequence[str] | None = None, *, intervals: str = "plus-minus"
+    studies: Sequence[Results], columns: Sequence[str] | None = None, *, intervals: str = "plus-minus"
 ) -> Table:
-    """Put the planned contrasts of a study in a table: the differences by each metric, with 95 % intervals.
+    """Put the planned contrasts of studies in a table: the differences by each metric, with 95 % intervals.
 
-    `columns` are keys of metrics; None: those that the study asks for. Those whose direction is not known are
-    left out. A value is bold where its interval leaves 0 out. Of two decimals in the comparison it has three.
+    `columns` are keys of metrics; None: those that the studies ask for. Those whose direction is not known
+    are left out. A value is bold where its interval leaves 0 out. It has three decimals where the comparison
+    has two.
 
     Raises:
         ColumnError: an unknown column.
@@ -30,15 +31,17 @@ def contrast_table(
     """
     if intervals not in INTERVALS:
         raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
-    if not planned(results):
-        raise TableError(
-            f"study {results.study} plans no contrasts; name them under `contrasts` in its file and start "
-            "`codecbench run` again, which trains nothing that is finished"
-        )
-    chosen = _columns(results, columns)
-    frame = contrasts(results, [column.source.removeprefix("eval/") for column in chosen])
+    for results in studies:
+        if not planned(results):
+            raise TableError(
+                f"study {results.study} plans no contrasts; name them under `contrasts` in its file and "
+                "start `codecbench run` again, which trains nothing that is finished"
+            )
+    chosen = _columns(studies, columns)
+    names = ", ".join(results.study for results in studies)
+    frame = contrasts_of_studies(studies, metrics_of(studies, columns))
     if frame.empty:
-        raise TableError(f"study {results.study}: no pair of rows of its contrasts has finished yet")
+        raise TableError(f"{names}: no pair of rows of the planned contrasts has finished yet")
     cells = {
         (row["effect"], row["contrast"], row["of"], row["less"], row["metric"]): Cell(
             row["difference"], row["low"], row["high"], mark="best" if _leaves_0_out(row) else ""
@@ -56,7 +59,7 @@ def contrast_table(
             rows.append(Row(f"{row['contrast']}{at}", tuple(values)))
         sections.append(Section(str(effect), tuple(rows)))
     return Table(
-        title=f"{results.study}: planned contrasts",
+        title=f"{names}: planned contrasts",
         columns=chosen,
         sections=tuple(sections),
         caption=(_caption(int(frame["seeds"].min()), int(frame["seeds"].max()), intervals),),
@@ -66,8 +69,14 @@ def contrast_table(
     )
 
 
-def _columns(results: Results, keys: Sequence[str] | None) -> tuple[Column, ...]:
-    chosen = [column for column in select(keys or quality_keys(results)) if column.key != SCORED.key]
+def metrics_of(studies: Sequence[Results], columns: Sequence[str] | None = None) -> list[str]:
+    """The metrics of `contrast_table`. Raises as it does."""
+    return [column.source.removeprefix("eval/") for column in _columns(studies, columns)]
+
+
+def _columns(studies: Sequence[Results], keys: Sequence[str] | None) -> tuple[Column, ...]:
+    asked = keys or dict.fromkeys(key for results in studies for key in quality_keys(results))
+    chosen = [column for column in select(asked) if column.key != SCORED.key]
     if wrong := [column.key for column in chosen if not column.source.startswith("eval/")]:
         raise TableError(f"contrasts are of scores, and {wrong[0]} is none; leave it out of --columns")
     return tuple(

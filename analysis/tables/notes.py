@@ -1,4 +1,4 @@
-"""Captions and notes of a comparison table: how it was measured, and what a reader must know of its rows."""
+"""Captions and notes of a comparison table: how the numbers were measured, and limits of single rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.results.study_results import Results, records
 _TERMS = {  # by what a column shows
     "usage/": "Codebook use: each factor's codes on the test set, averaged over factors (a pair, a channel, "
     "a stage).",
-    "cost/real_time_factor": "RTF: seconds of computing a second of audio.",
+    "cost/real_time_factor": "RTF: seconds of computing per second of audio.",
 }
 
 BOLD, STAR = "Bold:", "*:"  # how captions begin the explanation of the best
@@ -86,7 +86,7 @@ def _tuned(runs: pd.DataFrame) -> list[str]:
         return []
     rows = runs[runs[_TUNED].notna() & (runs[_TUNED] != "")].drop_duplicates("label")
     told = [f"{row['label']} ({row[_TUNED]})" for row in records(rows)]
-    return [f"Tuned, where the other rows are not: {'; '.join(told)}."] if told else []
+    return [f"Tuned rows, while the others have default options: {'; '.join(told)}."] if told else []
 
 
 def _released_weights(runs: pd.DataFrame) -> list[str]:
@@ -106,7 +106,7 @@ def _checkpoints(runs: pd.DataFrame) -> list[str]:
     named = runs[_CHECKPOINT].dropna() if _CHECKPOINT in runs else ()
     names = dict.fromkeys(PureWindowsPath(value).name for value in map(str, named) if value not in _NOTHING)
     return [
-        f"Encoder and decoder begin from the checkpoint {name}, which names no licence: see where it is from."
+        f"Encoder and decoder begin from the checkpoint {name}, which states no licence; check its source."
         for name in names
     ]
 
@@ -139,7 +139,7 @@ def notes_on_lost_seeds(runs: pd.DataFrame, finished: set[str]) -> list[str]:
 
 
 def notes_on_use(summaries: dict[str, pd.DataFrame], columns: Sequence[Column]) -> list[str]:
-    """A large codebook can't be used up by few tokens; say what a uniform source would have used."""
+    """Notes on codebooks that are too large for the number of test tokens: the share of a uniform source."""
     if "used_fraction" not in {column.key for column in columns}:
         return []
     notes = []
@@ -162,15 +162,15 @@ def notes_on_saturation(summaries: dict[str, pd.DataFrame]) -> list[str]:
     if not told:
         return []
     return [
-        f"! saturated: {', '.join(told.values())}. In these channels more values lie beyond the centres"
-        " of the outermost cells than even use of all cells would put into those cells as a whole. In"
-        " brackets stand their mean number and the mean share of all channels. Start from data, or lower the"
-        " learning rate, before drawing conclusions from these rows"
+        f"! saturated: {', '.join(told.values())}. In these channels, more values lie beyond the centres of"
+        " the outermost cells than the whole outermost cells would hold if all cells were used equally. In"
+        " brackets: the mean number of such channels, and the mean share of values over all channels. Start"
+        " from data, or lower the learning rate, before you draw conclusions from these rows"
     ]
 
 
 def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
-    """Scores of different versions of a backend are not the same measure: say whose are whose."""
+    """Notes on metrics that different versions of a backend scored, with the rows of each."""
     scores = pd.concat([results.utterances, results.reference_utterances], ignore_index=True)
     notes = []
     for column in columns:
@@ -184,7 +184,7 @@ def notes_on_backends(results: Results, columns: Sequence[Column]) -> list[str]:
 
 
 def notes_on_imported(results: Results) -> list[str]:
-    """Runs that a study of one's own has out of an archive are as good as who made that."""
+    """A note on runs of the study that were imported from an archive."""
     known = [frame for frame in (results.runs, results.references) if len(frame)]
     whose = [frame[frame["run_id"].isin(results.from_archive)]["label"] for frame in known]
     labels = list(dict.fromkeys(label for each in whose for label in each))
@@ -194,12 +194,12 @@ def notes_on_imported(results: Results) -> list[str]:
 
 
 def notes_on_precisions(runs: pd.DataFrame) -> list[str]:
-    """`precision: auto` is another one on another device, which the hash of a run does not show."""
+    """A note on rows of different precision: `precision: auto` depends on the device, which no hash shows."""
     known = runs[runs["precision"] != ""]
     if known["precision"].nunique() < 2:
         return []
     return [
-        "! trained in different precisions, so a difference between rows may be that of the precision "
+        "! trained in different precisions, so a difference between rows may be due to the precision "
         f"({_labels_by(known, 'precision')}); train.precision: fp32 is the same everywhere"
     ]
 

@@ -30,7 +30,7 @@ class PublishedError(ValueError):
 class Published:
     """A table of a paper.
 
-    cells: one row a value: system, bitrate_kbps, streams, token_rate, metric, value, confidence.
+    cells: one row per value: system, bitrate_kbps, streams, token_rate, metric, value, confidence.
     about: what the file says of itself, by keyword: title, source, note, confidence.
     """
 

@@ -102,7 +102,7 @@ def _depthwise_gradient(
 class Blocks(NamedTuple):
     """How a causal convolution takes its input in blocks of steps and gives blocks of steps back.
 
-    inputs, outputs: steps a block of each: (stride, 1) of a strided convolution, (1, stride) of a transposed
+    inputs, outputs: steps per block: (stride, 1) of a strided convolution, (1, stride) of a transposed
     one. slope: of the leaky ReLU on the input; 1 is none.
     """
 
@@ -191,7 +191,7 @@ def _delays(kernel: int, dilation: int, steps: int) -> list[tuple[int, int]]:
 
 
 def _in_groups(values: Tensor, grouped: Tensor) -> Tensor:
-    """A view [groups, rows, channels a group] of `values` [..., channels], for the matrices `grouped`."""
+    """A view [groups, rows, channels per group] of `values` [..., channels], for the matrices `grouped`."""
     return values.view(-1, *grouped.shape[:2]).transpose(0, 1)
 
 

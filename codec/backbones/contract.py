@@ -8,7 +8,7 @@ from torch import nn
 
 
 class BackboneError(ValueError):
-    """A backbone was asked for something that it cannot be; the message says what to change."""
+    """A backbone cannot be built as requested; the message says what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)

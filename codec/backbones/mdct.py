@@ -31,7 +31,7 @@ class MDCTEncoder(nn.Module):
 class MDCTBackbone(Backbone):
     """MDCT frames in and out with ConvNeXt blocks between.
 
-    sample_rate: Hz. hop: samples a frame, so that frame_rate = sample_rate / hop.
+    sample_rate: Hz. hop: samples per frame, so that frame_rate = sample_rate / hop.
     width, blocks, expansion: channels of each block, blocks a side, hidden channels over width.
     dim: channels of the features that the quantizer sees.
     """

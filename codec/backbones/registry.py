@@ -30,9 +30,9 @@ def available() -> tuple[str, ...]:
 
 
 def get(name: str, overrides: Mapping[str, Any] | None = None) -> Backbone:
-    """The configuration of backbone `name`, with some of its fields changed.
+    """The configuration of the backbone `name`, with some of its fields changed.
 
-    Raises BackboneError for an unknown name, an unknown field, or a value that cannot be.
+    Raises BackboneError for an unknown name, an unknown field, or an impossible value.
     """
     if name not in _backbones:
         raise BackboneError(f"unknown backbone {name!r}; {_hint(name, available())}")

@@ -20,18 +20,18 @@ def load_released(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """The encoder and decoder of the release `name`, on the CPU, in training mode like new ones.
+    """The encoder and decoder of the release `name`, on the CPU and in training mode, like new ones.
 
-    backbone: the configuration that they are meant for; its sizes must be the released ones. folder, fetch,
-    progress: where the weights come from, as in `codec.weights.obtain`.
+    backbone: the configuration for which they are meant; its sizes must be the released ones. folder, fetch,
+    progress: source of the weights, as in `codec.weights.obtain`.
 
-    Raises BackboneError for other sizes, and WeightsError where the weights cannot be had.
+    Raises BackboneError for other sizes, and WeightsError if the weights cannot be obtained.
     """
     tensors = weights.obtain(name, folder=folder, fetch=fetch, progress=progress)
     released = get(name)
     if backbone is not None and backbone != released:
         raise BackboneError(
-            f"the weights of {name} fit the released sizes alone, {released}; this is {backbone}. Use the "
+            f"the weights of {name} fit only the released sizes, {released}; this is {backbone}. Use the "
             f"backbone {name} without options, or train from new weights"
         )
     with torch.random.fork_rng(devices=[]):  # the draw of new weights is of no use here

@@ -25,14 +25,14 @@ Layer = CausalConvolution | CausalTransposedConvolution | ResidualUnit
 
 @dataclass(frozen=True, kw_only=True)
 class SoundStreamBackbone(Backbone):
-    """The encoder and decoder of Lyra 2's SoundStream, or of another width; the defaults are released.
+    """The encoder and decoder of SoundStream as in Lyra 2; the defaults are the released sizes.
 
-    strides: of the first convolution, then of the end of each stage, as the encoder has them; their product
-        is the hop.
-    width: channels of the first stage, doubled by each following one.
-    groups: for each stage, groups of the grouped layers in its units and of the convolution that ends it; the
-        last are those of the convolutions at the features' side, too.
-    dilations: of the residual units of each stage.
+    strides: stride of the first convolution, then of the end of each stage, in the order of the encoder;
+        their product is the hop.
+    width: channels of the first stage; each following stage doubles them.
+    groups: one number per stage: groups of the grouped layers in its units and of the convolution that ends
+        it. The last number is also that of the convolutions next to the features.
+    dilations: dilations of the residual units of each stage.
     """
 
     sample_rate: int = 16_000
@@ -54,12 +54,13 @@ class SoundStreamBackbone(Backbone):
                 raise BackboneError(f"{name} must be a list of positive integers, not {value!r}")
         if len(self.strides) < 2:
             raise BackboneError(
-                f"strides must be at least two, of the first convolution and of a stage, not {self.strides!r}"
+                "strides needs at least two entries, for the first convolution and a stage, not "
+                f"{self.strides!r}"
             )
         if len(self.groups) != len(self.strides) - 1:
             raise BackboneError(
-                f"groups must be one for each stage: {len(self.strides)} strides make "
-                f"{len(self.strides) - 1} stages, and {list(self.groups)} are {len(self.groups)}"
+                f"groups needs one entry per stage: {len(self.strides)} strides make "
+                f"{len(self.strides) - 1} stages, and {list(self.groups)} has {len(self.groups)}"
             )
         for stage, (groups, channels) in enumerate(zip(self.groups, self.widths, strict=False), 1):
             if channels % groups:

@@ -39,8 +39,8 @@ class WavTokenizerBackbone(Backbone):
             raise BackboneError(f"strides must be a list of positive integers, not {self.strides!r}")
         if len(strides) > 8 or self.hop > MOST["hop"]:
             raise BackboneError(
-                f"at most 8 strides that make at most {MOST['hop']:,} samples a frame are possible; "
-                f"{len(strides)} that make {self.hop:,} are not"
+                f"give at most 8 strides whose product is at most {MOST['hop']:,} samples per frame; these "
+                f"are {len(strides)} with the product {self.hop:,}"
             )
         check_counts(self, but=("conditions",))
         if self.hop % 2:

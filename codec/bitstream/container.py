@@ -26,7 +26,7 @@ class StreamError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class CodedRecording:
-    """identity: of the codec, 8 bytes. sample_rate: Hz; hop: samples a frame; samples: of the recording at
+    """identity: of the codec, 8 bytes. sample_rate: Hz; hop: samples per frame; samples: of the recording at
     that rate; frames and factors: of the payload."""
 
     settings: Settings
@@ -76,7 +76,7 @@ class CodedRecording:
             raise StreamError("it is damaged: its checksum is not that of its content")
         most = samples // hop + _SPARE_FRAMES if hop else 0
         if not (model < len(MODELS) and sample_rate and hop and frames <= most):
-            raise StreamError("its header cannot be: it was not written by `codecbench encode`")
+            raise StreamError("its header is not valid: it was not written by `codecbench encode`")
         return cls(
             settings=Settings.of_byte(MODELS[model], settings),
             identity=content[len(MAGIC) + 3 : _FIXED],

@@ -34,7 +34,7 @@ _TABLE_BORDERS = np.sqrt(np.array(TABLE_VALUES[1:-1]) * np.array(TABLE_VALUES[2:
 
 
 class Model(ABC):
-    """Codes the symbols of one factor, one a frame."""
+    """Codes the symbols of one factor, one per frame."""
 
     def restart(self) -> None:  # noqa: B027 -- most have nothing to do
         """Begin another recording, which has no frame before its first; what was learned stays."""

@@ -63,13 +63,13 @@ def decode(codec: Codec, digest: str, coded: CodedRecording) -> Tensor:
     own = identity_of(digest)
     if coded.identity != own:
         raise StreamError(
-            f"it was coded by the weights {coded.identity.hex()}, and these are {own.hex()}; give the run "
+            f"it was coded with the weights {coded.identity.hex()}, and these are {own.hex()}; give the run "
             "that encoded it"
         )
     shape = (coded.sample_rate, coded.hop, coded.factors)
     if shape != (codec.sample_rate, codec.hop, len(quantizer.factor_sizes)):
         raise StreamError(
-            "its header does not fit the codec that it names: it is no file of `codecbench encode`"
+            "its header does not fit the codec that it names: it is not a file of `codecbench encode`"
         )
     if not coded.frames:
         return torch.zeros(coded.samples)

@@ -87,7 +87,7 @@ class Objective:
         object.__setattr__(self, "log_mel_scales", scales)
         if not (self.mel or self.complex or self.log_mel):
             raise ObjectiveError(
-                "give mel, complex or log_mel a weight: nothing else looks at the reconstruction"
+                "give mel, complex or log_mel a weight above 0: the other losses do not compare spectra"
             )
 
     @property

@@ -36,7 +36,7 @@ class Codec2(Reference):
 
     def __post_init__(self) -> None:
         if str(self.mode).upper() not in MODES:
-            raise ReferenceCodecError(f"codec2: mode {self.mode!r} is none of {', '.join(MODES)}")
+            raise ReferenceCodecError(f"codec2: mode {self.mode!r} is not one of {', '.join(MODES)}")
 
     @property
     def label(self) -> str:

@@ -27,7 +27,7 @@ class Decoded(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Frames and tokens a second (Hz), token streams, bits a frame; None where a codec has none."""
+    """Frames and tokens per second (Hz), token streams, bits per frame; None where a codec has none."""
 
     frame_rate: float | None = None
     token_rate: float | None = None

@@ -33,7 +33,9 @@ class Resample(Reference):
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate, int) or not 1000 <= self.rate <= 192_000:
-            raise ReferenceCodecError(f"resample: rate {self.rate!r} is no sample rate of 1000 to 192000 Hz")
+            raise ReferenceCodecError(
+                f"resample: rate {self.rate!r} is not a sample rate from 1000 to 192000 Hz"
+            )
 
     @property
     def label(self) -> str:

@@ -28,7 +28,7 @@ PACKAGE = "ai-edge-litert"
 
 @dataclass(frozen=True, kw_only=True)
 class Lyra(Reference):
-    """Lyra 2 (SoundStream, Zeghidour et al. 2021) at 16 kHz, 50 frames a second of 4 bits a stage.
+    """Lyra 2 (SoundStream, Zeghidour et al. 2021) at 16 kHz, 50 frames per second of 4 bits per stage.
 
     bitrate: 3200, 6000 and 9200 bit/s are published; any other number of its 46 stages works as well.
     folder: with the three files of the release; without it, as `codec.weights.files` looks for them.

@@ -246,10 +246,10 @@ def _bandwidth(name: str, bitrate: float, config: Any) -> float:
     known = [float(value) for value in config.target_bandwidths]
     if bitrate / 1000 not in known:
         offered = ", ".join(f"{1000 * value:g}" for value in known)
-        raise ReferenceCodecError(f"{name}: bitrate {bitrate:g} bit/s is none of {offered}")
+        raise ReferenceCodecError(f"{name}: bitrate {bitrate:g} bit/s is not one of {offered}")
     return bitrate / 1000
 
 
 def _check_streams(name: str, streams: int | None) -> None:
     if streams is not None and (not isinstance(streams, int) or not 1 <= streams <= 1024):
-        raise ReferenceCodecError(f"{name}: streams {streams!r} is no number of codebooks from 1 to 1024")
+        raise ReferenceCodecError(f"{name}: streams {streams!r} is not a number of codebooks from 1 to 1024")

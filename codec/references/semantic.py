@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class XCodec2(Pretrained):
-    """X-Codec 2 (Ye et al. 2025): 16 kHz, 50 tokens a second of 16 bits.
+    """X-Codec 2 (Ye et al. 2025): 16 kHz, 50 tokens per second of 16 bits.
 
     Its feature extractor, which comes with the weights, appends a sample and fills up the last frame: a clip
     of whole frames spends one token more.
@@ -52,7 +52,7 @@ class XCodec2(Pretrained):
 
 @dataclass(frozen=True, kw_only=True)
 class NeuCodec(XCodec2):
-    """NeuCodec (Neuphonic 2025): encodes 16 kHz, decodes 24 kHz, 50 tokens a second of 16 bits.
+    """NeuCodec (Neuphonic 2025): encodes 16 kHz, decodes 24 kHz, 50 tokens per second of 16 bits.
 
     Its feature extractor loses a last frame that is not whole, so clips are filled up before it.
     """

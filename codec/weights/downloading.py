@@ -63,14 +63,13 @@ def _fetch(release: Release, file: ReleasedFile, target: Path, progress: Progres
     if not failure and (failure := problem(partial, file) or ""):
         partial.unlink(missing_ok=True)
         raise WeightsError(
-            f"{file.url} arrived with another content than was released, and was removed. Try again; if it "
-            f"stays so, get the files from {release.source} and name their folder in {release.variable}"
+            f"{file.url} does not have the released content (wrong checksum) and was removed. Try again; if "
+            f"it fails again, get the files from {release.source} and set {release.variable} to their folder"
         )
     if failure:
         raise WeightsError(
-            f"cannot download {file.url} ({failure}). Try again, which goes on where this stopped; or get "
-            f"the files from {release.source} and give their folder: codecbench weights get "
-            f"{release.name} --from FOLDER"
+            f"cannot download {file.url} ({failure}). Try again to resume; or get the files from "
+            f"{release.source} and give their folder: codecbench weights get {release.name} --from FOLDER"
         )
     partial.replace(target)
 

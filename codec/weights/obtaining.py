@@ -70,8 +70,8 @@ def files(
     if wrong := _problem(downloads, release):
         raise WeightsError(
             f"the weights of {release.name} are not here: {wrong}. `codecbench weights get {release.name}` "
-            f"downloads them ({release.size / 1e6:.1f} MB, {release.licence}), and with --from FOLDER takes "
-            f"them from a folder; {release.source} has them"
+            f"downloads them ({release.size / 1e6:.1f} MB, {release.licence}) from {release.source}; with "
+            "--from FOLDER it takes them from a folder"
         )
     return downloads
 
@@ -146,8 +146,8 @@ def _converted(folder: Path, release: Release) -> dict[str, np.ndarray]:
     tensors = soundstream.convert(folder)
     if digest(tensors) != release.content_hash:
         raise WeightsError(
-            f"{folder}: the files are the released ones, but were converted to other numbers than they "
-            "should be: pip install --upgrade tflite numpy, and report it if it stays so"
+            f"{folder}: the files are the released ones, but their conversion gives wrong numbers: pip "
+            "install --upgrade tflite numpy, and report the fault if that does not help"
         )
     return tensors
 

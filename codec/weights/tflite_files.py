@@ -43,7 +43,7 @@ class TFLiteFile:
         self._types = _names(tflite.TensorType)
         data = path.read_bytes()
         if not tflite.Model.ModelBufferHasIdentifier(data, 0):
-            raise WeightsError(f"{path} is no TensorFlow Lite file; fetch it again")
+            raise WeightsError(f"{path} is not a TensorFlow Lite file; fetch it again")
         self._model = tflite.Model.GetRootAsModel(data, 0)
 
     def graph(self, name: str) -> int:

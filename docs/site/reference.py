@@ -17,6 +17,7 @@ from experiments import cli, metrics
 from experiments.studies import sections
 from experiments.studies.described import key_table
 from experiments.studies.study import Study
+from quantizers.option_descriptions import option_descriptions
 
 # Sections of a study file, each with its path in the file.
 SECTIONS = {
@@ -32,6 +33,7 @@ SECTIONS = {
     "evaluate.robustness": sections.Robustness,
     "search": sections.Search,
     "search.space": sections.SearchSpace,
+    "search.families": sections.Family,
     "search.pruner": sections.Pruner,
 }
 
@@ -183,16 +185,19 @@ def quantizers_page() -> str:
         parts.append(f"## {name}\n\n{_escaped(about)}\n\nFamily: {entry.cls.family}.{paper}\n")
         rows = list(_options(entry))
         if rows:
-            parts.append("| option | type | default |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
+            head = "| option | type | default | meaning |\n| --- | --- | --- | --- |\n"
+            parts.append(head + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
 def _options(entry: Any) -> Iterator[str]:
     fields = {one.name: one for one in dataclasses.fields(entry.cls.config_class)}
+    meanings = option_descriptions(entry.name)
     for name in entry.options:
         one = fields.get(name)
+        meaning = _cell(_escaped(meanings.get(name, "")))
         if one is None:
-            yield f"| `{name}` |  | chosen from `bits` |"
+            yield f"| `{name}` |  | only with `bits` | {meaning} |"
             continue
         if one.default is not dataclasses.MISSING:
             default = f"`{one.default!r}`"
@@ -201,7 +206,7 @@ def _options(entry: Any) -> Iterator[str]:
         else:
             default = "given, or chosen from `bits`"
         kind = one.type if isinstance(one.type, str) else getattr(one.type, "__name__", str(one.type))
-        yield f"| `{name}` | `{_cell(kind)}` | {_cell(default)} |"
+        yield f"| `{name}` | `{_cell(kind)}` | {_cell(default)} | {meaning} |"
 
 
 def metrics_page() -> str:

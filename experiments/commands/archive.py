@@ -14,22 +14,26 @@ from experiments.tracking.store import store_uri
 
 
 def export(
-    studies: Annotated[list[str], typer.Argument(help="names of studies")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="names of studies in the store")],
     archive: Annotated[
         Path | None,
         typer.Option(
-            "--output", parser=file_name, metavar="FILE", help="file to write; default FIRST-STUDY.zip"
+            "--output", parser=file_name, metavar="FILE", help="file to write; default: FIRST-STUDY.zip"
         ),
     ] = None,
     extra: Annotated[
         list[str] | None,
-        typer.Option(help="latents, snapshots, slices, audio: large, or licensed as the corpus is"),
+        typer.Option(
+            metavar="KIND",
+            help="add latents, snapshots, slices or audio; they are large, and audio has the licence of the "
+            "corpus; repeatable",
+        ),
     ] = None,
-    histories: Annotated[bool, typer.Option(help="with learning curves")] = True,
+    histories: Annotated[bool, typer.Option(help="include the learning curves")] = True,
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write what tables and figures of studies are made from into one file, without weights."""
+    """Write the results of studies into one file, without weights."""
     path = archive or outputs.named_after("", studies[0], ".zip")
     outputs.check_file(path)
 
@@ -43,11 +47,11 @@ def export(
 
 
 def import_(
-    archive: Annotated[Path, typer.Argument(help="file of `codecbench export`")],
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="file that `codecbench export` wrote")],
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Put the studies of an exported file into a tracking store, for tables, figures and reports."""
+    """Put exported studies into a tracking store, for tables, figures and reports."""
     from analysis.results.archive import import_archive
 
     with progress.progress_bar(messages(quiet)) as shown:

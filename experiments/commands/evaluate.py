@@ -25,51 +25,69 @@ _SUFFIXES = (".csv", ".parquet")
 
 
 def evaluate(
-    reference_dir: Annotated[Path, typer.Argument(help="folder of original recordings")],
+    reference_dir: Annotated[Path, typer.Argument(metavar="REFERENCE", help="folder of original recordings")],
     reconstructed_dirs: Annotated[
         list[Path] | None,
-        typer.Argument(help="folder of decoded audio; several are compared in one table"),
+        typer.Argument(metavar="DECODED", help="folders of decoded audio; several are compared in one table"),
     ] = None,
     codec: Annotated[
         list[str] | None,
-        typer.Option(help="a reference codec instead of a folder, such as opus:12000 (list references)"),
+        typer.Option(
+            metavar="CODEC",
+            help="reference codec to score, such as opus:12000 (codecbench list references); repeatable",
+        ),
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option(help="name of each system; default the folder's name")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="name of each system, in order; default: the name of its folder; repeatable"
+        ),
     ] = None,
     bitrate: Annotated[
         list[float] | None,
-        typer.Option(parser=number(0, above=True), metavar="BIT/S", help="bit/s of each folder's system"),
+        typer.Option(
+            parser=number(0, above=True), metavar="BIT/S", help="bitrate of each folder, in order; repeatable"
+        ),
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="put the rows into this study's table, as references")
+        str | None,
+        typer.Option(metavar="STUDY", help="add the systems as references to the table of this study"),
     ] = None,
     tracking_uri: TrackingUri = None,
     metrics: Metrics = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="CSV with the columns reference, reconstruction [, name]")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV of paired files with the columns reference, reconstruction [, name]"
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(parser=file_name, metavar="FILE", help="every score, as .csv or .parquet"),
+        typer.Option(
+            parser=file_name, metavar="FILE", help="write the score of every utterance: .csv or .parquet"
+        ),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option(parser=file_name, metavar="FILE", help="the aggregates, likewise")
+        Path | None,
+        typer.Option(parser=file_name, metavar="FILE", help="write means and intervals: .csv or .parquet"),
     ] = None,
     format: OutputFormat = "console",
     quiet: Quiet = False,
     workers: Workers = None,
     reference_cache: Annotated[
-        Path | None, typer.Option(help="folder to keep what is computed from the references in")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="folder that keeps values computed from the references for the next call"
+        ),
     ] = None,
 ) -> None:
-    """Score decoded audio against the originals, so that any codec gets a comparable row."""
+    """Score decoded audio of any codec against the original recordings."""
     metric_names = None if metrics is None else names_of(metrics, "--metrics")
     outputs.check_file(output, "--output", _SUFFIXES)
     outputs.check_file(summary, "--summary", _SUFFIXES)
     if output is not None and summary is not None and output.resolve() == summary.resolve():
         raise typer.BadParameter(
-            f"{summary} is the file of --output, too; give another", param_hint="--summary"
+            f"{summary} is also the file of --output; give another one", param_hint="--summary"
         )
     if reference_cache is not None:
         outputs.check_folder(reference_cache, "--reference-cache")

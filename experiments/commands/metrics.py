@@ -9,7 +9,7 @@ from experiments.commands.options import Metrics, OutputFormat, names_of
 
 
 def list_metrics(format: OutputFormat = "console") -> None:
-    """List all metrics: what each is good for, what it costs, and how to install what is missing."""
+    """List all metrics: use, cost, and the command that installs a missing one."""
     from experiments.commands.documents import audio, document
     from experiments.metrics import registry
 
@@ -37,13 +37,13 @@ def list_metrics(format: OutputFormat = "console") -> None:
         )
     console = output()
     console.table(table)
-    console.say("* in the core set. Cost: CPU seconds a second of audio, on one thread. Rate in Hz.")
+    console.say("* in the core set. Cost: CPU seconds per second of audio, on one thread. Rate in Hz.")
     for name, install in missing.items():
         console.say(f"{name} is not installed: pip install {install}")
 
 
 def check_metrics(metrics: Metrics = None) -> None:
-    """Compute every metric on built-in signals and compare with the values that it should give."""
+    """Compare every metric on built-in signals with its reference values."""
     from experiments.metrics import golden, registry
 
     names = registry.available() if metrics is None else names_of(metrics, "--metrics")
@@ -73,12 +73,14 @@ def check_metrics(metrics: Metrics = None) -> None:
     for reason in dict.fromkeys(skipped.values()):
         console.say(f"not checked: {reason}")
     if failed:
-        console.say(f"{failed} values differ: a backend is another version, or broken")
+        console.say(
+            f"{failed} values differ from the references: a backend has another version, or is broken"
+        )
         raise typer.Exit(1)
 
 
 def list_references(format: OutputFormat = "console") -> None:
-    """List the codecs from outside and the controls that can stand beside quantizers."""
+    """List the reference codecs and controls that can be scored beside quantizers."""
     from codec import references
     from experiments.commands.documents import audio, document
 

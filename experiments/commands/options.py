@@ -48,61 +48,69 @@ def file_name(given: object) -> Path:
 StudyFile = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="a shipped study (codecbench list studies) or the path of a YAML file"
+        metavar="STUDY", help="name of a shipped study (codecbench list studies), or path of a YAML file"
     ),
 ]
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="name of a study that was run here, or imported")
-]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="name of a study in the tracking store")]
 Corpus = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="CORPUS",
-        help="another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, tar:ARCHIVES, "
-        "librispeech:SUBSETS, libritts:SUBSETS, webdataset:SHARDS, tar-stream:ARCHIVES or datasets:NAME; "
-        "as --set data=CORPUS",
+        help="use another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, tar:ARCHIVES, "
+        "librispeech:SUBSETS, libritts:SUBSETS, webdataset:SHARDS, tar-stream:ARCHIVES or datasets:NAME",
     ),
 ]
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="change a value of the study, such as train.steps=200; repeatable"
+        "--set", metavar="KEY=VALUE", help="change a key of the study, such as train.steps=200; repeatable"
     ),
 ]
-ResultsFolder = Annotated[Path, typer.Option("--output", help="folder for tables and figures")]
+ResultsFolder = Annotated[
+    Path, typer.Option("--output", metavar="FOLDER", help="folder for tables and figures")
+]
 RunsFolder = Annotated[
-    Path, typer.Option("--runs", help="folder for weights and states; several machines may share it")
+    Path,
+    typer.Option("--runs", metavar="FOLDER", help="folder with checkpoints; several machines may share it"),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="processes; default one a core, as far as the memory goes"),
+    typer.Option(
+        "--workers", min=1, metavar="N", help="number of processes; default: one per core if memory allows"
+    ),
 ]
 RunsPerDevice = Annotated[
     int,
-    typer.Option("--runs-per-device", min=1, help="runs that train at the same time on each GPU, if small"),
+    typer.Option(
+        "--runs-per-device", min=1, metavar="N", help="number of runs that train on one GPU at the same time"
+    ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, or one GPU, such as cuda:1")
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, or one GPU such as cuda:1")
 ]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
-        "--tracking-uri", metavar="URI", help="MLflow store; default $MLFLOW_TRACKING_URI, or ./mlflow.db"
+        "--tracking-uri", metavar="URI", help="MLflow store; default: $MLFLOW_TRACKING_URI or ./mlflow.db"
     ),
 ]
 OutputFormat = Annotated[
-    Literal["console", "json"], typer.Option("--format", help="of the output; docs/json.md describes json")
+    Literal["console", "json"],
+    typer.Option("--format", help="output format; docs/json.md describes the JSON document"),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="show no progress; only results, warnings and errors")
+    bool, typer.Option("--quiet", "-q", help="show results, warnings and errors, but no progress")
 ]
-Style = Annotated[Literal["paper", "talk", "web"], typer.Option("--style", help="of figures")]
+Style = Annotated[
+    Literal["paper", "talk", "web"], typer.Option("--style", help="size and fonts of the figures")
+]
 Metrics = Annotated[
-    str | None, typer.Option("--metrics", metavar="NAMES", help="comma-separated (codecbench list metrics)")
+    str | None,
+    typer.Option("--metrics", metavar="NAMES", help="metrics, separated by commas (codecbench list metrics)"),
 ]
 QuantizerNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="registered names; without any, all")
+    list[str] | None, typer.Argument(metavar="NAME", help="names of quantizers; default: all")
 ]
 
 
@@ -122,7 +130,7 @@ def names_of(text: str, option: str) -> list[str]:
 
 
 def worker_count(given: int | None) -> int:
-    """Processes for light work: those asked for, else one a core."""
+    """Processes for light work: those asked for, else one per core."""
     return given or cores()
 
 

@@ -40,11 +40,12 @@ def plan(
     tracking_uri: TrackingUri = None,
     format: OutputFormat = "console",
     measure: Annotated[
-        bool, typer.Option("--measure", help="time a few steps of each quantizer first (prepares the corpus)")
+        bool,
+        typer.Option("--measure", help="train a few steps of each row to time it (prepares the corpus)"),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a study's runs, rates, what is finished, and the hours that are left. Trains nothing."""
+    """Show the runs of a study, their rates and states, and the time that is left. Trains nothing."""
     from experiments.planning import plan as plans
 
     overrides = changes_of(changes, data)
@@ -100,19 +101,19 @@ def _table(plan: Plan) -> PlainTable:
 
 
 def _rate_mismatch(outline: Outline) -> str:
-    """The rows that do not stand at the study's rate, and what follows; empty where all do."""
+    """The rows that are not at the rate of the study, and the consequence; empty if all are."""
     off = {label: rate for label, rate in outline.rates.items() if rate.off is not None}
     if not off:
         return ""
     matched = sorted(rate.bits_per_frame for rate in outline.rates.values() if rate.off is None)
     bits = _range(sorted(rate.bits_per_frame for rate in off.values()))
-    spent = f"{bits} bits a frame" + (f" beside {_range(matched)}" if matched else "")
+    spent = f"{bits} bits per frame" + (f", the others {_range(matched)}" if matched else "")
     consequence = (
-        "the study allows it (allow_rate_mismatch): they are compared all the same, and captions say so"
+        "the study compares them all the same (allow_rate_mismatch), and captions say so"
         if outline.allow_rate_mismatch
-        else "they are set apart in tables and statistics"
+        else "tables and statistics show them separately"
     )
-    return f"{', '.join(off)} spend {spent}, more than 2 % off; {consequence}"
+    return f"{', '.join(off)} have {spent}: more than 2 % difference; {consequence}"
 
 
 def _range(values: list[float]) -> str:
@@ -131,11 +132,11 @@ def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
         + (f"; store {plan.store}" if plan.states else "")
     ]
     lines += [
-        f"{number} runs of {plan.outline.study} are finished on another corpus, {corpus}: see --data"
+        f"{number} runs of {plan.outline.study} are finished on another corpus: add --data {corpus}"
         for corpus, number in plan.on_other_corpora.items()
     ]
     if not runs and not references:
-        return [*lines, "nothing is left to do"]
+        return [*lines, "nothing is left to run"]
     stages = [
         f"{plan.estimate.warm_starts} warm starts" if plan.estimate.warm_starts else "",
         f"{len(runs)} runs" if runs else "",
@@ -152,14 +153,17 @@ def _hours(plan: Plan, workers: int) -> str:
         parts = [("training", estimate.training or 0.0), ("evaluation", estimate.evaluation or 0.0)]
         each = ", ".join(f"{name} {words(seconds)}" for name, seconds in parts)
         return (
-            f"time: about {words(estimate.seconds / workers)} with {workers} at once, as runs took before "
-            f"({each} of one worker; references not counted)"
+            f"time: about {words(estimate.seconds / workers)} with {workers} worker"
+            f"{'s' if workers > 1 else ''}, from the times of earlier runs ({each} of one worker; without "
+            "references)"
         )
     known = f"training about {words(estimate.training / workers)}; " if estimate.training else ""
     remedy = (
-        "codecbench plan --measure times a few steps" if estimate.training is None else "the first run does"
+        "codecbench plan --measure times a few steps"
+        if estimate.training is None
+        else "the first run measures it"
     )
-    return f"time: {known}not known, since {'; '.join(estimate.missing)}: {remedy}"
+    return f"time: {known}the rest is not known ({'; '.join(estimate.missing)}); {remedy}"
 
 
 def _measure(study_file: str, overrides: list[str], console: Console) -> None:

@@ -17,7 +17,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
 def list_quantizers(format: OutputFormat = "console") -> None:
-    """List the registered quantizers: family, whether the codebook is learned, parameters, options, paper."""
+    """List all quantizers: family, codebook, parameters, options and paper."""
     from experiments.commands.documents import document, measured
 
     listed = measured.listed_quantizers()
@@ -39,25 +39,29 @@ def rates(
     names: QuantizerNames = None,
     bits: Annotated[
         float | None,
-        typer.Option(parser=number(0, MOST_BITS, above=True), metavar="BITS", help="target bits a frame"),
+        typer.Option(
+            parser=number(0, MOST_BITS, above=True), metavar="BITS", help="target in bits per frame"
+        ),
     ] = None,
     bitrate: Annotated[
         float | None,
-        typer.Option(parser=number(0, above=True), metavar="BIT/S", help="target bit/s; needs --frame-rate"),
+        typer.Option(
+            parser=number(0, above=True), metavar="BIT/S", help="target in bit/s; needs --frame-rate"
+        ),
     ] = None,
     frame_rate: Annotated[
-        float | None, typer.Option(parser=number(0, above=True), metavar="HZ", help="frames a second")
+        float | None, typer.Option(parser=number(0, above=True), metavar="HZ", help="frames per second")
     ] = None,
-    dim: Annotated[int, typer.Option(min=1, max=65_536, help="feature channels")] = 512,
+    dim: Annotated[int, typer.Option(min=1, max=65_536, metavar="N", help="channels of the features")] = 512,
     format: OutputFormat = "console",
 ) -> None:
-    """Print, for every quantizer, the configuration nearest a target rate and its exact bits."""
+    """Print the configuration of each quantizer that is nearest to a target rate, with its exact rate."""
     if bits is None:
         if bitrate is None or frame_rate is None:
             raise typer.BadParameter("give --bits, or --bitrate with --frame-rate")
         bits = bitrate / frame_rate
         if not 0 < bits <= MOST_BITS:
-            raise typer.BadParameter(f"{bits:g} bits a frame; give a rate of at most {MOST_BITS:g}")
+            raise typer.BadParameter(f"{bits:g} bits per frame; give a rate of at most {MOST_BITS:g}")
 
     from experiments.commands.documents import document, measured
 
@@ -85,26 +89,26 @@ def rates(
     console = output()
     console.table(table)
     console.say(
-        f"Target {bits:.4f} bits a frame. (!): more than 2 % off; the family has no configuration nearer. "
+        f"Target {bits:.4f} bits per frame. (!): more than 2 % off; the family has no configuration nearer. "
         "`none` has no bits."
     )
 
 
 def geometry(
     samples: Annotated[
-        int, typer.Option(min=100, max=100_000_000, help="Monte-Carlo points for each lattice")
+        int, typer.Option(min=100, max=100_000_000, metavar="N", help="Monte Carlo points per lattice")
     ] = 100_000,
     bits: Annotated[
         float,
         typer.Option(
-            parser=number(2, 16), metavar="BITS", help="of a pair, for finite grids of about equal size"
+            parser=number(2, 16), metavar="BITS", help="bits per pair of channels of the planar grids"
         ),
     ] = 6.34,
-    seed: Annotated[int, typer.Option(min=0, help="of the Monte-Carlo points")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="SEED", help="seed of the Monte Carlo points")] = 0,
     format: OutputFormat = "console",
     quiet: Quiet = False,
 ) -> None:
-    """Measure lattices and planar grids beside what theory says."""
+    """Measure lattices and planar grids, and compare them with theory."""
     from experiments.commands.documents import document, measured
 
     figures = measured.geometry(samples, bits, seed, messages(quiet))
@@ -139,12 +143,14 @@ def geometry(
         )
     console.table(grids)
     console.say(
-        "Second table: mean squared error a channel x 1000 on [-1, 1]^2, by range and at the best scale."
+        "Second table: mean squared error per channel x 1000 on [-1, 1]^2, by range and at the best scale."
     )
 
 
 def check_quantizer(
-    target: Annotated[str, typer.Argument(help="a registered name, or module:Class of your own")],
+    target: Annotated[
+        str, typer.Argument(metavar="NAME", help="name of a quantizer, or module:Class of your own")
+    ],
 ) -> None:
     """Run the conformance suite on a quantizer; exit with 1 if a check fails."""
     from quantizers.checks import conformance
@@ -164,7 +170,7 @@ def check_quantizer(
     if failed:
         console.say(f"{target}: {failed} of {len(conformance.CHECKS)} checks failed")
         raise typer.Exit(1)
-    console.say(f"{target} keeps the contract")
+    console.say(f"{target} passes all checks")
 
 
 def _sizes(sizes: Sequence[int]) -> str:

@@ -29,7 +29,8 @@ Bitrate = Annotated[
     typer.Option(
         parser=number(0, above=True),
         metavar="BIT/S",
-        help="rate of what shows one rate; default that of the most systems, of several such the highest",
+        help="rate of tables and figures that show one rate; default: the rate with the most rows, and "
+        "the highest of equals",
     ),
 ]
 
@@ -40,39 +41,40 @@ def table(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="comma-separated, or all, which csv and json have by default; a wrong name lists the known",
+            help="columns, separated by commas, or all (the default of csv and json); a wrong name lists "
+            "all names",
         ),
     ] = None,
     format: Annotated[
         Literal["console", "markdown", "latex", "csv", "html", "json"],
-        typer.Option(help="of the output; docs/json.md describes json"),
+        typer.Option(help="output format; docs/json.md describes the JSON document"),
     ] = "console",
     file: Annotated[
         Path | None,
-        typer.Option("--output", parser=file_name, metavar="FILE", help="write to a file instead"),
+        typer.Option("--output", parser=file_name, metavar="FILE", help="write to this file"),
     ] = None,
     bitrate: Annotated[
         float | None,
-        typer.Option(parser=number(0, above=True), metavar="BIT/S", help="compare at this rate"),
+        typer.Option(parser=number(0, above=True), metavar="BIT/S", help="show this rate first"),
     ] = None,
-    allow_rate_mismatch: Annotated[bool, typer.Option(help="put all rates side by side")] = False,
-    contrasts: Annotated[
-        bool, typer.Option("--contrasts", help="the differences that the study was made for, in its place")
+    allow_rate_mismatch: Annotated[
+        bool, typer.Option("--allow-rate-mismatch", help="compare rows of all rates in one group")
     ] = False,
     intervals: Annotated[
-        Literal["plus-minus", "range"], typer.Option(help="how 95 % intervals are written")
+        Literal["plus-minus", "range"],
+        typer.Option(help="notation of 95 % intervals: 1.20 ± 0.05 or 1.20 [1.15, 1.25]"),
     ] = "plus-minus",
     paper_names: Annotated[
         list[str] | None,
         typer.Option(
             "--published",
             metavar="NAME",
-            help="a paper's table below it, in grey (not in csv); a wrong name lists them",
+            help="add a table from a paper, in grey (not in csv); a wrong name lists all names",
         ),
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print the comparison table of a study."""
+    """Print the comparison table of a study, with 95 % intervals and tests."""
     outputs.check_file(file)
     keys = None if columns is None else names_of(columns, "--columns")
 
@@ -81,21 +83,19 @@ def table(
     from analysis.results.study_metrics import ALL
     from analysis.statistics.matched_rates import at_bitrate
     from analysis.tables import comparison, console, formats, published
-    from analysis.tables.contrasts import contrast_table
 
-    if keys is None and not contrasts and format in ("csv", "json"):
+    if keys is None and format in ("csv", "json"):
         keys = [ALL]  # for programs
     select(key for key in keys or () if key != ALL)  # a wrong name ends here, before the study is read
     papers = [published.load(name) for name in paper_names or []]
     kind = "markdown" if format == "console" else format
     below = [published.render(paper, kind) for paper in papers]
-    results = at_bitrate(load(study, tracking_uri), bitrate)
-    if contrasts:
-        result = contrast_table(results, keys, intervals=intervals)
-    else:
-        result = comparison.comparison(
-            results, keys, allow_rate_mismatch=allow_rate_mismatch, intervals=intervals
-        )
+    result = comparison.comparison(
+        at_bitrate(load(study, tracking_uri), bitrate),
+        keys,
+        allow_rate_mismatch=allow_rate_mismatch,
+        intervals=intervals,
+    )
     if format == "console" and file is None:
         console.print_table(result)
         for paper in papers:
@@ -115,20 +115,78 @@ def table(
         messages().say(f"wrote {file}")
 
 
+def effects(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="names of studies that were run here, or imported")
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="comma-separated metrics; default those of the studies"),
+    ] = None,
+    format: Annotated[
+        Literal["console", "markdown", "latex", "csv", "html", "json"],
+        typer.Option(help="of the table; json is that of codecbench table"),
+    ] = "console",
+    intervals: Annotated[
+        Literal["plus-minus", "range"], typer.Option(help="how 95 % intervals are written")
+    ] = "plus-minus",
+    figure: Annotated[
+        Path | None,
+        typer.Option(parser=file_name, metavar="FILE", help="draw them, too: .png, .svg or .pdf"),
+    ] = None,
+    style: Style = "paper",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Print the differences that studies were made for (their contrasts), by what differs, and draw them."""
+    outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))
+    keys = None if columns is None else names_of(columns, "--columns")
+
+    from analysis import load
+    from analysis.figures.effects import effect_figure
+    from analysis.figures.style import save as save_figure
+    from analysis.figures.style import style as styled
+    from analysis.statistics.contrasts import contrasts_of_studies
+    from analysis.tables import console, formats
+    from analysis.tables.contrasts import contrast_table, metrics_of
+
+    found = [load(study, tracking_uri) for study in dict.fromkeys(studies)]
+    table = contrast_table(found, keys, intervals=intervals)
+    if format == "console":
+        console.print_table(table)
+    elif format == "json":
+        from experiments.commands.documents import document
+        from experiments.commands.documents import studies as documents
+
+        document.emit(documents.table_document(", ".join(dict.fromkeys(studies)), table))
+    else:
+        typer.echo(formats.render(table, format), nl=False)
+    if figure is not None:
+        with styled(style) as scale:
+            drawn = effect_figure(contrasts_of_studies(found, metrics_of(found, keys)), scale)
+            kind = figure.suffix[1:]
+            problem = outputs.save(figure, lambda path: save_figure(drawn, path.with_suffix(""), [kind]))
+        if problem:
+            raise outputs.OutputError(problem)
+        messages().say(f"wrote {figure}")
+
+
 def figures(
     study: StudyName,
-    folder: Annotated[Path, typer.Option("--output", help="folder to write to")] = Path("figures"),
+    folder: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="folder to write to")] = Path(
+        "figures"
+    ),
     style: Style = "paper",
     formats: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="comma-separated: pdf, svg, png; gif, mp4 (with ffmpeg) of animations"
+            metavar="NAMES",
+            help="file formats, separated by commas: pdf, svg, png; for animations gif, mp4 (needs ffmpeg)",
         ),
     ] = ",".join(_FIGURE_FORMATS),
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write every figure that a study has the data for, and beside each the CSV that it shows."""
+    """Draw all figures of a study, each with its data as CSV."""
     kinds = names_of(formats, "--formats")
     for kind in kinds:
         if kind not in _FIGURE_FORMATS:
@@ -147,12 +205,13 @@ def figures(
 def report(
     study: StudyName,
     folder: Annotated[
-        Path | None, typer.Option("--output", help="folder to write to; default report-STUDY")
+        Path | None,
+        typer.Option("--output", metavar="FOLDER", help="folder to write to; default: report-STUDY"),
     ] = None,
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write a static report with tables, figures and listening; it opens from disk without a network."""
+    """Write a static web page with tables, figures and listening examples; it needs no server."""
     place = folder or outputs.named_after("report-", study)
     outputs.check_folder(place)
 
@@ -166,12 +225,13 @@ def report(
 def paper(
     study: StudyName,
     folder: Annotated[
-        Path | None, typer.Option("--output", help="folder to write to; default paper-STUDY")
+        Path | None,
+        typer.Option("--output", metavar="FOLDER", help="folder to write to; default: paper-STUDY"),
     ] = None,
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write all tables and figures, a main.tex that includes them, and provenance.json."""
+    """Write LaTeX tables, figures and a main.tex that includes them, with the provenance of each file."""
     place = folder or outputs.named_after("paper-", study)
     outputs.check_folder(place)
 
@@ -189,25 +249,35 @@ def power(
         typer.Option(
             parser=number(0, above=True),
             metavar="NUMBER",
-            help="difference to be shown, in the metric's unit",
+            help="true difference to detect, in the unit of the metric",
         ),
     ],
     metric: Annotated[str, typer.Option(metavar="NAME", help="a metric of the study")] = "pesq",
     wanted: Annotated[
-        float, typer.Option("--power", help="wanted probability of showing it", min=0.5, max=0.999)
+        float,
+        typer.Option(
+            "--power",
+            metavar="P",
+            help="wanted probability that the difference is significant",
+            min=0.5,
+            max=0.999,
+        ),
     ] = 0.8,
     bitrate: Annotated[
         float | None,
         typer.Option(
             parser=number(0, above=True),
             metavar="BIT/S",
-            help="judge the systems of this rate; default that of the most systems, of several the highest",
+            help="rate of the compared rows; default: the rate with the most rows, and the highest of equals",
         ),
     ] = None,
     format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """How many seeds and utterances would show a difference of a given size, judged by a study's scores."""
+    """Estimate how many seeds and utterances a difference needs to become significant.
+
+    The variances are those of the finished runs of the study.
+    """
     from analysis import load
     from analysis.statistics import matched_rates, power
 

@@ -49,35 +49,43 @@ def run(
     device: Device = "auto",
     runs_per_device: RunsPerDevice = 1,
     executor: Annotated[
-        Literal["local", "ray"], typer.Option(help="processes of this machine, or tasks on a Ray cluster")
+        Literal["local", "ray"],
+        typer.Option(help="train in processes on this machine, or as tasks on a Ray cluster"),
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="ray: address of the cluster; default a new one on this machine")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="ray: address of the cluster; default: a new one on this machine"
+        ),
     ] = None,
     run_cpus: Annotated[
-        float, typer.Option(parser=number(0), metavar="NUMBER", help="ray: CPUs that each run takes")
+        float, typer.Option(parser=number(0), metavar="NUMBER", help="ray: CPUs per run")
     ] = 1,
     run_gpus: Annotated[
-        float, typer.Option(parser=number(0), metavar="NUMBER", help="ray: GPUs that each run takes")
+        float, typer.Option(parser=number(0), metavar="NUMBER", help="ray: GPUs per run")
     ] = 0,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROW", help="only this row, by its label, with all its seeds; repeatable"),
+        typer.Option(metavar="ROW", help="train only the row with this label, all seeds; repeatable"),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="train failed and diverged runs again")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="train runs again, finished ones too; without --only warm starts, too"),
+        typer.Option("--force", help="train again, also finished runs and, without --only, also warm starts"),
     ] = False,
     keep_warm_starts: Annotated[
         bool,
-        typer.Option("--keep-warm-starts", help="with --force: begin from the warm starts that there are"),
+        typer.Option("--keep-warm-starts", help="with --force: use the existing warm starts"),
     ] = False,
     figures: Annotated[bool, typer.Option(help="draw the figures at the end")] = True,
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Train, score and compare the quantizers of a study. Start it again to go on after a stop."""
+    """Train, score and compare the quantizers of a study.
+
+    If it is interrupted, start the same command again: it resumes.
+    Finished runs are not trained again.
+    """
     from experiments.execution import executors, study_runner
     from experiments.studies import row_rates, runs, study
 
@@ -146,7 +154,7 @@ def run(
 
 
 def list_studies(format: OutputFormat = "console") -> None:
-    """List the studies that come with codecbench."""
+    """List the shipped studies with their questions."""
     from experiments.commands.documents import audio, document
     from experiments.studies import files
 
@@ -164,13 +172,13 @@ def list_studies(format: OutputFormat = "console") -> None:
 def _print_rate_mismatches(
     rates: Sequence[Rate], unmatched: Collection[str], allowed: bool, console: Console
 ) -> None:
-    """Say which rows do not stand at the rate of the others."""
-    consequence = "the study allows it, and captions say so" if allowed else "it is set apart in tables"
+    """Say which rows are not at the rate of the others."""
+    consequence = "the study allows it, and captions say so" if allowed else "tables show it separately"
     for rate in (rate for rate in rates if rate.label in unmatched):
         console.say(
             ("rate mismatch", "yellow"),
-            f": {rate.label} spends {rate.bits_per_frame:.2f} bits a frame, {rate.bitrate / 1000:.3f} "
-            f"kbit/s, more than 2 % off the others: {consequence}",
+            f": {rate.label} has {rate.bits_per_frame:.2f} bits per frame ({rate.bitrate / 1000:.3f} "
+            f"kbit/s), more than 2 % off the others: {consequence}",
         )
 
 
@@ -182,7 +190,7 @@ def _print_counts(summary: Summary, console: Console) -> None:
 def _end(summary: Summary, console: Console, problems: list[str]) -> None:
     """Say what is missing, and exit with a code where anything is."""
     if summary.stopped:
-        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        console.say(("not finished", "yellow"), "; start the same command again to resume")
         raise typer.Exit(STOPPED)
     total = len(summary.asked)
     if not summary.complete:

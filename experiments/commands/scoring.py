@@ -43,7 +43,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """every: a row a system, utterance and metric. summary: a row a system and metric."""
+    """every: a row per system, utterance and metric. summary: a row per system and metric."""
 
     every: pd.DataFrame
     summary: pd.DataFrame
@@ -73,7 +73,7 @@ def systems_of(
     chosen_names = _per_system("--name", names, default_names)
     if len(set(chosen_names)) < len(chosen_names):
         raise EvaluationError(
-            f"two systems are called the same: {', '.join(chosen_names)}; tell them apart by --name"
+            f"two systems have the same name: {', '.join(chosen_names)}; give each its own with --name"
         )
     rates: list[float | None] = [*_per_system("--bitrate", bitrates, [None] * len(folders))]
     rates += [None for _ in created]
@@ -155,8 +155,10 @@ def score_systems(
 
 
 def show(scores: Scores, format: str = "console") -> None:
-    """Print one system as a row a metric, with failures and the worst; several as a row a system. Or, with
-    the format `json`, all of it as a document."""
+    """Print one system as a row per metric, with failures and worst utterances; several as a row per system.
+
+    With the format `json`, print all of it as a document.
+    """
     summary = scores.summary
     if format == "json":
         document.emit(evaluate_document(summary))

@@ -46,10 +46,10 @@ def search(
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Search tilings, levels, dimensions and more for the best one, beside random search.
+    """Search for the best grid, levels and channels, with random search as the baseline.
 
-    A study with search.families gets the best of each family instead, by as many trials each. Start it
-    again to go on after a stop.
+    With `search.families`, every family is tuned with equal effort instead.
+    If it is interrupted, start the same command again: it resumes.
     """
     from experiments.execution import executors, study_runner
     from experiments.search import space, trials
@@ -69,8 +69,8 @@ def search(
         ) from None
     if len(corpora := runs.corpora(loaded)) > 1:
         raise space.SearchError(
-            f"{study_file}: data: a search is on one corpus, and this study has {len(corpora)}; name one "
-            "by --data"
+            f"{study_file}: data: a search uses one corpus, and this study has {len(corpora)}; choose one "
+            "with --data"
         )
     folder = results / loaded.name / "search"
     outputs.check_folder(folder)
@@ -80,7 +80,7 @@ def search(
     choices = space.Space(section.space, trials.budget(loaded))
     console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     console.note(
-        f"{len(choices.families)} kinds of bottleneck within 2 % of {choices.bits:g} bits a frame "
+        f"{len(choices.families)} kinds of bottleneck within 2 % of {choices.bits:g} bits per frame "
         f"({', '.join(choices.families)}); {section.trials} x {loaded.train.steps} training steps for each "
         f"of 2 samplers and {len(section.seeds)} seeds"
     )
@@ -108,7 +108,7 @@ def search(
         problem = _report(outcome, folder, console)
         console.note(f"on the test set: codecbench table {loaded.name}")
     if outcome.stopped:
-        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        console.say(("not finished", "yellow"), "; start the same command again to resume")
         raise typer.Exit(STOPPED)
     if problem:
         console.say(f"error: {problem}")
@@ -134,8 +134,8 @@ def _tune(
     console.note((loaded.name, "bold"), f": {loaded.question}" if loaded.question else "")
     console.note(
         f"{loaded.search.trials} trials for each of {len(loaded.search.families)} families within 2 % of "
-        f"{bits:g} bits a frame, {loaded.train.steps} training steps each; the least {objective} of a family "
-        "wins"
+        f"{bits:g} bits per frame, {loaded.train.steps} training steps each; the trial with the lowest "
+        f"{objective} of its family wins"
     )
     remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
@@ -165,7 +165,7 @@ def _tune(
         table.add(str(row["family"]), options, f"{row['bits']:.2f}", loss, "best" if won else "")
     output().table(table)
     if summary.stopped:
-        console.say(("not finished", "yellow"), "; the same command goes on from where it stopped")
+        console.say(("not finished", "yellow"), "; start the same command again to resume")
         raise typer.Exit(STOPPED)
     if not best:
         console.say(f"error: no trial finished; see why: codecbench runs {study.name}")

@@ -41,16 +41,20 @@ _MOST_BITS = 16.0  # a value
 
 def source_coding(
     names: QuantizerNames = None,
-    bits: Annotated[str, typer.Option(metavar="NUMBERS", help="bits a value, separated by commas")] = "1,2,3",
+    bits: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="bits per value, separated by commas")
+    ] = "1,2,3",
     sources: Annotated[
-        str, typer.Option(metavar="NAMES", help="sources, separated by commas; `all` for every one")
+        str, typer.Option(metavar="NAMES", help="sources, separated by commas, or all")
     ] = "all",
-    dim: Annotated[int, typer.Option(min=1, max=4096, help="values in a block of a known source")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="training steps of each quantizer")] = 200,
+    dim: Annotated[
+        int, typer.Option(min=1, max=4096, metavar="N", help="values per block of a known source")
+    ] = 8,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="training steps of each quantizer")] = 200,
     latents: Annotated[
         str | None,
         typer.Option(
-            metavar="STUDY", help="in place of known sources: the features of this study's unquantized codec"
+            metavar="STUDY", help="quantize features of the unquantized codec of this study instead"
         ),
     ] = None,
     data: Corpus = None,
@@ -60,12 +64,12 @@ def source_coding(
     quiet: Quiet = False,
     figure: Annotated[
         Path | None,
-        typer.Option(parser=file_name, metavar="FILE", help="draw the curves: .png, .svg or .pdf"),
+        typer.Option(parser=file_name, metavar="FILE", help="draw the curves to a file: .png, .svg or .pdf"),
     ] = None,
 ) -> None:
-    """Run quantizers on sources with a known rate-distortion function, beside Shannon's bound.
+    """Compare quantizers with the Shannon bound on sources whose rate-distortion function is known.
 
-    Or on features of a trained codec, beside the bound of a Gaussian source.
+    With --latents: on features of a trained codec, with the bound of a Gaussian source.
     """
     parse = number(0, _MOST_BITS, above=True)
     targets = [parse(value) for value in names_of(bits, "--bits")]

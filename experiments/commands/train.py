@@ -29,23 +29,25 @@ def train(
     study_file: StudyFile,
     quantizer: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="label of the quantizer; may be left out where there is only one"),
+        typer.Option(metavar="LABEL", help="label of the row to train; optional if the study has only one"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="one of the study's; may be left out where there is only one")
+        int | None,
+        typer.Option(metavar="SEED", help="a seed of the study; optional if it has only one"),
     ] = None,
     data: Corpus = None,
     changes: Changes = None,
     directory: RunsFolder = Path("runs"),
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="a process takes a GPU of its own")
+        Literal["auto", "cpu", "cuda"], typer.Option(help="device; each process uses a GPU of its own")
     ] = "auto",
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Train, score and log one run of a study; start it by torchrun to use several GPUs or machines.
+    """Train, score and log one run of a study; with torchrun on several GPUs or machines.
 
-    Start it again to go on after a stop. The run is the one that `codecbench run` would make.
+    If it is interrupted, start the same command again: it resumes.
+    The result is the same run as that of `codecbench run`.
     """
     import torch
 

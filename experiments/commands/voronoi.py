@@ -20,30 +20,40 @@ def voronoi(
     quantizer: Annotated[
         str,
         typer.Argument(
+            metavar="NAME",
             help="q2d2-hex, q2d2-rect, q2d2-rhombic (also with -released), fsq, a lattice such as A3* or E8, "
-            "or `tilings` for the three at one rate"
+            "or tilings: the three grids at one rate",
         ),
     ],
-    levels: Annotated[list[int] | None, typer.Argument(help="x and y of each pair of channels")] = None,
+    levels: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="LEVELS", help="levels along x and y of each pair of channels: 7 7"),
+    ] = None,
     more_levels: Annotated[
-        str | None, typer.Option("--levels", metavar="X,Y", help="the same, comma-separated: 7,7")
+        str | None,
+        typer.Option("--levels", metavar="X,Y", help="the same levels, separated by commas: 7,7"),
     ] = None,
     bits: Annotated[
         float,
         typer.Option(
             parser=number(2, math.log2(MOST_CELLS)),
             metavar="BITS",
-            help="of a pair of channels, for `tilings`",
+            help="bits per pair of channels, with tilings",
         ),
     ] = 6.0,
     file: Annotated[
         Path,
         typer.Option("--output", parser=file_name, metavar="FILE", help="file to write: .svg, .png or .pdf"),
     ] = Path("voronoi.svg"),
-    span: Annotated[Literal["cell", "edge"], typer.Option("--range", help="what tanh spans")] = "cell",
+    span: Annotated[
+        Literal["cell", "edge"],
+        typer.Option(
+            "--range", help="range of tanh: with the cells of the outer points, or up to the points"
+        ),
+    ] = "cell",
     style: Style = "paper",
 ) -> None:
-    """Draw the cells of grids or of a lattice, without a study."""
+    """Draw the Voronoi cells of planar grids or of a lattice; needs no study."""
     path = file if file.suffix else file.with_suffix(".svg")
     outputs.check_file(path, suffixes=_SUFFIXES)
     numbers = _levels(levels or [], more_levels or "")
@@ -56,7 +66,7 @@ def voronoi(
 
     with styles.style(style) as scale:
         if quantizer == "tilings":
-            title = f"The three tilings at {bits:g} bits a pair"
+            title = f"The three tilings at {bits:g} bits per pair"
             figure = grids_figure(grids.tilings(bits, span), title, scale)
         elif quantizer in DIMENSIONS:
             figure = lattices.lattice_figure(quantizer, scale)

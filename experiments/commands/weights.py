@@ -11,12 +11,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from experiments.commands.display.terminal import messages, output
 from experiments.commands.options import Quiet
 
-app = typer.Typer(help="List released weights, and get them.", invoke_without_command=True)
+app = typer.Typer(help="List or download released weights.", invoke_without_command=True)
 
 
 @app.callback()
 def list_weights(context: typer.Context) -> None:
-    """List the released weights that studies can start from: size, licence, and where they are kept."""
+    """List the released weights that studies can start from: size, licence and folder."""
     if context.invoked_subcommand is not None:
         return
     from codec import weights
@@ -33,14 +33,18 @@ def list_weights(context: typer.Context) -> None:
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="name in the list of `codecbench weights`")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="name of released weights, as `codecbench weights` lists it")
+    ],
     folder: Annotated[
         Path | None,
-        typer.Option("--from", help="folder with the released files; without it they are downloaded"),
+        typer.Option(
+            "--from", metavar="FOLDER", help="folder with the released files; default: download them"
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Get released weights: download and check them, or take them from a folder; convert them once."""
+    """Download released weights, or take them from a folder; check and convert them."""
     from codec import weights
 
     console = messages(quiet)

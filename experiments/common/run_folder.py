@@ -72,6 +72,6 @@ def check_folder(directory: Path) -> None:
             pass
     except OSError as error:
         raise FolderError(
-            f"nothing can be written to the folder of the runs, {directory}: {error.strerror or error}. "
-            "Remedy: give another one with --runs, or mend this one."
+            f"the folder of runs, {directory}, cannot be written: {error.strerror or error}. Remedy: give "
+            "another folder with --runs, or correct this one."
         ) from error

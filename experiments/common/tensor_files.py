@@ -65,7 +65,7 @@ def read(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         raise DamagedFile(f"{path} is damaged: {error}") from error
     written = metadata.pop(DIGEST, None)
     if written is not None and written != digest(tensors, metadata):
-        raise DamagedFile(f"{path} is damaged: its content is not that which was written")
+        raise DamagedFile(f"{path} is damaged: its content has changed since it was written")
     return tensors, metadata
 
 
@@ -76,7 +76,7 @@ def fault_of_format(path: Path) -> str:
     a zip archive, or a pickle of older versions. Neither torch nor safetensors is imported.
     """
     if not path.is_file():
-        return "it is not there" if not path.exists() else "it is no file"
+        return "it is not there" if not path.exists() else "it is not a file"
     try:
         with path.open("rb") as file:
             first = file.read(9)
@@ -90,7 +90,7 @@ def fault_of_format(path: Path) -> str:
         good = first[8:] == b"{" and header <= size - 8
         return "" if good else "it is no safetensors file, or only a part of one"
     good = first.startswith((b"PK\x03\x04", b"\x80\x02"))  # a zip archive; pickle, protocol 2
-    return "" if good else "it is no file of torch.save"
+    return "" if good else "it is not a file of torch.save"
 
 
 def digest(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Coded rates: bits a second of the test set as `codecbench encode` would write it, computed without writing.
+"""Coded rates: bits per second that `codecbench encode` would write for the test set, without writing them.
 
 `rate/coded`: each utterance is a file of its own, by the model that codes it in the fewest bits, without the
 header of the file. Models know nothing at the beginning of an utterance, so the cost of learning is in the

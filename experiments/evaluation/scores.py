@@ -115,7 +115,7 @@ def require(metric_names: Sequence[str]) -> None:
 def aggregate(
     frame: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0, resamples: int = 10_000, worst: int = 3
 ) -> pd.DataFrame:
-    """One row a metric from the rows of `score`, in the order of their first appearance.
+    """One row per metric from the rows of `score`, in the order of their first appearance.
 
     `asked`, `scored`, `failed` count utterances; `mean` and `median` are over those scored; `low`
     and `high` bound the percentile bootstrap interval of the mean over utterances (NaN with fewer than

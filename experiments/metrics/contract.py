@@ -50,7 +50,7 @@ class Metric:
     """Finds weights that are the user's to bring; raises `MetricUnavailable` with the remedy."""
     licence: str = ""
     cost: str = ""
-    """CPU seconds a second of audio on one thread, measured."""
+    """CPU seconds per second of audio on one thread, measured."""
     core: bool = False
     """In the default set of an evaluation."""
     deterministic: bool = True

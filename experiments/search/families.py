@@ -69,8 +69,8 @@ def draw(study: Study, bits: float) -> list[Trial]:
         if len(drawn) < study.search.trials:
             raise SearchError(
                 f"search.families: {family.row} has {len(drawn)} combinations within {RATE_TOLERANCE:.0%} of "
-                f"{bits:g} bits a frame, fewer than the {study.search.trials} trials that every family gets. "
-                "Remedy: add values to its `over`, or lower search.trials"
+                f"{bits:g} bits per frame, fewer than the {study.search.trials} trials that every family "
+                "gets. Remedy: add values to its `over`, or lower search.trials"
             )
         trials += drawn
     return trials
@@ -92,7 +92,7 @@ def _check_values(study: Study, family: Family) -> None:
             if not rates or abs(rates[0].bits_per_frame / bits - 1) > RATE_TOLERANCE:
                 spent = rates[0].bits_per_frame if rates else 0.0
                 raise SearchError(
-                    f"{where} spends {spent:.2f} bits a frame, more than "
+                    f"{where} spends {spent:.2f} bits per frame, more than "
                     f"{RATE_TOLERANCE:.0%} off {bits:g}; leave it out"
                 )
 

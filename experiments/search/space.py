@@ -36,7 +36,7 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A bottleneck of the space: its quantizer and options, and its nominal bits a frame."""
+    """A bottleneck of the space: its quantizer and options, and its nominal bits per frame."""
 
     quantizer: str
     options: dict[str, Any] = field(hash=False)
@@ -57,7 +57,7 @@ class Tiling:
     least: int
     most: int
     uneven: float
-    window: tuple[float, float]  # bits a frame
+    window: tuple[float, float]  # bits per frame
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class Tiling:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Fewest and most bits a frame that it can spend, whatever the budget. (inf, 0) without shapes."""
+        """Fewest and most bits per frame that it can spend, whatever the budget. (inf, 0) without shapes."""
         bits = [bits for bits, _ in self.shapes]
         return self.pairs * min(bits, default=math.inf), self.pairs * max(bits, default=0.0)
 
@@ -185,7 +185,7 @@ class Space:
         if not self.families:
             why = "; ".join(self.left_out) or "no tiling or lattice fits the channels"
             raise SearchError(
-                f"search.space has nothing within {RATE_TOLERANCE:.0%} of {bits:g} bits a frame: {why}. "
+                f"search.space has nothing within {RATE_TOLERANCE:.0%} of {bits:g} bits per frame: {why}. "
                 "Remedy: widen search.space.levels, add channels, or change the bits"
             )
 

@@ -99,7 +99,7 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
                     f"zip: {shortened(key, 80)} has no list of values here; keys that have one: {known}"
                 )
             if key in paired:
-                raise AxisError(f"zip: {key} stands twice; pair it once")
+                raise AxisError(f"zip: {key} is given twice; pair it once")
             paired[key] = group
         lengths = [f"{key} has {len(lists[key])}" for key in group]
         if len({len(lists[key]) for key in group}) > 1:
@@ -110,7 +110,7 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
     )
     for axis in axes:
         if len(set(map(repr, axis.steps))) < len(axis.steps):
-            raise AxisError(f"{' with '.join(axis.keys)}: a value stands twice in the list")
+            raise AxisError(f"{' with '.join(axis.keys)}: a value is given twice in the list; remove one")
     return axes
 
 

@@ -15,7 +15,7 @@ INTERNAL = ("axes", "as_given")  # fields that no study file has
 
 def key_table(model: type[BaseModel]) -> str:
     """A Markdown table of the keys of `model`: default, bounds, description."""
-    lines = ["| key | default | bounds | what it does |", "| --- | --- | --- | --- |"]
+    lines = ["| key | default | bounds | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
         if name not in INTERNAL:
             about = (field.description or "").replace("|", "\\|")
@@ -53,7 +53,9 @@ def _bounds(field: FieldInfo) -> str:
     if low and high:
         (least, before), (most, word) = low[0], high[0]
         first = f"{before}{_number(least)}"
-        return f"{first} to {_number(most)}" if word == "to " else f"from {first}, below {_number(most)}"
+        if word == "to ":
+            return f"{first} to {_number(most)}"
+        return f"{'' if before else 'from '}{first}, below {_number(most)}"
     letters = next((one.max_length for one in limits if isinstance(one, MaxLen)), None)
     return f"at most {letters:,} characters" if letters and field.annotation is str else ""
 

@@ -1,8 +1,8 @@
 """Write a JSON schema of study files, so that editors complete and check them (`study.schema.json`).
 
-Made from the models that check studies, the registries of names, and the types of options. It refuses
-nothing that `study.check` takes, and tells most of what that refuses: keys, types, bounds and names, but no
-rule between two keys.
+The schema is made from the models that check studies, the registries of names, and the types of options. It
+accepts every study that `study.check` accepts. It finds most faults that `study.check` finds: keys, types,
+bounds and names, but no rule between two keys.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from experiments.studies.files import available
 from experiments.studies.study import Study
 from quantizers import registry
 from quantizers.option_checks import LIMITS
+from quantizers.option_descriptions import option_descriptions
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that editors of YAML know in full
 Schema = dict[str, Any]
@@ -61,7 +62,7 @@ def study_schema() -> Schema:
     whole = {
         "$schema": DIALECT,
         "title": "codecbench study",
-        "description": "A question: some quantizers at one rate, everything else held fixed.",
+        "description": "A study: several quantizers at one rate, with everything else held fixed.",
         "type": "object",
         "properties": {"extends": _extends(), **keys, "zip": _zip()},
         "required": ["name"],
@@ -75,7 +76,7 @@ def study_schema() -> Schema:
 
 def _extends() -> Schema:
     return {
-        "description": "a shipped study, or the path of a file, that this one is laid over",
+        "description": "name of a shipped study, or path of a study file: this file changes some of its keys",
         "anyOf": [{"enum": [*available()]}, {"type": "string", "pattern": r"\.ya?ml$"}],
     }
 
@@ -83,7 +84,8 @@ def _extends() -> Schema:
 def _zip() -> Schema:
     keys = {"type": "array", "items": {"type": "string"}}
     return {
-        "description": "keys whose lists go step by step, such as [[bitrate, backbone]]",
+        "description": "groups of keys whose lists are paired value by value instead of combined as a grid, "
+        "such as [[bitrate, backbone]]",
         "anyOf": [{"type": "array", "items": {**keys, "minItems": 2}}, keys],
     }
 
@@ -103,7 +105,7 @@ def _unique(part: Schema, model: type[BaseModel]) -> None:
 
 
 def _names(parts: Mapping[str, Schema]) -> None:
-    """Give the keys that take a name the names that there are."""
+    """List the known names in every key that takes a name."""
     names = {"enum": [*metrics.available()]}
     for part in ("Evaluate", "Robustness"):
         parts[part]["properties"]["metrics"]["items"] = names
@@ -187,10 +189,12 @@ _STEERING: Mapping[str, Any] = {
 def _quantizer_options(name: str) -> Schema:
     entry = registry.entry(name)
     hints = get_type_hints(entry.cls.config_class)
+    meanings = option_descriptions(name)
     keys = {}
     for key in entry.options:
         value = _of_type(hints.get(key) or _STEERING.get(key, int))
-        keys[key] = _swept(_limited(value, LIMITS[key]) if key in LIMITS else value)
+        value = _limited(value, LIMITS[key]) if key in LIMITS else value
+        keys[key] = _swept({**({"description": meanings[key]} if key in meanings else {}), **value})
     return {"type": "object", "properties": keys, "additionalProperties": False}
 
 

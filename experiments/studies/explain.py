@@ -6,18 +6,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from experiments.common.plain_words import plain_words
 from experiments.studies.axes import model_in
 from quantizers.suggestions import did_you_mean
 
 MOST_PROBLEMS = 20  # told at once
 _INTERNAL = ("axes", "as_given")  # fields that no study file has
-# Words for what pydantic calls by the names of Python's types.
+# Words that say more in a study file than `plain_words`.
 _WORDS = {
-    "bool_type": "must be true or false",
-    "dict_type": "must be keys with values",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "model_type": "must be keys with values",
     "string_pattern_mismatch": "must begin with a letter or digit; letters, digits, . _ - may follow",
     "string_type": "must be a text; if it is one, put it in quotes",
     "tuple_type": "must be a list, such as [...]",
@@ -66,7 +62,7 @@ def _line(problem: ErrorDetails, source: str, origins: Sequence[int], root: type
         return f"{source}: unknown key {shown(key)}; {hint}known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{source}: the key {key!r} is missing; add it"
-    message = _WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(problem["type"]) or plain_words(problem)
     given = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {shown(problem['input'])})"
     return f"{source}: {key + ': ' if key else ''}{message}{given}"
 

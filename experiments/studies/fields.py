@@ -14,7 +14,7 @@ from experiments import metrics
 from experiments.studies.axes import MOST_LABEL
 
 MOST_STEPS = 10**9
-MOST_BATCH = 2**16  # crops a step
+MOST_BATCH = 2**16  # crops per step
 MOST_CROP_SECONDS = 600.0
 MOST_STEP_SECONDS = 100_000.0  # of audio in a step
 MOST_SEED = 2**63 - 1
@@ -68,7 +68,7 @@ def printable(text: str) -> str:
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if twice := [value for value in values if values.count(value) > 1]:
-        raise ValueError(f"{twice[0]!r} stands twice; leave one out")
+        raise ValueError(f"{twice[0]!r} is given twice; remove one")
     return values
 
 

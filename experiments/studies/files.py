@@ -38,6 +38,11 @@ def read(study: str) -> tuple[dict[str, Any], str]:
     return _extended(_named(study, ""), ()), f"{study}.yaml"
 
 
+def leave_out_rows(overrides: Sequence[str]) -> bool:
+    """Whether `overrides` may leave out rows that the contrasts of a file name, and give no contrasts."""
+    return bool(overrides) and not any(override.startswith("contrasts") for override in overrides)
+
+
 def template(name: str) -> str:
     """The text of a study file to begin with, for a study called `name`."""
     text = (files("experiments.studies") / "template.yaml").read_text(encoding="utf-8")
@@ -102,7 +107,9 @@ def _extended(path: Path | Traversable, chain: Sequence[Path | Traversable]) -> 
     """The values of the file at `path`; `chain`: the files that extend it, the first one first."""
     named = " extends ".join(_name(each) for each in (*chain, path))
     if any(_same(path, each) for each in chain):
-        raise StudyError(f"{named}: a circle; let one of them stand alone")
+        raise StudyError(
+            f"{named}: these files extend each other in a circle; remove `extends` from one of them"
+        )
     if len(chain) >= MOST_EXTENDED:
         raise StudyError(f"{named}: more than {MOST_EXTENDED} files extend each other; put some together")
     try:
@@ -149,7 +156,7 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 def _text(path: Path | Traversable) -> str:
     """The text of a file, as far as it may be long. Raises OSError, ValueError."""
     if isinstance(path, Path) and path.exists() and not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -157,7 +164,7 @@ def _text(path: Path | Traversable) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError("it is not written in UTF-8") from None
+        raise ValueError("it is not UTF-8 text") from None
 
 
 def _is_file(path: Path) -> bool:

@@ -41,9 +41,9 @@ class PlainYAMLError(ValueError):
 def read(text: str) -> Any:
     """The value that `text` stands for; None for an empty one. Raises PlainYAMLError."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise PlainYAMLError(f"longer than {MOST_BYTES:,} bytes; a study has no need of that, so shorten it")
+        raise PlainYAMLError(f"longer than {MOST_BYTES:,} bytes; shorten it")
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise PlainYAMLError("holds bytes that are no UTF-8; write it in UTF-8")
+        raise PlainYAMLError("contains bytes that are not UTF-8; save it as UTF-8")
     try:
         return _Document(yaml.parse(text, Loader=_PARSER)).value
     except yaml.MarkedYAMLError as error:

@@ -41,7 +41,6 @@ def check_prefixes(study: Study) -> None:
     rows = (row for cell in asking for choice in cell.quantizers for row in prefix_rows(study, cell, choice))
     if asking and next(rows, None) is None:
         raise StudyError(
-            f"{study.name}: evaluate.stages: all asks for fewer stages than were trained, and no quantizer "
-            "of the study has stages that can be left out; leave it out, or add one that has, such as rvq "
-            "with several stages and dropout"
+            f"{study.name}: evaluate.stages: all needs a quantizer with several stages, and the study has "
+            "none; remove the key, or add a quantizer such as rvq with several stages and dropout"
         )

@@ -12,7 +12,7 @@ from experiments.studies.study import Study, StudyError, asked_of_features, conf
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Nominal rate of a row. bitrate: bit/s. token_rate: tokens a second, of all streams. asked: the bit/s
+    """Nominal rate of a row. bitrate: bit/s. token_rate: tokens per second, of all streams. asked: the bit/s
     that the study asks for there, if any. about: whether features will decide the levels, so that the rate is
     known within 2 % only. trained: whether it is the rate of all stages that are trained, not of the first of
     them alone."""

@@ -44,7 +44,9 @@ class Run:
     seed: int
     quantizer: str
     quantizer_options: dict[str, Any]
-    asked: dict[str, Any] | None = None  # where options wait for features: all of them, and the bits a frame
+    asked: dict[str, Any] | None = (
+        None  # where options wait for features: all options, and the bits per frame
+    )
     tuned: str = ""  # what the options were chosen by and over; decides nothing
     checked_config: quantizers.Config | None = field(default=None, repr=False, compare=False)
     backbone: str
@@ -242,8 +244,8 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
         other = labels.setdefault(run.hash, run.label)
         if other != run.label:
             raise StudyError(
-                f"{study.name}: {other!r} and {run.label!r} come to one configuration, {run.quantizer} with "
-                f"{run.quantizer_options}; leave one of them out"
+                f"{study.name}: {other!r} and {run.label!r} have the same configuration, {run.quantizer} "
+                f"with {run.quantizer_options}; remove one of them"
             )
     return runs
 

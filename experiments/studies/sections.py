@@ -59,12 +59,16 @@ MOST_SEVERITIES = 100  # of one disturbance
 class QuantizerChoice(Section):
     """A registered quantizer and its options."""
 
-    name: str = Field(description="a registered name, see `codecbench list quantizers`")
-    label: Label = Field(default="", description="name of its row; by default the quantizer's name")
-    bits: Bits | None = Field(default=None, description="a frame, in place of the study's rate")
-    options: Options = Field(default_factory=dict, description="see `codecbench list quantizers`")
+    name: str = Field(description="name of a quantizer, see `codecbench list quantizers`")
+    label: Label = Field(default="", description="name of its row; default: the quantizer's name")
+    bits: Bits | None = Field(
+        default=None, description="bits per frame of this quantizer; replaces the rate of the study"
+    )
+    options: Options = Field(
+        default_factory=dict, description="options of the quantizer, see `codecbench list quantizers`"
+    )
     tuned: Annotated[str, Field(max_length=MOST_QUESTION)] = Field(
-        default="", description="what the options were chosen by and over, for tables; see search.md"
+        default="", description="a sentence for tables: how the options were tuned, see search.md"
     )
 
     @model_validator(mode="before")
@@ -79,11 +83,11 @@ class QuantizerChoice(Section):
 
 
 class ReferenceChoice(Section):
-    """A codec from outside, or a control, beside the quantizers. In one word: NAME, or NAME:OPTION."""
+    """A codec by others, or a control, scored beside the quantizers. Short form: NAME or NAME:OPTION."""
 
-    name: str = Field(description="a reference codec, see `codecbench list references`")
-    label: Label = Field(default="", description="name of its row; by default the codec's name and rate")
-    options: Options = Field(default_factory=dict, description="see references.md")
+    name: str = Field(description="name of a reference codec, see `codecbench list references`")
+    label: Label = Field(default="", description="name of its row; default: the codec's name and rate")
+    options: Options = Field(default_factory=dict, description="options of the codec, see references.md")
 
     @model_validator(mode="before")
     @classmethod
@@ -101,16 +105,18 @@ class ReferenceChoice(Section):
 
     @property
     def row(self) -> str:
-        """The label of its row. Raises ReferenceCodecError for a codec that there is not."""
+        """The label of its row. Raises ReferenceCodecError for an unknown codec."""
         codec = references.create(self.name, self.options)
         return self.label or codec.label
 
 
 class BackboneChoice(Section):
-    """A named backbone, and fields of it that this study changes."""
+    """Encoder and decoder: a backbone by name, and its fields that this study changes."""
 
-    name: str = Field(default="mdct-tiny", description="see backbones.md")
-    options: Options = Field(default_factory=dict, description="fields of the backbone that differ")
+    name: str = Field(default="mdct-tiny", description="name of a backbone, see backbones.md")
+    options: Options = Field(
+        default_factory=dict, description="fields of the backbone that this study changes, see backbones.md"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -133,10 +139,10 @@ class Contrast(Section):
 
 
 class Data(Section):
-    """The corpus."""
+    """The corpus of training, validation and test clips."""
 
     corpus: Annotated[str, Field(max_length=MOST_CORPUS)] = Field(
-        default="demo", description=" or ".join(f"`{form}`" for form in USAGE)
+        default="demo", description="one of " + ", ".join(f"`{form}`" for form in USAGE)
     )
 
     @model_validator(mode="before")
@@ -150,9 +156,9 @@ class Data(Section):
         kind, _, rest = printable(spec).partition(":")
         if kind not in KINDS:
             hint = did_you_mean(kind, KINDS)
-            raise ValueError(f"is no corpus; {hint}known: {', '.join(USAGE)}")
+            raise ValueError(f"is not a corpus; {hint}known: {', '.join(USAGE)}")
         if kind in ("webdataset", "tar-stream", "tar") and (shards := _expansions(rest)) > MOST_SHARDS:
-            raise ValueError(f"stands for {shards:,} shards, more than {MOST_SHARDS:,}; use fewer braces")
+            raise ValueError(f"names {shards:,} shards, more than {MOST_SHARDS:,}; use fewer braces")
         if any(len(part.encode()) > MOST_FILE_NAME for part in re.split(r"[/,=:]", rest)):
             raise ValueError(f"has a name of more than {MOST_FILE_NAME} bytes, which no file can have")
         return spec
@@ -176,29 +182,29 @@ def _expansions(pattern: str) -> int:
 
 
 class Robustness(Section):
-    """Severities of disturbances, on some utterances of the test split."""
+    """Disturbances of codes or audio. Each severity is scored on some utterances of the test split."""
 
     flips: Annotated[
         tuple[Annotated[float, Number, Field(gt=0, le=100)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="percent of codes that are replaced")
+    ] = Field(default=(), description="percentages of codes that are replaced at random")
     drops: Annotated[
         tuple[Annotated[float, Number, Field(gt=0, le=100)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="percent of frames that are lost")
+    ] = Field(default=(), description="percentages of frames that are lost")
     shuffles: Annotated[
         tuple[Annotated[float, Number, Field(gt=0, le=100)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="percent of frames that change places")
+    ] = Field(default=(), description="percentages of frames whose order is permuted at random")
     reencodings: Annotated[
         tuple[Annotated[int, Whole, Field(ge=1, le=10)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="times that the result is coded again")
+    ] = Field(default=(), description="numbers of times that the decoded audio is coded again")
     noise: Annotated[
         tuple[Annotated[float, Number, Field(ge=-20, le=100)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="signal-to-noise ratios before the encoder, dB")
+    ] = Field(default=(), description="signal-to-noise ratios of white noise added before the encoder, dB")
     gain: Annotated[
         tuple[Annotated[float, Number, Field(ge=-80, le=80)], ...], Once, Field(max_length=MOST_SEVERITIES)
-    ] = Field(default=(), description="gain before the encoder, taken back before scoring, dB")
-    metrics: Metrics = Field(default=(), description="by default those of `evaluate`")
+    ] = Field(default=(), description="gains before the encoder, undone before scoring, dB")
+    metrics: Metrics = Field(default=(), description="metrics to score; default: those of `evaluate`")
     utterances: Annotated[int, Whole, Field(ge=1, le=1_000_000)] = Field(
-        default=20, description="clips, spread evenly over the test split"
+        default=20, description="number of clips, spread evenly over the test split"
     )
 
 
@@ -207,31 +213,35 @@ class Evaluate(Section):
 
     metrics: Annotated[Metrics, Field(min_length=1)] = Field(
         default=metrics.STANDARD,
-        description="scored on the whole test split, and shown in this order, see `codecbench list metrics`",
+        description="metrics to score on the whole test split, in the order of tables, see "
+        "`codecbench list metrics`",
     )
     audio_examples: Annotated[int, Whole, Field(ge=0, le=10_000)] = Field(
         default=8,
-        description="pairs of clips kept in the tracking store, spread evenly over the test split; reports "
-        "choose the best, worst and most different of them to listen to",
+        description="number of clips whose original and decoded audio is kept in the tracking store, spread "
+        "evenly over the test split. Reports offer the best, worst and most different of them for listening",
     )
     snapshots: Annotated[int, Whole, Field(ge=0, le=1000)] = Field(
         default=8,
-        description="times while training at which the latents of fixed crops are kept, for figures: the "
-        "first at the start, the last at the end, those between closer together early on; 0: none",
+        description="number of times at which the latents of fixed crops are kept for figures: at the start, "
+        "at the end, and in between, more often early in training; 0: none",
     )
-    robustness: Robustness | None = Field(default=None, description="disturbances, see [below](#robustness)")
+    robustness: Robustness | None = Field(
+        default=None, description="disturbances to score, see [below](#robustness)"
+    )
     stages: Literal["trained", "all"] = Field(
         default="trained",
-        description="`all`: quantizers of stages have a row for every number of first stages, too, from the "
-        "one training; give them `dropout`, so that the decoder has heard fewer stages",
+        description="`trained`: one row per training, with all stages. `all`: quantizers with several stages "
+        "also get one row for each smaller number of stages, from the same training. Set their option "
+        "`dropout`, so that the decoder is trained with fewer stages, too",
     )
     bit_exact: Literal["fp32", "bf16"] = Field(
         default="fp32",
-        description="codes alone must decode to the forward pass's features in fp32, always; `bf16` checks "
-        "it with the encoder in bf16, too, and counts the codes that differ",
+        description="precision of the round-trip check. In fp32 the codes alone must always decode to the "
+        "features of the forward pass. `bf16` also runs the encoder in bf16 and counts the codes that differ",
     )
     token_model: Annotated[int, Whole, Field(ge=0, le=1_000_000)] = Field(
         default=0,
-        description="steps of training of a small autoregressive model of the codes, whose perplexity on the "
-        "test split is logged, see bitstream.md; 0: none",
+        description="training steps of a small autoregressive model of the codes; its perplexity on the test "
+        "split is logged, see bitstream.md; 0: no such model",
     )

@@ -61,43 +61,51 @@ MOST_CONTRASTS = 60
 
 
 class Study(Section):
-    """A question: some quantizers at one rate, everything else held fixed.
+    """A study: several quantizers at one rate, with everything else held fixed.
 
-    The rate is `bits` a frame or `bitrate` in bit/s; without either, every quantizer's options stand.
-    `axes` holds what the file gives as lists; a key of an axis has its first value here, and `cells` has all.
+    The rate is `bits` per frame or `bitrate` in bit/s; without both, the options of each quantizer decide.
+    `axes` holds the lists of the file. A key with a list has its first value here; `cells` has all values.
     """
 
-    name: Name = Field(description="also the name of the MLflow experiment")
+    name: Name = Field(description="name of the study and of its MLflow experiment")
     question: Annotated[str, Field(max_length=MOST_QUESTION)] = Field(
-        default="", description="what the study is to answer, in a sentence"
+        default="", description="the question that the study answers, in a sentence"
     )
     quantizers: Annotated[tuple[QuantizerChoice, ...], Field(min_length=1)] = Field(
-        description="names, or mappings of `name`, `label`, `bits`, `options`"
+        description="the quantizers to compare: names, or mappings with `name`, `label`, `bits`, `options`"
     )
     bits: Bits | None = Field(
-        default=None, description="a frame; or `bitrate`; or neither, and options decide"
+        default=None,
+        description="rate of every quantizer in bits per frame. Give `bits` or `bitrate`; without both, the "
+        "options of each quantizer decide its rate",
     )
-    bitrate: Bitrate | None = Field(default=None, description="bit/s")
+    bitrate: Bitrate | None = Field(default=None, description="rate of every quantizer in bit/s")
     allow_rate_mismatch: Switch = Field(
-        default=False, description="compare rows of different rates all the same"
+        default=False,
+        description="`true`: compare all rows with each other, even if their rates differ by more than 2 %",
     )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)] = Field(
-        default=(0,), description="one training of each row for each seed"
+        default=(0,), description="random seeds; each row is trained once per seed"
     )
     backbone: BackboneChoice = Field(
-        default=BackboneChoice(), description="a name, or `{name, options}`, see backbones.md"
+        default=BackboneChoice(),
+        description="encoder and decoder: a name, or `{name, options}`, see backbones.md",
     )
     data: Data = Field(default=Data(), description="the corpus, see data.md")
-    train: Train = Field(default_factory=Train, description="see training.md")  # its objective imports torch
-    evaluate: Evaluate = Field(default=Evaluate(), description="what is measured")
+    train: Train = Field(  # made late: its objective imports torch
+        default_factory=Train, description="training of every row, see training.md"
+    )
+    evaluate: Evaluate = Field(default=Evaluate(), description="measurements on the test split")
     references: Annotated[tuple[ReferenceChoice, ...], Field(max_length=1000)] = Field(
-        default=(), description="codecs from outside, see references.md"
+        default=(), description="codecs by others and controls to score beside the rows, see references.md"
     )
     contrasts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_CONTRASTS)] = Field(
-        default=(), description="differences that the study is made for: `effect`, `of`, `less`, `name`"
+        default=(), description="planned differences between two rows: `effect`, `of`, `less`, `name`"
     )
     axes: tuple[Axis, ...] = ()
-    search: Search | None = Field(default=None, description="see search.md")
+    search: Search | None = Field(
+        default=None, description="search space of `codecbench search`, see search.md"
+    )
     as_given: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)  # sections with axes
 
     @model_validator(mode="after")
@@ -107,16 +115,16 @@ class Study(Section):
         labels = [choice.row for choice in self.quantizers]
         labels += [choice.row for choice in self.references]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"two rows are called {twice[0]!r}; tell them apart by label")
+            raise ValueError(f"two rows have the label {twice[0]!r}; give one of them another label")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice in seeds")
+            raise ValueError("seeds: a seed is given twice; remove one")
         return self
 
     def cells(self) -> tuple["Study", ...]:
-        """The study at each place of its axes: without axes, its quantizers called by what they differ in.
+        """The studies at each place of the axes. Without axes: the study itself.
 
-        A quantizer that an axis does not change, as the rate does not change `none`, is in the first cell
-        where it would stand, and in no other.
+        A quantizer that an axis does not change is only in the first cell that has it; for example, the rate
+        does not change `none`.
         """
         if not self.axes:
             return (self,)
@@ -133,7 +141,7 @@ class Study(Section):
         return tuple(cells)
 
     def series(self) -> dict[str, str]:
-        """The series of each quantizer's row by its label: rows of one series make one curve over rates."""
+        """Series by label of each row. Rows of one series form one curve over rates."""
         places_of = list(places(self.axes)) if self.axes else [{}]
         names = [self._row_name(choice, place) for place in places_of for choice in self.quantizers]
         return {name.label: name.series for name in names}
@@ -172,11 +180,15 @@ def load(study: str, overrides: Sequence[str] = ()) -> Study:
     values, source = study_files.read(study)
     for override in overrides:
         study_files.override(values, override)
-    return check(values, source)
+    return check(values, source, fewer_rows=study_files.leave_out_rows(overrides))
 
 
-def check(values: Mapping[str, Any], source: str) -> Study:
-    """`values` as a study. Raises StudyError naming `source`, the key and the remedy."""
+def check(values: Mapping[str, Any], source: str, *, fewer_rows: bool = False) -> Study:
+    """`values` as a study. Raises StudyError naming `source`, the key and the remedy.
+
+    fewer_rows: contrasts may name rows that are not there, since overrides may have left them out; these
+    contrasts are left out, too.
+    """
     if written := {"axes", "as_given"} & set(values):
         raise StudyError(
             f"{source}: {min(written)}: not for study files; give a list in place of a value: bits: [10, 12]"
@@ -200,6 +212,10 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         raise StudyError(explain(error.errors(), source, origins, Study)) from None
     for cell in cells:
         _check_backbone(cell, source)
+    if fewer_rows:
+        rows = {label for names in study.series().items() for label in names}
+        kept = tuple(one for one in study.contrasts if {one.of, one.less} <= rows)
+        study = study.model_copy(update={"contrasts": kept})
     _check_contrasts(study, source)
     _check_quantizers(study, cells, source, origins)
     return study
@@ -258,7 +274,7 @@ def _configuration(name: str, options: str, bits: float | None, dim: int) -> Con
 
 
 def asked_of_features(study: Study, choice: QuantizerChoice) -> dict[str, Any] | None:
-    """What `choice` asks for, and the bits a frame, where its configuration waits for the features that the
+    """What `choice` asks for, and the bits per frame, where its configuration waits for the features that the
     quantizer will see; None where it is complete."""
     if not quantizers.needs_features(choice.name, choice.options):
         return None
@@ -287,7 +303,7 @@ def _check_backbone(study: Study, source: str) -> None:
     if name is not None and backbone != backbones.get(name):
         raise StudyError(
             f"{source}: train.warm_start.weights: {name} are weights of the backbone {name} without options, "
-            f"and the backbone is {study.backbone.name}; set backbone: {name}, or warm_start: {{steps: N}}"
+            f"but this study has {study.backbone.name}; set backbone: {name}, or warm_start: {{steps: N}}"
         )
     samples = round(train.crop_seconds * backbone.sample_rate / backbone.hop) * backbone.hop
     if samples < (least := train.objective.objective().least_samples):
@@ -325,6 +341,6 @@ def _check_contrasts(study: Study, source: str) -> None:
             raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
         if (line := (contrast.effect, contrast.line)) in lines:
             raise StudyError(
-                f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out"
+                f"{where}: {contrast.line!r} is given twice under {contrast.effect!r}; leave one out"
             )
         lines.add(line)

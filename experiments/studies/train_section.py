@@ -46,9 +46,9 @@ _AS_RELEASED = {
     "final_learning_rate": 0.0,
     "gradient_clip": None,
 }
-# What an objective changes of the training section's defaults.
+# Defaults of the training section that an objective changes.
 RECIPES: Mapping[str, Mapping[str, Any]] = {"vocos": _AS_RELEASED, "wavtokenizer": _AS_RELEASED}
-# What runs did before these keys were there: left out of an identity, so that finished runs keep theirs.
+# Values of later keys that mean the earlier behaviour. An identity leaves them out, so finished runs keep it.
 _BEFORE: Mapping[str, Any] = {
     "start": "random",
     "freeze": [],
@@ -56,7 +56,7 @@ _BEFORE: Mapping[str, Any] = {
     "decay_at": [],
     "decay_share": 0.2,
 }
-# What of the training section does not decide the result, and so is not part of a run's identity.
+# Keys of the training section that do not change the result, and so are no part of a run's identity.
 TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
 
 
@@ -67,18 +67,20 @@ def _last_budget(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class WarmStart(Section):
-    """The trained backbone that every bottleneck starts from: one of three."""
+    """The trained backbone from which every row starts. Give one of the three keys."""
 
     steps: Count | None = Field(
-        default=None, description="train the backbone for so many updates without a quantizer, once a seed"
+        default=None,
+        description="number of updates for which the backbone is first trained without a quantizer, once per "
+        "seed",
     )
     weights: str | None = Field(
-        default=None, description="released weights, see `codecbench weights`, such as `soundstream`"
+        default=None, description="name of released weights such as `soundstream`, see `codecbench weights`"
     )
     checkpoint: Annotated[str, Field(max_length=MOST_CORPUS)] | None = Field(
         default=None,
-        description="path of a checkpoint: `codec.safetensors` of a run, or a released WavTokenizer or Q2D2 "
-        "checkpoint, whose quantizer is replaced",
+        description="path of a checkpoint: `codec.safetensors` of a run, or a released checkpoint of "
+        "WavTokenizer or Q2D2. Its quantizer is replaced",
     )
 
     @model_validator(mode="after")
@@ -90,11 +92,11 @@ class WarmStart(Section):
         if self.weights is not None:
             released.get(self.weights)
         if self.checkpoint is not None and (fault := tensor_files.fault_of_format(Path(self.checkpoint))):
-            raise ValueError(f"{self.checkpoint!r} is no checkpoint: {fault}; correct the path")
+            raise ValueError(f"{self.checkpoint!r} is not a checkpoint: {fault}; correct the path")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the trained weights: contents, not names of files."""
+        """The values that decide the trained weights: contents of files, not their names."""
         if self.weights is not None:
             return {"weights": self.weights, "content": released.content_hash(self.weights)}
         if self.checkpoint is not None:
@@ -110,11 +112,16 @@ def _file_hash(path: Path, modified: int) -> str:
 
 
 class ObjectiveChoice(Section):
-    """Objective of a training: a set of weights of `codec.objectives`, in one word, and those that the
-    study changes. Afterwards `options` holds every weight."""
+    """The training objective: a named set of loss weights, and the weights that this study changes.
 
-    name: str = Field(default="spectral", description="`spectral`, `vocos` or `wavtokenizer`")
-    options: Options = Field(default_factory=dict, description="weights that differ from those of the name")
+    After the check, `options` holds every weight."""
+
+    name: str = Field(
+        default="spectral", description="name of a set of weights: `spectral`, `vocos` or `wavtokenizer`"
+    )
+    options: Options = Field(
+        default_factory=dict, description="loss weights that this study changes, see [below](#objectives)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -135,102 +142,119 @@ class ObjectiveChoice(Section):
 
 
 class Train(Section):
-    """Training of every bottleneck."""
+    """Training of every row of the study."""
 
-    steps: Steps = Field(default=300, description="updates of the codec; 0 evaluates it as it starts")
+    steps: Steps = Field(
+        default=300, description="number of updates of the codec; 0: evaluate the codec without training"
+    )
     objective: ObjectiveChoice = Field(
         default_factory=lambda: ObjectiveChoice.model_validate("spectral"),
         description="the terms of the loss and their weights, see [below](#objectives)",
     )
     batch_size: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
-        default=8, description="crops a step, of all processes together"
+        default=8, description="crops per step, summed over all processes"
     )
     accumulate: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
         default=1,
-        description="parts in which a step's crops are computed one after the other, to save memory; they "
-        "divide `batch_size`. Gradients add up; codebooks move once a step",
+        description="number of parts into which the crops of a step are split to save memory; must divide "
+        "`batch_size`. Gradients of the parts are summed, and codebooks are updated once per step",
     )
     crop_seconds: Annotated[float, Number, Field(gt=0, le=MOST_CROP_SECONDS)] = Field(
         default=0.5,
-        description="seconds of audio a crop: longer than half of the objective's longest window, and "
-        f"{MOST_STEP_SECONDS:,.0f} s at most for all crops of a step",
+        description="length of a crop in seconds. It must exceed half of the longest window of the "
+        f"objective; all crops of a step together hold at most {MOST_STEP_SECONDS:,.0f} s",
     )
     optimizer: Literal["muon", "adamw"] = Field(
         default="muon",
         description="`muon`: Muon for the hidden matrices of ConvNeXt layers, AdamW for the rest. "
         "`adamw`: AdamW for all",
     )
-    learning_rate: Rate = Field(default=8e-3, description="of AdamW")
-    matrix_learning_rate: Rate = Field(default=4e-2, description="of Muon")
-    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="of AdamW")
+    learning_rate: Rate = Field(default=8e-3, description="highest learning rate of AdamW")
+    matrix_learning_rate: Rate = Field(default=4e-2, description="highest learning rate of Muon")
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="the two betas of AdamW")
     weight_decay: Annotated[float, Number, Field(ge=0, le=MOST_RATE)] = Field(
-        default=0.01, description="of AdamW, Muon and the discriminators"
+        default=0.01, description="weight decay of AdamW, Muon and the optimizer of the discriminators"
     )
-    discriminator_learning_rate: Rate = Field(default=2e-4, description="of the discriminators' own AdamW")
+    discriminator_learning_rate: Rate = Field(
+        default=2e-4,
+        description="highest learning rate of the discriminators, which have an AdamW of their own",
+    )
     discriminator_betas: tuple[Beta, Beta] = Field(
-        default=(0.8, 0.99), description="of the discriminators' own AdamW"
+        default=(0.8, 0.99), description="the two betas of the AdamW of the discriminators"
     )
     schedule: Literal["linear", "cosine"] = Field(
-        default="linear", description="how all learning rates fall: `linear`, or `cosine`, half a period"
+        default="linear",
+        description="decay of all learning rates after the warm-up: `linear`, or `cosine` (half a period)",
     )
-    warmup_steps: Steps = Field(default=30, description="steps over which they rise first")
+    warmup_steps: Steps = Field(
+        default=30, description="number of first steps over which all learning rates rise from 0"
+    )
     final_learning_rate: Annotated[float, Number, Field(ge=0, le=1)] = Field(
-        default=0.05, description="share of the learning rate that is left in the end"
+        default=0.05, description="learning rate at the last step, as a fraction of the highest one"
     )
     decay_at: tuple[Count, ...] = Field(
         default=(),
-        description="budgets in steps, rising, the last one equal to `steps`. The learning rate stays "
-        "constant after its rise; for each budget it falls over the last steps before it, off the same "
-        "training. The weights at every budget are scored, see [below](#budgets). It takes the place of "
-        "`schedule`",
+        description="training budgets in steps, in rising order; the last one must equal `steps`. One "
+        "training at a constant learning rate branches off before each budget: the branch lowers the "
+        "learning rate and ends at the budget. The weights at every budget are scored, see "
+        "[below](#budgets). Replaces `schedule`",
     )
     decay_share: Annotated[float, Number, Field(gt=0, le=1)] = Field(
-        default=0.2, description="share of a budget's steps over which the learning rate falls"
+        default=0.2,
+        description="fraction of the steps of a budget over which the learning rate falls, with `decay_at`",
     )
     gradient_clip: Annotated[float, Number, Field(gt=0, le=1e9)] | None = Field(
         default=5.0,
-        description="largest norm of the gradient, of the codec and of the discriminators each; "
-        "`null`: no limit",
+        description="largest norm of a gradient; the codec and the discriminators are clipped separately; "
+        "`null`: no clipping",
     )
     ema_decay: Annotated[float, Number, Field(ge=0, lt=1)] = Field(
         default=0.0,
-        description="decay of a moving average of all weights and codebooks, which is what is validated, "
-        "evaluated and kept; 0: none. After t steps it is at most (1 + t) / (10 + t)",
+        description="decay of the exponential moving average of all weights and codebooks. The averaged "
+        "weights are validated, evaluated and kept; 0: no average. The decay after t steps is at most "
+        "(1 + t) / (10 + t)",
     )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
-        description="of the network's blocks, by autocast; `fp16` with a scaled loss. `auto`: bf16 where the "
-        "device computes in it, else fp32; tables say so where rows differ in it. Weights, the quantizer and "
-        "the spectral losses are fp32 always",
+        description="precision of the network's blocks, by autocast. `auto`: bf16 where the device supports "
+        "it, otherwise fp32. `fp16` scales the loss. Weights, the quantizer and the spectral losses are "
+        "always in fp32. Tables name the precision where rows differ in it",
     )
     compile: Switch = Field(
         default=False,
-        description="compile encoder, decoder and discriminators. Results differ in the last bits, so it is "
-        "part of a run's identity",
+        description="`true`: compile encoder, decoder and discriminators. Results differ in the last bits, "
+        "so this key is part of a run's identity",
     )
     warm_start: WarmStart | None = Field(
         default=None,
-        description="a backbone that was trained before: `{steps: N}` without quantization in this study, "
-        "`{weights: NAME}` released by others, or `{checkpoint: PATH}`. Every bottleneck starts from it",
+        description="trained backbone from which every row starts: `{steps: N}` trains it in this study "
+        "without quantization, `{weights: NAME}` takes released weights, `{checkpoint: PATH}` reads a file",
     )
     start: Literal["data", "random"] = Field(
         default="random",
-        description="of the quantizer. `data`: from features of training audio, before the first step "
-        "(principal components, k-means); the default with a `warm_start`. `random`: the default without",
+        description="initialisation of the quantizer. `data`: from features of training audio (principal "
+        "components, k-means). `random`: from random numbers. The default is `data` with a `warm_start` and "
+        "`random` without",
     )
     freeze: tuple[Literal["encoder", "decoder"], ...] = Field(
-        default=(), description="parts that the training leaves as they are"
+        default=(), description="parts whose weights are not trained: `encoder`, `decoder`"
     )
     freeze_steps: Count | None = Field(
-        default=None, description="steps for which `freeze` holds; `null`: for good"
+        default=None, description="number of first steps for which `freeze` holds; `null`: all steps"
     )
-    log_every: Count = Field(default=10, description="steps; no part of a run's identity")
-    validate_every: Count = Field(default=100, description="steps; no part of a run's identity")
-    checkpoint_every: Count = Field(default=50, description="steps; no part of a run's identity")
+    log_every: Count = Field(
+        default=10, description="steps between logged training losses; no part of a run's identity"
+    )
+    validate_every: Count = Field(
+        default=100, description="steps between validations; no part of a run's identity"
+    )
+    checkpoint_every: Count = Field(
+        default=50, description="steps between checkpoints for resuming; no part of a run's identity"
+    )
     non_finite_limit: Annotated[int, Whole, Field(ge=1, le=1_000_000)] = Field(
         default=10,
-        description="steps in a row whose loss or gradient is not finite, at which a run has diverged, see "
-        "[below](#when-something-goes-wrong)",
+        description="number of successive steps with a loss or gradient that is not finite after which a run "
+        "counts as diverged, see [below](#when-something-goes-wrong)",
     )
 
     @model_validator(mode="before")
@@ -244,7 +268,7 @@ class Train(Section):
         return {"start": start, **RECIPES.get(str(name), {}), **_last_budget(value), **value}
 
     def identity(self) -> dict[str, Any]:
-        """What decides the trained weights. Keys that came later are left out at what was done before."""
+        """The values that decide the trained weights. Later keys are left out where they change nothing."""
         values = self.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING))
         if self.warm_start is not None:
             values["warm_start"] = self.warm_start.identity()
@@ -259,15 +283,15 @@ class Train(Section):
         if not budgets:
             return self
         if any(later <= budget for budget, later in itertools.pairwise(budgets)):
-            raise ValueError(f"decay_at: {list(budgets)} do not rise; give each budget once, in order")
+            raise ValueError(f"decay_at: give each budget once, in rising order, not {list(budgets)}")
         if budgets[-1] != self.steps:
             raise ValueError(
                 f"decay_at: the last budget is {budgets[-1]}, and steps is {self.steps}; make them equal"
             )
         if (start := self.decay_start(budgets[0])) < self.warmup_steps:
             raise ValueError(
-                f"decay_at: for the budget {budgets[0]} the learning rate would fall from step {start} on, "
-                f"and it rises until step {self.warmup_steps}; give a larger budget, or fewer warmup_steps"
+                f"decay_at: the decay to the budget {budgets[0]} would begin at step {start}, before the "
+                f"warm-up ends at step {self.warmup_steps}; give a larger budget, or fewer warmup_steps"
             )
         return self
 
@@ -287,12 +311,12 @@ class Train(Section):
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
             )
         if len(set(self.freeze)) < len(self.freeze):
-            raise ValueError("freeze: a part stands twice; leave one out")
+            raise ValueError("freeze: a part is given twice; remove one")
         if self.freeze_steps is not None and not self.freeze:
-            raise ValueError("freeze_steps is only meaningful together with freeze")
+            raise ValueError("freeze_steps has no effect without freeze; add freeze, or remove it")
         if (seconds := self.batch_size * self.crop_seconds) > MOST_STEP_SECONDS:
             raise ValueError(
-                f"batch_size x crop_seconds is {seconds:,.0f} s of audio a step, more than "
+                f"batch_size x crop_seconds is {seconds:,.0f} s of audio per step, more than "
                 f"{MOST_STEP_SECONDS:,.0f} s; lower one of them"
             )
         return self

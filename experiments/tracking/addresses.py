@@ -47,7 +47,9 @@ def check(uri: str) -> None:
     """Raise TrackingError for what cannot be the address of a store, with the one that may be meant."""
     if match := _SQLITE.match(uri):
         if match["path"] in ("", ":memory:"):
-            raise _wrong(uri, "names no file: a store in memory is gone with its process", DEFAULT_STORE)
+            raise _wrong(
+                uri, "names no file, and a store in memory is lost when its process ends", DEFAULT_STORE
+            )
         if Path(match["path"]).is_dir():
             raise _wrong(uri, "names a folder", f"{uri.rstrip('/')}/mlflow.db")
         return
@@ -58,7 +60,7 @@ def check(uri: str) -> None:
         raise _wrong(uri, "has no three slashes after `sqlite:`", f"sqlite:///{path}")
     if scheme in (*_DATABASES, *_SERVERS):
         if not uri[len(scheme) :].lstrip("+abcdefghijklmnopqrstuvwxyz0123456789_").startswith("://"):
-            raise _wrong(uri, "lacks `://` behind its beginning", _EXAMPLES)
+            raise _wrong(uri, "lacks `://` after its first word", _EXAMPLES)
         return
     if scheme in _OTHERS or uri in _OTHERS or scheme in _plugins():
         return
@@ -66,14 +68,14 @@ def check(uri: str) -> None:
         if _file_stores_are_allowed():
             return
         raise TrackingError(
-            f"the tracking store {uri} is a folder of files, which MLflow no longer takes for a store. "
-            f"Remedy: give {DEFAULT_STORE}; what the folder holds comes along by `mlflow migrate-filestore`."
+            f"the tracking store {uri} is a folder of files, a kind of store that MLflow no longer supports. "
+            f"Remedy: give {DEFAULT_STORE}; `mlflow migrate-filestore` copies the runs of the folder."
         )
     if _HOST_AND_PORT.fullmatch(uri):
-        raise _wrong(uri, "does not say how to speak to it", f"http://{uri}")
+        raise _wrong(uri, "does not name a protocol", f"http://{uri}")
     if not scheme or len(scheme) == 1:  # a path, with a drive's letter or without
         raise _wrong(uri, "is a path", f"sqlite:///{uri.removeprefix('./')}")
-    raise _wrong(uri, f"begins with {scheme}:, which no store does", _EXAMPLES)
+    raise _wrong(uri, f"begins with {scheme}:, and no kind of store does", _EXAMPLES)
 
 
 def _wrong(uri: str, why: str, instead: str) -> TrackingError:

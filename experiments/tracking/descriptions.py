@@ -28,7 +28,7 @@ def of_run(run: "Run", values: Mapping[str, float], place: str) -> str:
     rate = ""
     if "rate/bitrate" in values:
         bits = values["rate/bits_per_frame"]
-        rate = f" at {values['rate/bitrate'] / 1000:.2f} kbit/s ({bits:.2f} bits a frame)"
+        rate = f" at {values['rate/bitrate'] / 1000:.2f} kbit/s ({bits:.2f} bits per frame)"
     start = run.train.warm_start
     begun = {
         "steps": f" after a warm start of {start.steps} steps" if start else "",

@@ -35,7 +35,9 @@ def the_run(given: str, uri: str) -> tuple[StoredRun, str]:
         raise RunError(f"no run {given!r} in {shown(uri)}; `codecbench runs STUDY` lists the runs of a study")
     if len(chosen) > 1:
         several = "; ".join(f"{run.info.run_id} ({label_of(run)})" for run in chosen[:10])
-        raise RunError(f"{given!r} is the beginning of {len(chosen)} runs; give more of it: {several}")
+        raise RunError(
+            f"{given!r} is the beginning of {len(chosen)} ids or hashes; give more digits: {several}"
+        )
     studies = {one.experiment_id: one.name for one in store.experiments()}
     return chosen[0], studies.get(chosen[0].info.experiment_id, "")
 

@@ -124,8 +124,8 @@ def make_ready(path: Path, uri: str, *, make: bool) -> None:
 def gone(path: Path) -> TrackingError:
     """The error for a store that was there when the work began."""
     return TrackingError(
-        f"the tracking store {path} was deleted or replaced while it was in use. Remedy: put it back, or "
-        "not, and start the same command again: it goes on from the states on disk, and logs what is missing",
+        f"the tracking store {path} was deleted or replaced while it was in use. Remedy: put it back if you "
+        "can, and start the same command again: it resumes from the checkpoints and logs what is missing",
         gone=True,
     )
 
@@ -159,7 +159,7 @@ def _settled(path: Path, head: str) -> State:
         if quiet > QUIET_SECONDS or (found is State.OTHER and not holds_nothing(path)):
             return found
         if not told:
-            _log.warning("%s is not whole: waiting whether another program is making it", path)
+            _log.warning("%s is incomplete: waiting, since another program may be creating it", path)
             told = True
         time.sleep(0.2)
 
@@ -179,8 +179,8 @@ def _set_aside(path: Path) -> None:
         number += 1
     path.rename(aside)
     _log.warning(
-        "%s was left half made, since what made it was killed. It holds no run: it is now %s, which may be "
-        "deleted, and a new store takes its place",
+        "%s is incomplete, because the program that created it was killed. It holds no run. It was renamed "
+        "to %s, which you may delete, and a new store was created",
         path,
         aside.name,
     )

@@ -75,7 +75,8 @@ class Checkpoint:
         present = [path.exists() for path in self.generations]
         if any(others != present for others in distributed.gather(fabric, present)):
             raise CheckpointError(
-                f"{self.path} is not there in all processes; give a folder for --runs that all machines share"
+                f"{self.path} does not exist for all processes; give a folder for --runs that all machines "
+                "share"
             )
         damage: list[str] = []
         for path in [path for path, exists in zip(self.generations, present, strict=True) if exists]:

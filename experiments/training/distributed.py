@@ -47,8 +47,8 @@ def launched(device_type: str) -> "Fabric":
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     if device_type == "cuda" and local > torch.cuda.device_count():
         raise ProcessError(
-            f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process a "
-            f"GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
+            f"{local} processes on this machine, but {torch.cuda.device_count()} GPUs; start one process "
+            f"per GPU: torchrun --nproc-per-node {torch.cuda.device_count()}"
         )
     # Codebooks and statistics of residual stages keep themselves equal; nothing else is a buffer that
     # training changes. The option's name is another one from torch 2.14 on.

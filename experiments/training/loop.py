@@ -76,7 +76,7 @@ def train(
                 clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers, outcomes))
             if _asked_to_stop(fabric, observers):
                 _save(*saved)
-                raise Interrupted(f"stopped after step {state.step}; the same command goes on from there")
+                raise Interrupted(f"stopped after step {state.step}; start the same command again to resume")
             update = _advance(state, replicas, crops, config)
             last = state.step == config.steps
             speed = clock.speed()
@@ -149,7 +149,7 @@ def _decay(
     start, left = state.step, BranchPoint(state, fabric.device)
     while state.step < budget:
         if _asked_to_stop(fabric, observers):
-            raise Interrupted(f"stopped after step {start}; the same command goes on from there")
+            raise Interrupted(f"stopped after step {start}; start the same command again to resume")
         outcomes.add(_advance(state, replicas, crops, config, budget))
         for observer in observers:
             observer.progress(start, config.steps, f"decay to {budget} steps, at {state.step}")
@@ -176,8 +176,8 @@ def _share_of_batches(
     parts = config.accumulate * fabric.world_size
     if config.batch_size % parts:
         raise distributed.ProcessError(
-            f"train.batch_size {config.batch_size} cannot be shared by {fabric.world_size} processes in "
-            f"{config.accumulate} parts each; make it a multiple of {parts}"
+            f"train.batch_size {config.batch_size} cannot be divided among {fabric.world_size} processes "
+            f"with {config.accumulate} parts each; make it a multiple of {parts}"
         )
     return split.crops(
         samples=samples,
@@ -253,7 +253,7 @@ class _Clock:
     """The time of this sitting, kept in the state beside that of earlier ones."""
 
     def __init__(self, state: TrainingState, config: Train) -> None:
-        self._state, self._audio = state, config.batch_size * config.crop_seconds  # seconds a step
+        self._state, self._audio = state, config.batch_size * config.crop_seconds  # seconds per step
         self._started, self._earlier, self._first = time.monotonic(), state.seconds, state.step
 
     def read(self) -> None:

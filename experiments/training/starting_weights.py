@@ -54,8 +54,8 @@ def load_backbone(codec: Codec, run: Run, directory: Path) -> None:
             backbone = backbones.get(run.backbone, run.backbone_options)
             if not isinstance(backbone, backbones.WavTokenizerBackbone):
                 raise CheckpointError(
-                    f"{path} is taken for a WavTokenizer or Q2D2 checkpoint, which the backbone "
-                    f"{run.backbone} cannot start from. Remedy: name a backbone wavtokenizer-..., or the "
+                    f"{path} is read as a WavTokenizer or Q2D2 checkpoint, and the backbone {run.backbone} "
+                    "cannot start from those. Remedy: set a backbone wavtokenizer-..., or give the "
                     f"{run_folder.WEIGHTS} of a run."
                 )
             encoder, decoder = checkpoints.load_wavtokenizer_parts(path, backbone)

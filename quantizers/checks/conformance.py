@@ -34,7 +34,7 @@ class Result(NamedTuple):
 def builder(target: str, dim: int = DIM) -> Build:
     """How to build the quantizer `target`: a registered name, or `module:Class`.
 
-    Registered ones are built at 10 bits a frame where they choose their configuration, else with default
+    Registered ones are built at 10 bits per frame where they choose their configuration, else with default
     options. Raises QuantizerError if there is no such thing.
     """
     if ":" not in target:

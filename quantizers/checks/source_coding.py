@@ -65,7 +65,7 @@ Source = str | Recorded
 
 @dataclass(frozen=True)
 class Point:
-    """One quantizer on one source: ratios in decibels, bits a value."""
+    """One quantizer on one source: ratios in decibels, bits per value."""
 
     quantizer: str
     source: str

@@ -39,8 +39,8 @@ def signal_to_noise(quantizer: Quantizer, frames: Tensor) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="registered names; all by default")
-    parser.add_argument("--bits", type=float, default=40.0, help="bits a frame")
-    parser.add_argument("--dim", type=int, default=64, help="values a frame")
+    parser.add_argument("--bits", type=float, default=40.0, help="bits per frame")
+    parser.add_argument("--dim", type=int, default=64, help="values per frame")
     parser.add_argument("--correlation", type=float, default=0.98, help="of neighbouring values")
     parser.add_argument("--frames", type=int, default=20_000, help="to start from; as many others to test on")
     parser.add_argument("--channels", help="paper, fit or a number, where levels are chosen")

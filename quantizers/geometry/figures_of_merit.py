@@ -74,7 +74,7 @@ class TrellisFigures:
 
 @dataclass(frozen=True)
 class GridFigures:
-    """Mean squared error a dimension of a finite planar grid on a source within [-1, 1]^2.
+    """Mean squared error per dimension of a finite planar grid on a source within [-1, 1]^2.
 
     `cell`, `edge`: the grid scaled as the options `range` of Q2D2 scale it; `best`: at the scale that is
     best for it.

@@ -138,7 +138,7 @@ class Cosets(nn.Module):
         else:
             if len(counts) != self.dimension:
                 raise QuantizerError(
-                    f"{lattice.name} takes {self.dimension} counts a block, not {len(counts)}"
+                    f"{lattice.name} takes {self.dimension} counts per block, not {len(counts)}"
                 )
             if self.checkerboard and counts[-1] % 2:
                 raise QuantizerError(

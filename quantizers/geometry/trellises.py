@@ -2,7 +2,7 @@
 
 Marcellin and Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", IEEE Trans.
 Communications 38, 1990. The levels of a scalar codebook, twice as many as the rate pays for, are dealt out
-in turn to four subsets D0, D1, D2, D3. One bit a value drives a convolutional encoder of rate 1/2, whose
+in turn to four subsets D0, D1, D2, D3. One bit per value drives a convolutional encoder of rate 1/2, whose
 two output bits name the subset, and the other bits choose a level in it. A state offers D0 and D2, or D1 and
 D3, so that a value has a level every two steps, as it would with a plain quantizer of that rate; the choice
 between paths brings the mean squared error down by up to 1.33 dB at 256 states (the granular gain), more

@@ -1,4 +1,4 @@
-"""Sign quantizers: one bit a channel.
+"""Sign quantizers: one bit per channel.
 
 `lfq`: lookup-free quantization (Yu et al. 2023, arXiv 2310.05737). `bsq`: binary spherical quantization
 (Zhao et al. 2024, arXiv 2406.07548), LFQ on the unit sphere. `residual-lfq`: stages of LFQ, each half the
@@ -36,11 +36,16 @@ EPSILON = 1e-5  # floor of probabilities inside the logarithm, the library's
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryConfig(Config):
-    """channels: bits of each stage. stages: residual stages, each a token stream.
+    """Options of `lfq`, `bsq` and `residual-lfq`.
 
-    entropy: weight of the entropy loss (mean entropy of a token - gamma * entropy of the mean).
-    commitment: weight of the commitment loss. inverse_temperature: of the soft codes in the entropy loss.
-    group_bits: bits whose joint entropy is exact. spherical: signs of unit vectors, over sqrt(channels).
+    channels: bits per stage.
+    stages: residual stages, each with its own token stream.
+    entropy: weight of the entropy loss: mean entropy of a token minus gamma times the entropy of the mean.
+    gamma: weight of the entropy of the mean within the entropy loss.
+    commitment: weight of the commitment loss.
+    inverse_temperature: inverse temperature of the soft codes in the entropy loss.
+    group_bits: bits whose joint entropy is computed exactly; longer codes are split into groups of this many.
+    spherical: true normalises the channels to a unit vector before taking signs (BSQ); false is LFQ.
     """
 
     channels: int = 16
@@ -65,7 +70,7 @@ class BinaryConfig(Config):
 
 
 class Binary(Quantizer):
-    """Linear to `channels`, sign, linear back."""
+    """A linear map to `channels`, the sign of each, a linear map back."""
 
     config_class = BinaryConfig
     family = "binary"

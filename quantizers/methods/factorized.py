@@ -29,9 +29,13 @@ KMEANS_ITERATIONS = 10  # of a start, as many as `vq` takes by default
 
 @dataclass(frozen=True, kw_only=True)
 class FactorizedConfig(Config):
-    """codebook_size: codes of each stage. stages: token streams. codebook_dim: channels of the lookup.
+    """Options of `vq-factorized` and `rvq-factorized`.
 
-    commitment, codebook_loss: weights of the two halves of the auxiliary loss, DAC's by default.
+    codebook_size: codes per stage.
+    stages: residual stages, each with its own token stream.
+    codebook_dim: channels in which the nearest code is searched.
+    commitment: weight of the loss that pulls the features to their codes; the default is DAC's.
+    codebook_loss: weight of the loss that pulls the codes to the features; the default is DAC's.
     """
 
     codebook_size: int = 1024

@@ -20,10 +20,13 @@ UNIFORM_DEVIATION = 0.28867513459481287  # sqrt(1/12): outputs have unit varianc
 
 @dataclass(frozen=True, kw_only=True)
 class FSPConfig(LevelsConfig):
-    """levels: cells of each channel. activation: the distribution function that maps a channel to [0, 1].
+    """Options of `fsp`.
 
-    quantize_rate: share of values rounded, not perturbed, in training. norm: preset of the loss that keeps
-    the moments of the channels where the activation expects them (`none` turns it off).
+    levels: number of cells of each channel.
+    activation: distribution function that maps a channel to [0, 1].
+    quantize_rate: fraction of values that are rounded in training; the others are perturbed.
+    norm: preset of the loss that keeps the moments of the channels at those that the activation assumes;
+        `none` turns it off.
     """
 
     activation: str = "tanh"
@@ -39,10 +42,11 @@ class FSPConfig(LevelsConfig):
 
 
 class FSP(ChannelQuantizer, LibraryQuantizer):
-    """vector-quantize-pytorch's FSP.
+    """The FSP of vector-quantize-pytorch.
 
-    Fixes: int32 codes computed in float32 (here int64 throughout); loss on in eval mode; NaN gradients where
-    all frames are equal. Its codes in training are those of the unperturbed values.
+    Corrected here: int32 codes were computed in float32 (here int64 throughout); the loss stayed on in eval
+    mode; gradients were NaN where all frames are equal. Codes in training are those of the unperturbed
+    values.
     """
 
     config_class = FSPConfig

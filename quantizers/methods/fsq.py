@@ -24,13 +24,14 @@ STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the ou
 
 @dataclass(frozen=True, kw_only=True)
 class FSQConfig(LevelsConfig):
-    """levels: number of levels of each channel.
+    """Options of `fsq`.
 
-    range: `edge`, tanh spans the outer levels, (levels - 1) / 2, as published; `cell`, it spans their
-    cells too, levels / 2, so that all cells have one width.
+    levels: number of levels of each channel.
+    range: range of tanh. `edge` reaches the outer levels, (levels - 1) / 2, as published. `cell` also covers
+        the cells of the outer levels, levels / 2, so that all cells have the same width.
     activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
-    gradient: `unit`, straight-through; `noise`: unit, and in training uniform noise of a cell's width in
-    place of rounding (Balle et al., arXiv 1611.01704; Stable Codec, arXiv 2411.19842).
+    gradient: `unit` is straight-through. `noise` is the same, but training adds uniform noise of the width
+        of a cell instead of rounding (Balle et al., arXiv 1611.01704; Stable Codec, arXiv 2411.19842).
     """
 
     added = ("activation", "gradient")
@@ -53,7 +54,7 @@ def half_range(level: int, reach: str) -> float:
 
 
 class FSQ(ChannelQuantizer):
-    """Linear to len(levels) channels, tanh, round, linear back.
+    """A linear map to len(levels) channels, tanh, rounding, and a linear map back.
 
     Equation 1 of the paper: half = (levels - 1) / 2 * 1.001, offset = 1/2 for even levels,
     code = round(half * tanh(z + atanh(offset / half)) - offset), value = code / floor(levels / 2).

@@ -22,10 +22,18 @@ from quantizers.rates import BITS_PER_STAGE, choose_codebooks
 
 @dataclass(frozen=True, kw_only=True)
 class GroupedRVQConfig(Config):
-    """codebook_size: codes of each stage. groups, stages: groups * stages token streams.
+    """Options of `grouped-rvq`.
 
-    dropout: in training, quantize with a random number of stages (arXiv 2107.03312, section III-C).
-    dead_below: replace codes whose moving average of use a batch falls below this. Others as in `vq`.
+    codebook_size: codes per stage.
+    groups: groups of channels, each with its own stages. There are groups * stages token streams.
+    stages: residual stages of each group.
+    commitment: weight of the commitment loss.
+    decay: decay of the moving averages of codes and counts per step.
+    dead_below: codes whose moving average of uses per batch falls below this number are replaced.
+    kmeans_iterations: iterations of the k-means that initialises the codebooks.
+    rotation_trick: true uses the gradient of Fifty et al. (arXiv 2410.06424) instead of straight-through.
+    dropout: true quantizes each training batch with a random number of stages (arXiv 2107.03312, section
+        III-C).
     """
 
     codebook_size: int = 256
@@ -49,12 +57,12 @@ class GroupedRVQConfig(Config):
 
 
 class GroupedRVQ(LibraryQuantizer):
-    """vector-quantize-pytorch's GroupedResidualVQ, streams in the order group 0 stage 0, group 0 stage 1,
-    and so on.
+    """The GroupedResidualVQ of vector-quantize-pytorch.
 
-    Fixes: dropout's codes of -1 (codes are always those of all stages); rotation trick on by default; a
-    gradient counted once a stage; k-means at the first forward pass, in eval mode too, where one rank alone
-    would wait for the others.
+    Its streams are group 0 stage 0, group 0 stage 1, and so on.
+    Corrected here: dropout returned codes of -1 (codes are always those of all stages); the rotation trick
+    was on by default; the gradient was counted once per stage; k-means ran at the first forward pass, also in
+    eval mode, where one rank alone would wait for the others.
     """
 
     config_class = GroupedRVQConfig

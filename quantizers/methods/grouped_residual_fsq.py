@@ -21,9 +21,9 @@ from quantizers.rates import BITS_PER_CHANNEL, TOLERANCE, check_bits
 
 @dataclass(frozen=True, kw_only=True)
 class GroupedResidualFSQConfig(ResidualFSQConfig):
-    """groups: of features, as many in each. levels, stages: of each group, as in `residual-fsq`.
+    """Options of `grouped-residual-fsq`, besides those of `residual-fsq`, which are the same in every group.
 
-    There are groups * stages token streams.
+    groups: groups of features of equal size. There are groups * stages token streams.
     """
 
     groups: int = 2
@@ -34,7 +34,7 @@ class GroupedResidualFSQConfig(ResidualFSQConfig):
 
 
 class GroupedResidualFSQ(Quantizer):
-    """Streams in the order group 0 stage 0, group 0 stage 1, and so on, as in `grouped-rvq`."""
+    """Residual FSQ in each group of features; streams are group 0 stage 0, group 0 stage 1, and so on."""
 
     config_class = GroupedResidualFSQConfig
     family = "scalar"

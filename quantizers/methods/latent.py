@@ -26,10 +26,11 @@ MOST_LEVELS = 4096  # of a channel
 
 @dataclass(frozen=True, kw_only=True)
 class LatentConfig(LevelsConfig):
-    """levels: number of values of each channel, evenly spread over [-1/2, 1/2] at first.
+    """Options of `latent`.
 
-    quantization: weight of the loss that moves the values towards the inputs that chose them.
-    commitment: weight of the loss that moves inputs towards their values.
+    levels: number of values of each channel; at first they are evenly spaced in [-1/2, 1/2].
+    quantization: weight of the loss that moves values to the inputs that were assigned to them.
+    commitment: weight of the loss that moves inputs to their values.
     """
 
     quantization: float = 0.1
@@ -48,8 +49,10 @@ class LatentConfig(LevelsConfig):
 
 
 class Latent(ChannelQuantizer):
-    """Linear to len(levels) channels, nearest learned value of each, linear back (equations 2 to 4 of the
-    paper)."""
+    """A linear map to len(levels) channels, the nearest learned value of each, a linear map back.
+
+    Equations 2 to 4 of the paper.
+    """
 
     config_class = LatentConfig
     family = "scalar"

@@ -46,14 +46,16 @@ _PULLS = 12  # most steps towards the origin of a point outside the enlarged Vor
 
 @dataclass(frozen=True, kw_only=True)
 class LatticeConfig(Config):
-    """lattice: Z, A2, A3* (body-centred cubic), D4, E8 or Leech.
+    """Options of `lattice`.
 
-    bound: `cube`, `voronoi` or `shell`. counts: for `cube`, steps along each channel; for `voronoi`, the
-    factor by which the cell of each block is enlarged; for `shell`, 1 for each block, the first shell.
-    spread: a factor on what tanh spans.
+    lattice: `Z`, `A2`, `A3*` (body-centred cubic), `D4`, `E8` or `Leech`.
+    bound: shape of the piece of the lattice that is used: `cube`, `voronoi` or `shell`.
+    counts: size of the piece. With `cube`: steps along each channel. With `voronoi`: factor by which the cell
+        of each block is enlarged. With `shell`: 1 for each block, the first shell.
+    spread: factor on the range of tanh. Above 1 the outer cells hold more values, below 1 fewer.
     activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
-    gradient: `unit`, straight-through; `noise`: unit, and in training noise that is uniform in the lattice's
-    Voronoi cell in place of quantization (Zamir and Feder 1996, On lattice quantization noise).
+    gradient: `unit` is straight-through. `noise` is the same, but training adds noise that is uniform in the
+        Voronoi cell instead of quantizing (Zamir and Feder 1996, On lattice quantization noise).
     """
 
     added = ("activation", "gradient")
@@ -77,7 +79,7 @@ class LatticeConfig(Config):
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
         if not self.counts or len(self.counts) % size:
             raise QuantizerError(
-                f"{self.lattice} with bound {self.bound} takes {size} counts a block, so a multiple of "
+                f"{self.lattice} with bound {self.bound} takes {size} counts per block, so a multiple of "
                 f"{size} in all, not {len(self.counts)}"
             )
         if self.bound == "cube" and lattice(self.lattice).parities is not None:
@@ -91,8 +93,8 @@ class LatticeConfig(Config):
             check_shell(self.lattice)
             if any(count != 1 for count in self.counts):
                 raise QuantizerError(
-                    f"with bound shell each of counts is 1, one a block, such as {[1] * 3} for three blocks; "
-                    f"{list(self.counts)} is not"
+                    f"with bound shell each entry of counts must be 1, one per block: {[1] * 3} for three "
+                    f"blocks, not {list(self.counts)}"
                 )
             for name, value in (("spread", 1.0), ("activation", "tanh"), ("gradient", "unit")):
                 if getattr(self, name) != value:
@@ -112,12 +114,12 @@ def check_shell(name: str) -> None:
 
 
 class LatticeQuantizer(ChannelQuantizer):
-    """Linear to blocks of channels, tanh, scale, nearest point of each block's piece of the lattice,
-    linear back.
+    """A linear map to blocks of channels, tanh, scaling, the nearest lattice points, a linear map back.
 
-    As in Q2D2 with range `cell` and gradient `unit`: tanh spans the piece with the cells of its outer
-    points, and the output is the quantized tanh value. With bound `shell` each block is divided by its norm
-    in place of tanh, and the output is the minimal vector with the largest inner product, of norm 1.
+    As in Q2D2 with range `cell` and gradient `unit`, tanh spans the piece of the lattice including the cells
+    of its outer points, and the output is the quantized tanh value. With bound `shell` each block is divided
+    by its norm instead of tanh, and the output is the minimal vector, of norm 1, with the largest inner
+    product.
     """
 
     config_class = LatticeConfig

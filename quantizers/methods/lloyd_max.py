@@ -24,17 +24,18 @@ MOST_LEVELS = 4096  # of a channel
 
 @dataclass(frozen=True, kw_only=True)
 class LloydMaxConfig(LevelsConfig):
-    """levels: number of values of each channel.
+    """Options of `lloyd-max`.
 
-    values: those of a start. `data`, of each channel by Lloyd's rounds; `gaussian`, of the Gaussian of unit
-    variance, as they are without a start.
-    rotation: `learned`, the linear map in is learned as in all quantizers of channels; `random`, it is a
-    fixed one, always the same, of which a start sets the mean and one scale for all channels. With `values:
-    gaussian`, codes are then data-oblivious but for these two, as in TurboQuant (Zandieh et al. 2025, arXiv
-    2504.19874). The linear map back is learned either way.
-    commitment: weight of the loss that moves inputs towards their values. A straight-through gradient pushes
-    them outwards: where v is the best value of x, E[(v - x) x] = -E[(v - x)^2]. With the squared error of v
-    as the loss and 1 as the weight, the two cancel where values fit, and training stays there.
+    levels: number of values of each channel.
+    values: values that a start sets. `data`: those of each channel, by Lloyd's algorithm. `gaussian`: those
+        of a Gaussian of unit variance, which are also the values without a start.
+    rotation: linear map in front. `learned` is trained, as in all quantizers with channels. `random` is a
+        fixed orthogonal map, the same for all seeds; a start sets its mean and one scale for all channels.
+        With `values: gaussian` codes are then data-oblivious except for these two, as in TurboQuant (Zandieh
+        et al. 2025, arXiv 2504.19874). The linear map back is always trained.
+    commitment: weight of the loss that moves inputs to their values. A straight-through gradient pushes
+        inputs outwards: for the best value v of x, E[(v - x) x] = -E[(v - x)^2]. If the loss is the squared
+        error of v and this weight is 1, both forces cancel where the values fit, and training stays there.
     """
 
     values: str = "data"
@@ -55,9 +56,9 @@ class LloydMaxConfig(LevelsConfig):
 
 
 class LloydMax(ChannelQuantizer):
-    """Linear to len(levels) channels, nearest of the channel's values, linear back.
+    """A linear map to len(levels) channels, the nearest of the values of each channel, a linear map back.
 
-    Values are fixed once there is a start, unlike those of `latent`. The gradient is that of the identity.
+    The values are fixed after a start, unlike those of `latent`. The gradient is that of the identity.
     """
 
     config_class = LloydMaxConfig

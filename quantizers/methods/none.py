@@ -10,7 +10,7 @@ from quantizers.parts.straight_through import zero_loss
 
 
 class Identity(Quantizer):
-    """Passes features through. It has no codes, so no bitrate."""
+    """No quantization: features pass unchanged. There are no codes, so there is no bitrate."""
 
     family = "none"
 

@@ -25,20 +25,22 @@ RELEASED_STRETCH = 1.001  # the released code stretches the range by 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Q2D2Config(LevelsConfig):
-    """grid: `hex`, `rect` or `rhombic`.
+    """Options of `q2d2-*`.
 
-    levels: points along x and y of the first pair, of the second pair, and so on; an even number of entries.
-    spacing: `ideal`, or `released`, the released code's hexagonal grid, which lacks the factor sqrt(3)/2
-    between rows.
-    range: what tanh spans. `cell`: the cells of the outer points too, levels / 2 steps (paper, section 3);
-        `edge`: up to the outer points, (levels - 1) / 2; `released`: `edge` stretched by 1.001.
-    spread: a factor on what tanh spans; above 1 the outer cells take more, below 1 they are used less.
+    grid: `hex`, `rect` or `rhombic`.
+    levels: points along x and y of the first pair of channels, then of the second pair, and so on; an even
+        number of entries.
+    spacing: `ideal` is the regular hexagonal grid. `released` is the grid of the released code, which lacks
+        the factor sqrt(3)/2 between rows.
+    range: range of tanh. `cell` also covers the cells of the outer points, levels / 2 steps (paper, section
+        3). `edge` reaches the outer points, (levels - 1) / 2 steps. `released` is `edge` times 1.001.
+    spread: factor on the range. Above 1 the outer cells hold more values, below 1 fewer.
     activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
-    gradient: `unit`, the output is the quantized tanh value and passes its gradient on unchanged;
-        `released`: the output is the grid point over floor(levels / 2), with gradient 1 / floor(levels / 2);
-        `rotation`: the rotation trick (arXiv 2410.06424) in each pair's plane, none in the cell of the
-        origin; `noise`: unit, and in training uniform noise of a cell's shape in place of quantization
-        (Zamir and Feder 1996, On lattice quantization noise; Balle et al., arXiv 1611.01704).
+    gradient: `unit` outputs the quantized tanh value with gradient 1. `released` outputs the grid point
+        divided by floor(levels / 2), with that gradient. `rotation` is the rotation trick (arXiv 2410.06424)
+        in the plane of each pair; the cell at the origin passes no gradient. `noise` is `unit`, but training
+        adds uniform noise of the shape of a cell instead of quantizing (Zamir and Feder 1996, On lattice
+        quantization noise; Balle et al., arXiv 1611.01704).
     """
 
     added = ("activation",)
@@ -88,7 +90,7 @@ def _half_range(level: int, reach: str) -> float:
 
 
 class Q2D2(ChannelQuantizer):
-    """Linear to len(levels) channels, tanh, scale, nearest grid point of each pair, linear back."""
+    """A linear map to len(levels) channels, tanh, scaling, the nearest grid points, a linear map back."""
 
     config_class = Q2D2Config
     family = "planar"

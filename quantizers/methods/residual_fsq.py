@@ -24,13 +24,16 @@ MOST_CODES = 2**24  # of one stage: the library computes indices in float32
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualFSQConfig(LevelsConfig):
-    """levels: of each channel, the same in every stage. stages: token streams.
+    """Options of `residual-fsq`.
 
-    conditioning: how a stage brings what is left over to its range. `none`, by the levels of the stages
-    before, as in the library; `scale`, times a learned factor; `layernorm`, by a learned map of residuals
-    whose mean and deviation are moving averages (arXiv 2508.15860, see `parts.conditioned_stages`).
-    dropout: share of the clips of a training batch that are decoded from a random number of first stages, so
-    that every number of them can be decoded (see `parts.stage_dropout`).
+    levels: number of levels of each channel, the same in every stage.
+    stages: residual stages, each with its own token stream.
+    conditioning: scaling of the residual to the range of a stage. `none` scales by the levels of the stages
+        before, as in the library. `scale` also multiplies by a learned factor. `layernorm` is a learned map
+        of residuals whose mean and deviation are moving averages (arXiv 2508.15860, see
+        `parts.conditioned_stages`).
+    dropout: fraction of the clips of a training batch that are decoded from a random number of first stages,
+        so that any number of first stages can be decoded later (see `parts.stage_dropout`).
     """
 
     added = ("conditioning", "dropout")
@@ -60,8 +63,11 @@ class ResidualFSQConfig(LevelsConfig):
 
 
 class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
-    """Fixes: int32 codes; tables of all codes held by every stage; float32 indices (refused beyond 2^24
-    codes)."""
+    """The ResidualFSQ of vector-quantize-pytorch: stages of FSQ, each on the residual of the stages before.
+
+    Corrected here: codes were int32; every stage held a table of all codes; indices were float32 (stages of
+    more than 2^24 codes are refused).
+    """
 
     config_class = ResidualFSQConfig
     blocks_at_once = 1  # the library refuses stages of many codes

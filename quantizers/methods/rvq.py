@@ -25,10 +25,12 @@ from quantizers.rates import BITS_PER_STAGE, choose_codebooks
 
 @dataclass(frozen=True, kw_only=True)
 class RVQConfig(EMAConfig):
-    """stages: number of codebooks, each a token stream.
+    """Options of `rvq`, besides those of its codebooks.
 
-    dropout: share of the clips of a training batch that are decoded from a random number of first stages, so
-    that every number of them can be decoded (see `parts.stage_dropout`). All stages still learn from them.
+    stages: number of codebooks, each with its own token stream.
+    dropout: fraction of the clips of a training batch that are decoded from a random number of first stages,
+        so that any number of first stages can be decoded later (see `parts.stage_dropout`). All stages are
+        still trained with all clips.
     """
 
     added = ("gradient", "dropout")
@@ -43,9 +45,10 @@ class RVQConfig(EMAConfig):
 
 
 class RVQ(Quantizer):
-    """Stages of vector quantization on the residual; the features are the sum of the stages' codes.
+    """Stages of vector quantization, each on the residual of those before.
 
-    The gradient is that of the sum: with `diveq` and `sf-diveq` the sum is what z and an error are taken to.
+    The output is the sum of the codes. The gradient is computed for the sum: with `diveq` and `sf-diveq`
+    the error of the sum is used.
     """
 
     config_class = RVQConfig

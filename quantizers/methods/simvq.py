@@ -24,11 +24,15 @@ MOST_BITS = 16  # a codebook of more codes does not fit a training step's distan
 
 @dataclass(frozen=True, kw_only=True)
 class SimVQConfig(Config):
-    """codebook_size: codes of each stage. stages: token streams, each on what the ones before left over.
+    """Options of `simvq` and `residual-simvq`.
 
-    commitment: weight of the loss that pulls the input, relative to the one that pulls the codebook.
-    weight: of the whole auxiliary loss. rotation_trick: the library's default gradient (arXiv 2410.06424);
-    off here, for a straight-through gradient like every other method's.
+    codebook_size: codes per stage.
+    stages: residual stages, each with its own token stream.
+    commitment: weight of the loss that pulls the features to their codes, relative to the loss that pulls the
+        codes.
+    weight: weight of the sum of both losses.
+    rotation_trick: true uses the library's default gradient (arXiv 2410.06424). The default here is a
+        straight-through gradient, as for all other methods.
     """
 
     codebook_size: int = 4096
@@ -45,10 +49,10 @@ class SimVQConfig(Config):
 
 
 class SimVQ(LibraryQuantizer):
-    """vector-quantize-pytorch's SimVQ, in residual stages.
+    """The SimVQ of vector-quantize-pytorch, in residual stages.
 
-    Fixes: loss on in eval mode; rotation trick on by default; a decoder that maps the whole codebook for a
-    few codes.
+    Corrected here: the loss stayed on in eval mode; the rotation trick was on by default; decoding mapped the
+    whole codebook to look up a few codes.
     """
 
     config_class = SimVQConfig

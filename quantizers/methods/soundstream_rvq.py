@@ -1,7 +1,7 @@
 """The bottleneck of SoundStream as released in Lyra 2: residual stages of 16 codes, 4 bits each.
 
 Zeghidour et al. 2021, arXiv 2107.03312; sizes of github.com/google/lyra, release 1.3.2: 46 stages on 64
-channels at 50 frames a second, of which the first 16, 30 or 46 make 3.2, 6.0 or 9.2 kbit/s.
+channels at 50 frames per second, of which the first 16, 30 or 46 make 3.2, 6.0 or 9.2 kbit/s.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ RELEASED_COUNT = 64.0
 
 @dataclass(frozen=True, kw_only=True)
 class SoundStreamRVQConfig(RVQConfig):
-    """stages: the first so many of the released 46. Other options: as in `rvq`."""
+    """Options of `soundstream-rvq`; those that are not listed are as in `rvq`.
+
+    stages: number of the first stages that are used, of the 46 released ones.
+    """
 
     codebook_size: int = 2**STAGE_BITS
     stages: int = STAGES
@@ -37,10 +40,10 @@ class SoundStreamRVQConfig(RVQConfig):
 
 
 class SoundStreamRVQ(RVQ):
-    """`rvq` with the released sizes, which the released codebooks can be loaded into.
+    """`rvq` with the sizes of the released codebooks, which can be loaded into it.
 
-    Without them it starts by k-means, as `rvq` does. They are trained on unless `decay` is 1 and
-    `revive_below` is 0.
+    Without the released codebooks it starts by k-means, as `rvq` does. Training continues to move the
+    released codes unless `decay` is 1 and `revive_below` is 0.
     """
 
     config_class = SoundStreamRVQConfig

@@ -25,10 +25,12 @@ from quantizers.saturation import ChannelRanges, ranges
 
 @dataclass(frozen=True, kw_only=True)
 class TrellisConfig(LevelsConfig):
-    """levels: number of levels that each channel pays for, even; its codebook has twice as many.
+    """Options of `trellis`.
 
-    states: of the trellis. over: what a path runs over, the `channels` of a frame or `time`. spread: a factor
-    on what tanh spans.
+    levels: number of levels of each channel, even. The rate counts these; the codebook has twice as many.
+    states: number of states of the trellis.
+    over: axis along which a path runs: the `channels` of a frame, or `time`.
+    spread: factor on the range of tanh. Above 1 the outer cells hold more values, below 1 fewer.
     """
 
     levels: tuple[int, ...] = (8, 8, 8, 8, 8, 8)
@@ -42,7 +44,7 @@ class TrellisConfig(LevelsConfig):
         for level in self.levels:
             if level % 2:
                 raise QuantizerError(
-                    f"each of levels must be even, since one bit of it is the path's; {level} is not: use "
+                    f"each of levels must be even, since the path decides one bit of it; {level} is not: use "
                     f"{level + 1}"
                 )
         check_states(self.states)
@@ -51,12 +53,13 @@ class TrellisConfig(LevelsConfig):
 
 
 class TrellisQuantizer(ChannelQuantizer):
-    """Linear to len(levels) channels, tanh, scale, the cheapest path of levels, linear back.
+    """A linear map to len(levels) channels, tanh, scaling, the best path of levels, a linear map back.
 
-    A channel of L levels has a codebook of 2 L, one apart: c_i = i - (2 L - 1) / 2, i = 0 ... 2 L - 1, where
-    level i belongs to subset i mod 4. (The channels at the start of a path that can only have subsets 0 and
-    2, one to three, are shifted by 1/2.) As in lattices, tanh spans L with the cells of the outer levels,
-    the output is c_i / L, and the gradient that of tanh. The sub-code of a channel is 2 * (i div 4) + bit.
+    A channel of L levels has a codebook of 2 L levels at distance 1: c_i = i - (2 L - 1) / 2, i = 0 ...
+    2 L - 1. Level i belongs to subset i mod 4. (At the start of a path one to three channels can only have
+    subsets 0 and 2; these are shifted by 1/2.) As in lattices, tanh spans L including the cells of the outer
+    levels, the output is c_i / L, and the gradient is that of tanh. The sub-code of a channel is
+    2 * (i div 4) + bit.
     """
 
     config_class = TrellisConfig
@@ -80,7 +83,7 @@ class TrellisQuantizer(ChannelQuantizer):
         self.register_buffer("most", levels / 2 - 1, persistent=False)  # the last level of a subset
         self.register_buffer("scale", levels * config.spread, persistent=False)
         self.lay_out(len(config.levels), config.levels)
-        self.exports = config.over == "channels"  # the other has one step a frame
+        self.exports = config.over == "channels"  # the other has one step per frame
 
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:

@@ -25,10 +25,11 @@ from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
 
 @dataclass(frozen=True, kw_only=True)
 class VQConfig(EMAConfig):
-    """heads: parts of the vector, each with its own codebook and token stream.
+    """Options of `vq`, besides those of its codebooks.
 
-    codebook_dim: dimension of each head; None splits the features without a projection where heads divide
-    them.
+    heads: parts into which the feature vector is split, each with its own codebook and token stream.
+    codebook_dim: dimension of the codes of each head. None splits the features evenly, without a projection
+        if `heads` divides their dimension.
     """
 
     heads: int = 1
@@ -39,7 +40,7 @@ class VQConfig(EMAConfig):
 
 
 class VQ(Quantizer):
-    """Nearest code of each head by Euclidean distance."""
+    """The nearest code of each head, by Euclidean distance."""
 
     config_class = VQConfig
     family = "vector"

@@ -26,7 +26,10 @@ SEARCHED = 4096  # frames on which scales are compared
 
 @dataclass(frozen=True, kw_only=True)
 class LevelsConfig(Config):
-    """levels: number of levels of each channel."""
+    """Options of quantizers with a number of levels per channel.
+
+    levels: number of levels of each channel.
+    """
 
     levels: tuple[int, ...] = (9, 9, 9, 9, 9, 9)
 
@@ -99,9 +102,8 @@ class ChannelQuantizer(Quantizer):
         check_allocation(channels, options.get("allocation"))
         if waiting := cls.waits_for(options):
             raise QuantizerError(
-                f"{' and '.join(f'{name}: {options[name]}' for name in waiting)} choose levels by the "
-                "features that will be quantized; let quantizers.fit_options choose, and create with what it "
-                "returns"
+                f"{' and '.join(f'{name}: {options[name]}' for name in waiting)} choose levels by features; "
+                "call quantizers.fit_options with features, and create the quantizer with its result"
             )
         return None if channels == "paper" else channels
 

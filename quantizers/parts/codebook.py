@@ -28,15 +28,20 @@ COMMITMENT = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class EMAConfig(Config):
-    """codebook_size: codes of each codebook. codebook_dim: dimension of its vectors; None is the features'.
+    """Options of codebooks that are learned by moving averages.
 
-    commitment: weight of the commitment loss (beta of the paper). decay: of the moving averages.
-    revive_below: replace codes used less than this fraction of an even share; 0 never does.
-    rotation_trick: gradient of Fifty et al. (arXiv 2410.06424) in place of straight-through.
-    gradient: `unit`, straight-through unless `rotation_trick`; `noise`: in training an error as long as that
-    of the nearest code, in a random direction (NSVQ, see `parts.noise_substitution`); `diveq` and `sf-diveq`
-    (arXiv 2509.26469, see `parts.vector_gradients`): codes are learned by gradients, without a commitment
-    loss; `decay` is then that of the counts by which dead codes are known.
+    codebook_size: codes per codebook.
+    codebook_dim: dimension of the codes; None is the dimension of the features.
+    commitment: weight of the commitment loss (beta of arXiv 1711.00937).
+    decay: decay of the moving averages of codes and counts per step. With `diveq` and `sf-diveq`, only of the
+        counts, by which unused codes are found.
+    revive_below: codes used less than this fraction of an even share are replaced; 0 replaces none.
+    kmeans_iterations: iterations of the k-means that initialises the codebooks; 0 takes features as codes.
+    rotation_trick: true uses the gradient of Fifty et al. (arXiv 2410.06424) instead of straight-through.
+    gradient: `unit` is straight-through, unless `rotation_trick` is true. `noise` adds, in training, an error
+        as long as that of the nearest code in a random direction (NSVQ, see `parts.noise_substitution`).
+        `diveq` and `sf-diveq` learn the codes by gradients without a commitment loss (arXiv 2509.26469, see
+        `parts.vector_gradients`).
     """
 
     added: ClassVar[tuple[str, ...]] = ("gradient",)

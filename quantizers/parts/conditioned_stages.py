@@ -8,7 +8,7 @@ costs no bits:
 - `scale`: m = 0, a = L^k e^s with a learned s. At s = 0 these are the stages of a plain residual FSQ: a cell
   of stage k - 1 is the range of stage k.
 - `layernorm`: x = g (r - mean) / deviation + b with learned g, b and with moving averages of the mean and
-  the deviation of the residual. The paper's scale is one a stage; here each channel has its own, since
+  the deviation of the residual. The paper's scale is one per stage; here each channel has its own, since
   channels differ in levels. Statistics of the frame itself, as a layer norm usually takes them, could not be
   inverted by a decoder that has the codes alone.
 

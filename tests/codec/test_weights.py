@@ -160,7 +160,7 @@ def test_files_that_are_none_say_so(tmp_path: Path) -> None:
     pytest.importorskip("tflite")
     path = tmp_path / "page.tflite"
     path.write_bytes(b"<html>not here</html>" * 10)
-    with pytest.raises(WeightsError, match=r"page\.tflite is no TensorFlow Lite file; fetch it again"):
+    with pytest.raises(WeightsError, match=r"page\.tflite is not a TensorFlow Lite file; fetch it again"):
         TFLiteFile(path)
     path.write_bytes(b"")
     with pytest.raises(WeightsError, match="is no TensorFlow Lite file"):

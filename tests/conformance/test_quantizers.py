@@ -1,4 +1,4 @@
-"""Every registered quantizer keeps the contract, and those with other options that run other code."""
+"""Every registered quantizer passes all checks, and so do options that run other code."""
 
 import pytest
 

@@ -93,7 +93,7 @@ def test_recorded_frames_are_measured_like_the_source_that_they_are_from() -> No
         assert found.source == known.RECORDED
         assert math.isnan(found.high_rate)
         assert 0 < found.gap < 6
-        if name == "vq":  # grids choose fewer channels there than one a value
+        if name == "vq":  # grids choose fewer channels there than one per value
             assert abs(found.snr - wanted.snr) < 0.3
 
 

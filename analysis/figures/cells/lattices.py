@@ -36,10 +36,10 @@ def drawable() -> tuple[str, ...]:
 
 
 def lattice_figure(name: str, scale: float = 1.0) -> Figure:
-    """The cell of a lattice of three dimensions as a solid (Z as a cube), otherwise its plane of two axes.
+    """Draw the cell of a lattice: a solid in three dimensions (a cube for Z), else its plane of two axes.
 
     Raises:
-        LatticeError: unknown, or too many dimensions.
+        LatticeError: an unknown lattice, or one with too many dimensions.
     """
     dimension = _dimension(name)
     if dimension == 3 or name == "Z":

@@ -32,9 +32,9 @@ def before_and_after_figure(
     title: str = "",
     scale: float = 1.0,
 ) -> Figure:
-    """Cells of one pair at the first, a middle and the last snapshot, each shaded by its own latents.
+    """Draw the cells of one pair at the first, a middle and the last snapshot, shaded by their latents.
 
-    grid: of the pair. snapshots: of `Results.snapshots`. Call it inside `style.style`.
+    grid: the grid of the pair. snapshots: from `Results.snapshots`. Call this function inside `style.style`.
 
     Raises:
         MotionError: fewer than two snapshots.
@@ -57,9 +57,9 @@ def before_and_after_figure(
 
 
 def movement_frame(snapshots: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """One row a pair and snapshot: pair, step, spread_x, spread_y (standard deviations), moved.
+    """One row per pair and snapshot: pair, step, spread_x, spread_y (standard deviations), moved.
 
-    moved: mean distance of the latents from where they were at the snapshot before; 0 at the first.
+    moved: mean distance between the latents and their positions at the previous snapshot; 0 for the first.
     """
     import pandas as pd
 
@@ -84,7 +84,7 @@ def pictures(
     scale: float = 1.0,
     dpi: float = 110,
 ) -> Iterator[np.ndarray]:
-    """One picture a snapshot, `[height, width, 3]` uint8: the cells shaded by use, and the latents.
+    """Yield one picture per snapshot, `[height, width, 3]` uint8: the cells shaded by use, and the latents.
 
     Raises:
         MotionError: fewer than two snapshots.

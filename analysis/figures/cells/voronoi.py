@@ -87,11 +87,11 @@ def voronoi_figure(
     """One panel a grid. Call it inside `style.style`.
 
     Args:
-        grids: the planar grids of a quantizer, one a pair.
+        grids: the planar grids of a quantizer, one per pair.
         histograms: counts of each grid's points, `[n]`, in the order of `points`; empty for geometry only.
         latents: pre-quantization coordinates in grid units, `[samples, 2]` each; empty for none.
         title: of the figure.
-        reach: half width and half height of the rectangle that latents can reach, one a pair.
+        reach: half width and half height of the rectangle that latents can reach, one per pair.
         displacement: draw a line from each point to the mean of the latents in its cell.
         titles: first words of each panel's title; by default the number of the pair.
         saturation: of the two channels of each pair, written into its panel; empty for none.
@@ -204,7 +204,7 @@ def _check(grids: Sequence[PlanarGrid], histograms: Sequence[Any], latents: Sequ
         )
     for name, given in (("histograms", histograms), ("latents", latents)):
         if given and len(given) != len(grids):
-            raise VoronoiError(f"{len(given)} {name} for {len(grids)} grids; give one a pair, or none")
+            raise VoronoiError(f"{len(given)} {name} for {len(grids)} grids; give one per pair, or none")
     for index, (grid, counts) in enumerate(zip(grids, histograms, strict=False)):
         if len(counts) != len(_points(grid)):
             raise VoronoiError(

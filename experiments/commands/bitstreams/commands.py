@@ -11,15 +11,15 @@ from experiments.commands import outputs
 from experiments.commands.display.terminal import messages
 from experiments.commands.options import Quiet, RunsFolder, TrackingUri
 
-Input = Annotated[str, typer.Argument(metavar="IN", help="a file, or - for what comes from stdin")]
-Output = Annotated[str, typer.Argument(metavar="OUT", help="a file, or - for stdout")]
+Input = Annotated[str, typer.Argument(metavar="IN", help="file to read, or - for stdin")]
+Output = Annotated[str, typer.Argument(metavar="OUT", help="file to write, or - for stdout")]
 TrainedRun = Annotated[
     str | None,
-    typer.Option("--run", metavar="RUN", help="MLflow id or hash of a run, or the beginning of one"),
+    typer.Option("--run", metavar="RUN", help="MLflow id or hash of a trained run, or its first digits"),
 ]
 TrainedFolder = Annotated[
     Path | None,
-    typer.Option("--checkpoint", metavar="FOLDER", help="instead of --run: the folder of a training"),
+    typer.Option("--checkpoint", metavar="FOLDER", help="folder of a trained codec, instead of --run"),
 ]
 
 
@@ -30,13 +30,16 @@ def encode(
     checkpoint: TrainedFolder = None,
     model: Annotated[
         Literal["static", "adaptive", "context"] | None,
-        typer.Option(help="of the codes (docs/bitstream.md); default the one that needs the fewest bits"),
+        typer.Option(
+            help="probability model of the codes, see docs/bitstream.md; default: the one that needs the "
+            "fewest bits"
+        ),
     ] = None,
     directory: RunsFolder = Path("runs"),
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Code a recording by a trained codec: entropy-coded, into a small file that `decode` reads."""
+    """Encode a recording with a trained codec into a file of entropy-coded bits."""
     chosen = _chosen(run, checkpoint)
     _check_target(target)
 
@@ -57,7 +60,10 @@ def decode(
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Decode a file of `encode` by the same trained codec: WAV, or by the ending of OUT another format."""
+    """Decode a file that `encode` wrote, with the same trained codec.
+
+    The suffix of OUT decides the audio format; stdout gets WAV.
+    """
     chosen = _chosen(run, checkpoint)
     _check_target(target)
 

@@ -16,10 +16,10 @@ class MetricScore(Part):
 
     metric: str
     unit: str = Field(description="empty for a ratio or a correlation")
-    higher_is_better: bool | None = Field(description="null: the value is a diagnosis")
+    higher_is_better: bool | None = Field(description="null: the value is diagnostic, neither is better")
     asked: int = Field(description="utterances to be scored")
     scored: int = Field(description="utterances with a value")
-    failed: int = Field(description="utterances without; they are counted, never averaged in")
+    failed: int = Field(description="utterances without a value; they are no part of the mean")
     mean: Real
     low: Real = Field(description="lower end of the 95 % bootstrap interval of the mean over utterances")
     high: Real = Field(description="upper end")
@@ -76,12 +76,12 @@ class ListedMetric(Part):
 
     name: str
     unit: str = Field(description="empty for a ratio or a correlation")
-    higher_is_better: bool | None = Field(description="null: the value is a diagnosis")
-    sample_rate: int | None = Field(description="Hz at which it listens; null: the recording's own")
-    cost: str = Field(description="CPU seconds a second of audio on one thread, as measured")
-    backend: str = Field(description="package or method behind it, with its version")
+    higher_is_better: bool | None = Field(description="null: the value is diagnostic, neither is better")
+    sample_rate: int | None = Field(description="sample rate in Hz; null: that of the recording")
+    cost: str = Field(description="measured CPU seconds per second of audio on one thread")
+    backend: str = Field(description="package or method that computes it, with its version")
     licence: str
-    summary: str = Field(description="what it is good for")
+    summary: str = Field(description="what it is used for")
     core: bool = Field(description="in the default set of `codecbench evaluate`")
     deterministic: bool
     installed: bool
@@ -123,12 +123,12 @@ class ListedReference(Part):
     """A reference codec, or a control."""
 
     name: str
-    option: str = Field(description="option that VALUE is in NAME:VALUE; empty where it takes none")
+    option: str = Field(description="option that VALUE sets in NAME:VALUE; empty if there is none")
     summary: str
 
 
 class ListReferencesDocument(Document):
-    """`codecbench list references`: codecs from outside, and controls."""
+    """`codecbench list references`: codecs by others, and controls."""
 
     schema_: Literal["codecbench.list-references/1"] = Field(
         default="codecbench.list-references/1", alias="schema"

@@ -28,27 +28,27 @@ class ListQuantizersDocument(Document):
 
 
 class QuantizerRate(Part):
-    """The configuration of a quantizer that is nearest the target."""
+    """The configuration of a quantizer with the rate nearest to the target."""
 
     name: str
     bits_per_frame: Real = Field(description="exact; null where it has no such configuration")
     off: Real = Field(description="percent off the target")
-    streams: int | None = Field(description="tokens a frame")
+    streams: int | None = Field(description="tokens per frame")
     bitrate: Real = Field(description="bit/s; null without --frame-rate")
-    token_rate: Real = Field(description="tokens a second; null without --frame-rate")
-    codebook_sizes: list[int] = Field(description="of each stream")
-    options: dict[str, Any] = Field(description="those that fix the rate, as a study would give them")
-    reason: str = Field(description="why there is no configuration; else empty")
+    token_rate: Real = Field(description="tokens per second; null without --frame-rate")
+    codebook_sizes: list[int] = Field(description="codes of each token stream")
+    options: dict[str, Any] = Field(description="options that fix the rate, as a study file would give them")
+    reason: str = Field(description="reason why there is no configuration; else empty")
 
 
 class RatesDocument(Document):
     """`codecbench rates`: configurations nearest a target rate."""
 
     schema_: Literal["codecbench.rates/1"] = Field(default="codecbench.rates/1", alias="schema")
-    bits: Real = Field(description="target, a frame")
-    frame_rate: Real = Field(description="frames a second; null without --frame-rate")
+    bits: Real = Field(description="target in bits per frame")
+    frame_rate: Real = Field(description="frames per second; null without --frame-rate")
     dim: int = Field(description="feature channels")
-    quantizers: list[QuantizerRate] = Field(description="those that spend bits")
+    quantizers: list[QuantizerRate] = Field(description="all quantizers that spend bits")
 
 
 class LatticeFigures(Part):
@@ -56,18 +56,18 @@ class LatticeFigures(Part):
 
     name: str
     dimension: int
-    second_moment: Real = Field(description="normalised, a dimension; measured")
+    second_moment: Real = Field(description="normalised second moment per dimension, measured")
     error: Real = Field(description="standard error of `second_moment`")
     exact: Real = Field(description="second moment in theory")
     gain: Real = Field(description="dB over the cubic lattice, in theory")
-    covering_radius: Real = Field(description="of a lattice whose cells have volume 1")
+    covering_radius: Real = Field(description="covering radius of the lattice scaled to cells of volume 1")
     thickness: Real
     packing_density: Real
     kissing_number: int
 
 
 class GridFigures(Part):
-    """A finite planar grid on a source within [-1, 1]^2: mean squared errors a dimension."""
+    """A finite planar grid on a source within [-1, 1]^2: mean squared errors per dimension."""
 
     source: str
     kind: str
@@ -78,7 +78,7 @@ class GridFigures(Part):
     edge: Real = Field(description="error with the range `edge`")
     best: Real = Field(description="error at the best scale")
     error: Real = Field(description="standard error of `best`")
-    scale: Real = Field(description="best scale, over that of `cell`")
+    scale: Real = Field(description="best scale divided by that of `cell`")
 
 
 class GeometryDocument(Document):
@@ -87,13 +87,13 @@ class GeometryDocument(Document):
     schema_: Literal["codecbench.geometry/1"] = Field(default="codecbench.geometry/1", alias="schema")
     samples: int = Field(description="Monte-Carlo points")
     seed: int
-    bits: Real = Field(description="of a pair, for the grids")
+    bits: Real = Field(description="bits per pair of the planar grids")
     lattices: list[LatticeFigures]
     grids: list[GridFigures]
 
 
 class SourcePoint(Part):
-    """A quantizer on a source. Ratios in dB, bits a value."""
+    """A quantizer on a source. Ratios are in dB, rates in bits per value."""
 
     source: str
     quantizer: str
@@ -101,9 +101,9 @@ class SourcePoint(Part):
     snr: Real = Field(description="signal-to-noise ratio")
     error: Real = Field(description="standard error of `snr`")
     shannon: Real = Field(description="Shannon's bound at `bits`")
-    high_rate: Real = Field(description="a cubic lattice's prediction; null where there is none")
-    gap: Real = Field(description="`shannon` less `snr`")
-    own_high_rate: Real = Field(description="as `high_rate`, for the quantizer's own cells")
+    high_rate: Real = Field(description="high-rate prediction for a cubic lattice; null where there is none")
+    gap: Real = Field(description="`shannon` minus `snr`")
+    own_high_rate: Real = Field(description="high-rate prediction for the cells of this quantizer")
 
 
 class SourceCodingDocument(Document):
@@ -113,4 +113,4 @@ class SourceCodingDocument(Document):
         default="codecbench.source-coding/1", alias="schema"
     )
     points: list[SourcePoint]
-    left_out: dict[str, str] = Field(description="by quantizer: why it has no points")
+    left_out: dict[str, str] = Field(description="for each quantizer without points, the reason")

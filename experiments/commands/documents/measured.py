@@ -52,7 +52,7 @@ def _codebook(cls: type[quantizers.Quantizer]) -> Literal["learned", "fixed", "n
 
 
 def rates(names: Sequence[str] | None, bits: float, frame_rate: float | None, dim: int) -> RatesDocument:
-    """The configuration of each quantizer nearest `bits` a frame, of those that spend bits.
+    """The configuration of each quantizer nearest `bits` per frame, of those that spend bits.
 
     names: of registered quantizers; None is all. Raises QuantizerError for an unknown one.
     """

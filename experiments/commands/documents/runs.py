@@ -10,12 +10,12 @@ from experiments.commands.documents.document import Document, Part, Real
 class ListedRunPart(Part):
     """A run of a study."""
 
-    run_id: str = Field(description="of MLflow; empty where it was not started")
+    run_id: str = Field(description="MLflow run id; empty before it is started")
     label: str = Field(description="name of its row")
-    seed: int | None = Field(description="null for a reference codec, and where it was not started")
+    seed: int | None = Field(description="null for a reference codec, and before the run is started")
     status: str = Field(description="`running`, `finished`, `failed`, `diverged`, `pruned` or `not started`")
-    reason: str = Field(description="why it failed or diverged; else empty")
-    seconds: Real = Field(description="of training and evaluation; null where it was not timed")
+    reason: str = Field(description="reason of a failure or divergence; else empty")
+    seconds: Real = Field(description="seconds of training and evaluation; null if not timed")
     run_hash: str = Field(description="identity of the run")
     training_hash: str = Field(description="identity of the training; empty for a reference codec")
     where: str = Field(description="folder of its weights or state, `tracking store`, or empty")
@@ -34,14 +34,14 @@ class ShowDocument(Document):
     """`codecbench show RUN`: one run in full."""
 
     schema_: Literal["codecbench.show/1"] = Field(default="codecbench.show/1", alias="schema")
-    run_id: str = Field(description="of MLflow")
-    study: str = Field(description="that it was first part of")
+    run_id: str = Field(description="MLflow run id")
+    study: str = Field(description="name of the study that first asked for it")
     name: str = Field(description="its row and seed")
     status: str = Field(description="`running`, `finished`, `failed`, `diverged` or `pruned`")
-    reason: str = Field(description="why it failed or diverged; else empty")
-    superseded: bool = Field(description="put aside by `run --force`")
+    reason: str = Field(description="reason of a failure or divergence; else empty")
+    superseded: bool = Field(description="true if `run --force` replaced it")
     started: str = Field(description="date and time, ISO 8601")
-    seconds: Real = Field(description="from its first start to its end; null before")
+    seconds: Real = Field(description="seconds from its first start to its end; null until then")
     run_hash: str = Field(description="identity of the run")
     training_hash: str = Field(description="identity of the training; empty for a reference codec")
     weights: str = Field(description="folder of its weights or state; empty where there is none")
@@ -57,11 +57,11 @@ class ComparedRow(Part):
     metric: str
     first: Real = Field(description="mean in the first study, over the seeds and utterances of both")
     second: Real = Field(description="mean in the second study")
-    difference: Real = Field(description="second less first, paired by seed and utterance")
+    difference: Real = Field(description="second minus first, paired by seed and utterance")
     low: Real = Field(description="lower end of the 95 % interval")
     high: Real = Field(description="upper end")
     p_value: Real
-    p_holm: Real = Field(description="corrected for all rows of this metric")
+    p_holm: Real = Field(description="p-value corrected by Holm for all rows of this metric")
     seeds: int
     utterances: int
 
@@ -73,4 +73,4 @@ class CompareDocument(Document):
     first: str
     second: str
     rows: list[ComparedRow]
-    left_out: dict[str, str] = Field(description="by row: why it is not compared")
+    left_out: dict[str, str] = Field(description="for each row that is not compared, the reason")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class PlannedCorpus(Part):
     """A corpus of the study at one sample rate."""
 
-    spec: str = Field(description="as the study names it")
+    spec: str = Field(description="corpus as written in the study file")
     sample_rate: int = Field(description="Hz")
     content_hash: str = Field(description="empty until the corpus is prepared")
     summary: str = Field(description="clips and hours of each split; empty until it is prepared")
@@ -31,12 +31,12 @@ class PlannedRun(Part):
     label: str = Field(description="name of its row")
     seed: int | None = Field(description="null for a reference codec")
     hash: str = Field(description="identity of the run, 16 hexadecimal digits")
-    corpus: int = Field(description="place of its corpus in `corpora`, from 0")
+    corpus: int = Field(description="index of its corpus in `corpora`, from 0")
     training_hash: str = Field(description="identity of the training; empty for a reference codec")
     warm_start: str = Field(description="`training_hash` of its warm start; empty without one")
     warm_start_steps: int = Field(description="training steps of the warm start")
     steps: int = Field(description="training steps")
-    config: dict[str, str] = Field(description="parameters on which its cost depends")
+    config: dict[str, str] = Field(description="parameters that decide its cost")
 
 
 class PlannedRate(Part):
@@ -44,10 +44,10 @@ class PlannedRate(Part):
 
     bits_per_frame: Real
     bitrate: Real = Field(description="bit/s")
-    token_rate: Real = Field(description="tokens a second, of all streams")
-    off: Real = Field(description="percent off the rate of the others, where more than 2 %; else null")
+    token_rate: Real = Field(description="tokens per second, summed over all streams")
+    off: Real = Field(description="difference in percent to the rate of the others if above 2 %; else null")
     about: bool = Field(
-        description="whether features decide the levels, so that the rate is known within 2 %"
+        description="true if features decide the levels, so that the rate is known only within 2 %"
     )
 
 
@@ -55,11 +55,11 @@ class State(Part):
     """The state of a run in the tracking store."""
 
     status: str = Field(description="`running`, `finished`, `failed`, `diverged` or `pruned`")
-    reason: str = Field(description="why it failed or diverged; else empty")
+    reason: str = Field(description="reason of a failure or divergence; else empty")
 
 
 class Machine(Part):
-    """Where the work would be done."""
+    """The machine that would do the work."""
 
     workers: int = Field(description="processes")
     gpus: int = Field(description="GPUs of this machine")
@@ -69,10 +69,10 @@ class Estimate(Part):
     """The time that is left, from runs that were timed."""
 
     warm_starts: int = Field(description="warm starts to train")
-    training: Real = Field(description="seconds of one worker; null where nothing alike was timed")
-    evaluation: Real = Field(description="seconds of one worker; null where nothing alike was timed")
-    missing: list[str] = Field(description="why a part is null")
-    hours: Real = Field(description="hours with all workers; null where a part is")
+    training: Real = Field(description="seconds of one worker; null if no similar run was timed")
+    evaluation: Real = Field(description="seconds of one worker; null if no similar run was timed")
+    missing: list[str] = Field(description="reasons why a part is null")
+    hours: Real = Field(description="hours with all workers; null if a part is null")
 
 
 class PlanDocument(Document):
@@ -81,17 +81,23 @@ class PlanDocument(Document):
     schema_: Literal["codecbench.plan/1"] = Field(default="codecbench.plan/1", alias="schema")
     study: str = Field(description="name of the study")
     question: str
-    allow_rate_mismatch: bool = Field(description="rows of different rates are compared all the same")
+    allow_rate_mismatch: bool = Field(
+        description="true if rows of different rates are compared with each other"
+    )
     corpora: list[PlannedCorpus]
     runs: list[PlannedRun]
     references: list[PlannedRun] = Field(description="reference codecs")
     rates: dict[str, PlannedRate] = Field(description="by label; a row that spends no bits is left out")
     store: str = Field(description="address of the tracking store")
-    states: dict[str, State] = Field(description="by `hash`, of runs that the store knows")
+    states: dict[str, State] = Field(description="by `hash`, of runs that are in the store")
     left: list[str] = Field(description="`hash` of the runs that `codecbench run` would do")
-    on_other_corpora: dict[str, int] = Field(description="by corpus: runs of this study finished there")
+    on_other_corpora: dict[str, int] = Field(
+        description="for each other corpus, the number of finished runs of this study"
+    )
     weights: list[str] = Field(description="names of the released weights that rows start from")
-    missing_weights: dict[str, str] = Field(description="by name: why they cannot be read, and the remedy")
+    missing_weights: dict[str, str] = Field(
+        description="by name: the reason why they cannot be read, and the remedy"
+    )
     where: Machine
     estimate: Estimate
 
@@ -120,8 +126,8 @@ class TableColumn(Part):
 
     key: str = Field(description="name of the column in `cells`, and for `--columns`")
     source: str = Field(description="name under which it is logged, such as `eval/pesq`")
-    header: str = Field(description="as tables show it")
-    unit: str = Field(description="of the values; empty for a ratio or a correlation")
+    header: str = Field(description="heading in tables")
+    unit: str = Field(description="unit of the values; empty for a ratio or a correlation")
     group: str = Field(description="`rate`, `use`, `quality` or `cost`")
     higher_is_better: bool | None = Field(description="null: no value is better than another")
 
@@ -136,7 +142,7 @@ class TableCell(Part):
         description="`best`; `worse`: significantly worse than the best; `tied`: no significant difference "
         "to it; or empty"
     )
-    text: str = Field(description="what stands in place of a value; else empty")
+    text: str = Field(description="text that replaces a missing value; else empty")
 
 
 class TableRow(Part):
@@ -144,7 +150,7 @@ class TableRow(Part):
 
     label: str
     cells: dict[str, TableCell] = Field(description="by `key` of the column; none where there is a message")
-    message: str = Field(description="why there are no values; else empty")
+    message: str = Field(description="reason why there are no values; else empty")
 
 
 class TableSection(Part):
@@ -208,7 +214,7 @@ def _cell(cell: "Cell") -> TableCell:
 
 
 class Needed(Part):
-    """Test utterances that so many seeds need."""
+    """Number of test utterances that this number of seeds needs."""
 
     seeds: int
     utterances: Count = Field(description="null: no number is enough with so few seeds")
@@ -221,22 +227,24 @@ class PowerPair(Part):
     second: str
     sd_seed: Real = Field(description="standard deviation between seeds of the paired difference")
     sd_utterance: Real = Field(description="the same between utterances")
-    sd_rest: Real = Field(description="the same of what is left")
+    sd_rest: Real = Field(description="the same of the residual")
     seeds: int = Field(description="seeds that both rows finished")
     utterances: int = Field(description="utterances that were scored for both")
-    detectable: Real = Field(description="smallest difference that these show with the wanted probability")
+    detectable: Real = Field(description="smallest difference that is significant with probability `power`")
     needed: list[Needed]
 
 
 class PowerDocument(Document):
-    """`codecbench power STUDY`: seeds and utterances that would show a difference."""
+    """`codecbench power STUDY`: seeds and utterances that a difference needs to be significant."""
 
     schema_: Literal["codecbench.power/1"] = Field(default="codecbench.power/1", alias="schema")
     study: str
     metric: str
-    effect: Real = Field(description="difference to be shown, in the metric's unit")
-    power: Real = Field(description="wanted probability of showing it")
-    pairs: list[PowerPair] = Field(description="of rows at the study's rate; the level is 5 %, by Holm")
+    effect: Real = Field(description="true difference, in the unit of the metric")
+    power: Real = Field(description="wanted probability that it is significant")
+    pairs: list[PowerPair] = Field(
+        description="pairs of rows at the rate of the study; the level is 5 %, corrected by Holm"
+    )
 
 
 def power_document(

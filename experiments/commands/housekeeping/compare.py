@@ -45,8 +45,9 @@ def _print(first: str, second: str, compared: Between) -> None:
     if len(compared.rows):
         console.table(table)
         console.say(
-            f"Difference: {second} less {first}, paired by seed and utterance. *: significant at 5 %, by "
-            "Holm over the rows of a metric. One seed says nothing of other trainings: no marks then."
+            f"Difference: {second} minus {first}, paired by seed and utterance. *: significant at 5 % (Holm, "
+            "over the rows of a metric). With one seed there are no marks: the variance between trainings is "
+            "unknown."
         )
     for label, reason in compared.left_out.items():
         console.say((f"not compared: {label}", "yellow"), f": {reason}")

@@ -54,7 +54,7 @@ def _port(wanted: int | None) -> int:
         if _is_free(port):
             return port
     taken = f"port {wanted} is" if wanted else f"ports {FIRST_PORT} to {FIRST_PORT + TRIED - 1} are"
-    raise OutputError(f"{taken} taken by another program; give a free one by --port")
+    raise OutputError(f"{taken} taken by another program; give a free port with --port")
 
 
 def _is_free(port: int) -> bool:

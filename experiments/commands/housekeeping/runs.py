@@ -17,7 +17,7 @@ def runs(
     format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """List the runs of a study: row, seed, status, reason, time, and where the weights are."""
+    """List the runs of a study: row, seed, status, reason, time and folder."""
     from experiments.commands.housekeeping import shown_runs
 
     shown_runs.show_list(study, store_uri(tracking_uri), directory, format)
@@ -26,25 +26,25 @@ def runs(
 def show(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="MLflow id or hash of a run, or the beginning of one"),
+        typer.Argument(metavar="RUN", help="MLflow id or hash of a run, or its first digits"),
     ],
     directory: RunsFolder = Path("runs"),
     format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Show one run: its configuration, its values, the paths of its files."""
+    """Show one run: configuration, metrics and files."""
     from experiments.commands.housekeeping import shown_runs
 
     shown_runs.show_run(run, store_uri(tracking_uri), directory, format)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="FIRST", help="a study")],
-    second: Annotated[str, typer.Argument(metavar="SECOND", help="another study of the same store")],
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="name of a study in the tracking store")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="name of another study in it")],
     format: OutputFormat = "console",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Compare the rows that two studies have in common, paired by seed and utterance."""
+    """Compare the common rows of two studies, paired by seed and utterance."""
     from experiments.commands.housekeeping import compare as comparing
 
     comparing.compare(first, second, store_uri(tracking_uri), format)
@@ -53,16 +53,16 @@ def compare(
 def clean(
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="only this kind of what is listed; repeatable"),
+        typer.Option(metavar="KIND", help="list and delete only this kind of file; repeatable"),
     ] = None,
     older_than: Annotated[
-        float, typer.Option(min=0, metavar="DAYS", help="prepared corpora that were not used for so long")
+        float, typer.Option(min=0, metavar="DAYS", help="include prepared corpora unused for this many days")
     ] = 30,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without asking")] = False,
     directory: RunsFolder = Path("runs"),
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """List what can be deleted, with sizes, and delete it after a question."""
+    """List files that are no longer needed, with sizes, and delete them after a question."""
     from experiments.commands.housekeeping import cleaning
 
     cleaning.clean(kind or [], older_than, yes, directory, store_uri(tracking_uri))
@@ -70,11 +70,12 @@ def clean(
 
 def ui(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="default: 5000, or the next one that is free")
+        int | None,
+        typer.Option(min=1, max=65_535, metavar="PORT", help="port; default: 5000 or the next free one"),
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Start MLflow's UI on the tracking store, for this machine alone, and print its address."""
+    """Start the MLflow UI on the tracking store, reachable from this machine only."""
     from experiments.commands.housekeeping import mlflow_ui
 
     mlflow_ui.serve(store_uri(tracking_uri), port)

@@ -21,10 +21,10 @@ def init(
         Path, typer.Argument(parser=file_name, metavar="FILE", help="file to write: .yaml or .yml")
     ] = Path("my-study.yaml"),
     schema: Annotated[
-        bool, typer.Option("--schema", help=f"also write {SCHEMA} beside it, for editors")
+        bool, typer.Option("--schema", help=f"also write {SCHEMA} into the same folder, for editors")
     ] = False,
 ) -> None:
-    """Write a commented study file to begin with; it runs as it is."""
+    """Write a commented study file that runs without changes."""
     path = file if file.suffix else file.with_suffix(".yaml")
     for each in (path, *([path.with_name(SCHEMA)] if schema else ())):
         if each.exists() and each.suffix in _SUFFIXES:
@@ -42,12 +42,14 @@ def init(
 
 
 def show_study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study (codecbench list studies)")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="name of a shipped study (codecbench list studies)")
+    ],
     whole: Annotated[
-        bool, typer.Option("--whole", help="with what it takes from the study that it extends")
+        bool, typer.Option("--whole", help="include the keys of the study that it extends")
     ] = False,
 ) -> None:
-    """Print the file of a shipped study, to copy from: codecbench show-study quickstart > my-study.yaml"""
+    """Print the file of a shipped study, for example to change a copy of it."""
     from experiments.studies import files
 
     typer.echo(files.merged_text(name) if whole else files.shipped_text(name), nl=False)
@@ -57,11 +59,14 @@ def schema(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--output", parser=file_name, metavar="FILE", help=f"file to write; default {SCHEMA}; - is stdout"
+            "--output",
+            parser=file_name,
+            metavar="FILE",
+            help=f"file to write, or - for stdout; default: {SCHEMA}",
         ),
     ] = None,
 ) -> None:
-    """Write the JSON schema of study files, by which editors complete and check them."""
+    """Write the JSON schema of study files, for completion and checks in editors."""
     if file == Path("-"):
         typer.echo(_schema_text(), nl=False)
         return

@@ -82,7 +82,7 @@ def _dealt(shards: list[Shard]) -> dict[str, list[Shard]]:
     """One shard for test and one for validation, by a hash of the names; the others train."""
     if len(shards) < 3:
         raise DataError(
-            f"tar shards: {len(shards)} shard(s) cannot be dealt out to train, validation and test. "
+            f"tar shards: {len(shards)} shard(s) cannot be divided into train, validation and test. "
             "Remedy: give three or more, or name the splits: train=PATTERN,validation=PATTERN,test=PATTERN."
         )
     order = sorted(shards, key=lambda shard: hashlib.sha256(shard.name.encode()).digest())

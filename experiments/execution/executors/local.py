@@ -32,7 +32,7 @@ _PRELOADED = ["mlflow", "torch", "torchaudio", "pandas", "experiments.execution.
 
 @dataclass(frozen=True)
 class Local:
-    """Processes of this machine; by default one a core, as far as the memory goes, or `runs_per_device` a
+    """Processes of this machine; by default one per core, as far as the memory goes, or `runs_per_device` a
     GPU."""
 
     workers: int | None = None

@@ -1,6 +1,6 @@
 """DNSMOS P.835 (OVRL, SIG, BAK) and P.808 (Reddy et al. 2021, 2022), by `speechmos`: no reference.
 
-The models look at windows of 9.01 s, one a second; a shorter clip is doubled until it fills one, as in the
+The models look at windows of 9.01 s, one per second; a shorter clip is doubled until it fills one, as in the
 published code, so a clip of 4 s (seven windows) costs seven times one of 5 s (one window). The windows are
 cut here, to run only the model that is asked for: P.808's features take seconds of imports.
 """

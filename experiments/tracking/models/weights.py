@@ -89,7 +89,7 @@ def _fetch(store: Store, run_id: str, directory: Path) -> bool:
             copy = store.fetch_file(run_id, path, temporary)
             copy.replace(temporary / copy.name)
         if not is_intact(temporary):
-            raise DamagedFile("its content is not that which was written")
+            raise DamagedFile("its content has changed since it was written")
         names = [SNAPSHOTS, HISTORY, *(Path(path).name for path in decayed), WEIGHTS]
         for name in (*names, SUMMARY):  # the summary says that all is there
             if (temporary / name).exists():

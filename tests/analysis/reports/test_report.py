@@ -76,7 +76,7 @@ def test_answer_says_what_statistics_say(full: Any, seven: Any) -> None:
     )
     found = re.fullmatch(bits, sentences[-1])
     assert found is not None, sentences[-1]
-    assert found[2] == (", which may be none" if found[1].startswith("+") else "")
+    assert found[2] == (", not significant" if found[1].startswith("+") else "")
     apart = answer(results, ["vq 13.4 bit", "vq 18.8 bit"])
     assert apart[0].startswith("At 2.01 to 2.82 kbit/s on demo")
     once = load("seven", seven.uri)

@@ -95,7 +95,7 @@ def top(**values: Any) -> Change:
 LISTING: dict[str, tuple[Change, str]] = {
     "an id that is a number": (
         in_run(lambda run: run.update(id=7)),
-        r"runs\[\d\].id: Input should be a valid",
+        r"runs\[\d\].id: must be a text",
     ),
     "an id that is a path": (in_run(lambda run: run.update(id="../x")), "is not the id of a run"),
     "an id that is empty": (in_run(lambda run: run.update(id="")), "is not the id of a run"),
@@ -104,27 +104,27 @@ LISTING: dict[str, tuple[Change, str]] = {
     "a name with an escape": (in_run(lambda run: run.update(name="\x1b[2J")), "control character"),
     "a status that is none": (
         in_run(lambda run: run.update(status="DONE")),
-        r"status: Input should be 'RUNNING'",
+        r"status: must be 'RUNNING'",
     ),
-    "a negative time": (in_run(lambda run: run.update(start_time=-1)), "greater than or equal to 0"),
+    "a negative time": (in_run(lambda run: run.update(start_time=-1)), "must be at least 0"),
     "a time in text": (
         in_run(lambda run: run.update(start_time="now")),
-        "start_time: Input should be a valid int",
+        "start_time: must be a whole number",
     ),
     "a time beyond 64 bits": (in_run(lambda run: run.update(end_time=2**70)), "end_time: "),
     "a time that is true": (
         in_run(lambda run: run.update(end_time=True)),
-        "end_time: Input should be a valid int",
+        "end_time: must be a whole number",
     ),
-    "no tags": (in_run(lambda run: run.update(tags=None)), "tags: Input should be an object"),
-    "a tag that is none": (tag("seed", None), "tags.codecbench.seed: Input should be a valid string"),
+    "no tags": (in_run(lambda run: run.update(tags=None)), "tags: must be keys with values"),
+    "a tag that is none": (tag("seed", None), "tags.codecbench.seed: must be a text"),
     "a tag of somebody else": (
         in_run(lambda run: run["tags"].update({"mlflow.user": "x"})),
-        "no tag of codecbench",
+        "not a tag of codecbench",
     ),
     "a tag too long": (tag("label", "x" * 9000), "longer than 8000 characters"),
     "a seed that is no number": (tag("seed", "one"), "'one' is no whole number"),
-    "a status tag that is none": (tag("status", "great"), "'great' is none of running"),
+    "a status tag that is none": (tag("status", "great"), "'great' is not one of running"),
     "a flag that is none": (tag("reference", "yes"), "'yes' is neither true nor false"),
     "a hash with a quote": (tag("run_hash", "a' or 'b"), "is no hash"),
     "a kind that is none": (tag("kind", "warm start"), "is neither 'run' nor 'study'"),
@@ -133,14 +133,14 @@ LISTING: dict[str, tuple[Change, str]] = {
     "rows with an escape": (tag("rows.0", json.dumps({"a": "\x1b"})), "control character"),
     "metrics that are a list": (
         in_run(lambda run: run.update(metrics=[1])),
-        "metrics: Input should be an object",
+        "metrics: must be keys with values",
     ),
-    "a metric in text": (metric("eval/stoi", "0.9"), "metrics.eval/stoi: Input should be a valid number"),
+    "a metric in text": (metric("eval/stoi", "0.9"), "metrics.eval/stoi: must be a number"),
     "a metric without a value": (
         metric("eval/stoi", None),
-        "metrics.eval/stoi: Input should be a valid number",
+        "metrics.eval/stoi: must be a number",
     ),
-    "a metric that is true": (metric("eval/stoi", True), "metrics.eval/stoi: Input should be a valid number"),
+    "a metric that is true": (metric("eval/stoi", True), "metrics.eval/stoi: must be a number"),
     "a metric beyond sums": (metric("eval/stoi", 1e300), "is beyond 1e"),
     "a count that is none": (metric("eval/stoi_asked", 0.5), "0.5 is no count"),
     "tokens beyond counting": (metric("usage/tokens", 1e14), "is no count"),
@@ -152,12 +152,15 @@ LISTING: dict[str, tuple[Change, str]] = {
     ),
     "a parameter that is a number": (
         in_run(lambda run: run["params"].update(a=1)),
-        "params.a: Input should be",
+        "params.a: must be",
     ),
-    "a key too many": (in_run(lambda run: run.update(artifact_uri="/etc")), "artifact_uri: Extra inputs"),
+    "a key too many": (
+        in_run(lambda run: run.update(artifact_uri="/etc")),
+        "artifact_uri: is not a known key",
+    ),
     "a run twice": (lambda m: with_listing(m, lambda x: x["runs"].append(x["runs"][0])), "is there twice"),
-    "runs that are none": (top(runs={}), "runs: Input should be a valid array"),
-    "a format in text": (top(format="1"), "format: Input should be a valid integer"),
+    "runs that are none": (top(runs={}), "runs: must be a list"),
+    "a format in text": (top(format="1"), "format: must be a whole number"),
     "no JSON": (replaced("archive.json", b"{"), "archive.json: Invalid JSON"),
     "JSON nested": (replaced("archive.json", b"[" * 10**6), "archive.json: Invalid JSON: recursion limit"),
     "JSON in another encoding": (replaced("archive.json", b"\xff{}"), "archive.json: Invalid JSON"),
@@ -180,11 +183,11 @@ def npz(name: str, content: bytes) -> bytes:
 SCORES = {"utterance": ["a", "b"], "metric": ["stoi"] * 2, "value": [0.5, 0.6], "status": ["ok"] * 2}
 CURVES = {"run": ["x"], "metric": ["train/loss"], "step": [1], "value": [1.0]}
 FILES: dict[str, tuple[Change, str]] = {
-    "a file elsewhere": (added("../evil.txt"), r"\.\./evil\.txt: is no file of a run in the listing"),
-    "a file at the top": (added("evil.py"), r"evil\.py: is no file of a run"),
-    "a file of no run": (added("artifacts/0123/usage.json"), "is no file of a run in the listing"),
-    "a file of another kind": (added("RUN/evil.pkl"), r"evil\.pkl: is no file of a run"),
-    "a file that climbs": (added("RUN/../../x"), "is no file of a run"),
+    "a file elsewhere": (added("../evil.txt"), r"\.\./evil\.txt: is not a file of a run in the listing"),
+    "a file at the top": (added("evil.py"), r"evil\.py: is not a file of a run"),
+    "a file of no run": (added("artifacts/0123/usage.json"), "is not a file of a run in the listing"),
+    "a file of another kind": (added("RUN/evil.pkl"), r"evil\.pkl: is not a file of a run"),
+    "a file that climbs": (added("RUN/../../x"), "is not a file of a run"),
     "audio in a folder": (added("RUN/audio/a/b.flac"), "has a name that no file of a run has"),
     "no histories": (without("histories.parquet"), r"histories\.parquet: is not there"),
     "a finished run without scores": (without("utterances.parquet"), "is not there, and the run finished"),
@@ -203,11 +206,11 @@ FILES: dict[str, tuple[Change, str]] = {
     ),
     "scores beyond sums": (
         replaced("utterances.parquet", parquet(**{**SCORES, "value": [1e300, 1]})),
-        "is no score",
+        "is not a score",
     ),
     "scores without end": (
         replaced("utterances.parquet", parquet(**{**SCORES, "value": [float("inf"), 1]})),
-        "inf is no score",
+        "inf is not a score",
     ),
     "scores of numbers": (
         replaced("utterances.parquet", parquet(**{**SCORES, "utterance": [1, 2]})),
@@ -262,7 +265,7 @@ FILES: dict[str, tuple[Change, str]] = {
     ),
     "an array of another name": (
         replaced("histograms.npz", arrays(evil=np.ones(3, int))),
-        "is no array of such",
+        "is not an array of such",
     ),
     "latents without an end": (replaced("latents.npz", arrays(pair_0=np.full((3, 2), np.inf))), "cannot be"),
     "snapshots of the wrong shape": (

@@ -97,7 +97,7 @@ def test_a_codec_without_codes_is_refused() -> None:
 def test_other_weights_are_refused() -> None:
     codec = codec_of("fsq")
     coded = recordings.encode(codec, DIGEST, speech(1000))
-    with pytest.raises(StreamError, match=r"coded by the weights 0123456789abcdef, and these are fe"):
+    with pytest.raises(StreamError, match=r"coded with the weights 0123456789abcdef, and these are fe"):
         recordings.decode(codec, "sha256:" + "fe" * 32, coded)
     lying = dataclasses.replace(coded, factors=3)
     with pytest.raises(StreamError, match="does not fit the codec"):

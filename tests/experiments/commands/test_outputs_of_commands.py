@@ -53,7 +53,7 @@ def refused(*arguments: str) -> str:
         (["--output", "folder.csv"], "folder.csv: Is a directory; it is a folder; give the name of a file"),
         (["--output", "scores.txt"], "scores.txt: give a file that ends in .csv or .parquet"),
         (["--summary", "file/x.csv"], "--summary file/x.csv: cannot write there"),
-        (["--output", "s.csv", "--summary", "./s.csv"], "is the file of --output, too"),
+        (["--output", "s.csv", "--summary", "./s.csv"], "is also the file of --output"),
         (["--reference-cache", "file"], "--reference-cache file: cannot write there"),
         (["--metrics", ""], "--metrics: give at least one name"),
         (["--metrics", "STOI"], "did you mean 'stoi'?"),

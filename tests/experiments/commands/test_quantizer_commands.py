@@ -48,7 +48,7 @@ def test_rates() -> None:
     [
         (["--bitrate", "6000", "--frame-rate", "0"], "'--frame-rate': 0: give a number above 0"),
         (["--bitrate", "nan", "--frame-rate", "50"], "'--bitrate': nan: give a number above 0"),
-        (["--bitrate", "1e9", "--frame-rate", "1e-3"], "1e+12 bits a frame; give a rate of at most 100000"),
+        (["--bitrate", "1e9", "--frame-rate", "1e-3"], "1e+12 bits per frame; give a rate of at most 100000"),
         (["--bits", "1e9"], "'--bits': 1e9: give a number above 0, at most 100000"),
         (["--bits=-3"], "'--bits': -3: give a number above 0"),
         (["--bits", "[/rect]"], "'--bits': '[/rect]': give a number above 0"),
@@ -100,7 +100,7 @@ def test_source_coding_that_cannot_be(arguments: list[str], words: str) -> None:
 
 
 def test_check_quantizer() -> None:
-    assert "q2d2-rect keeps the contract" in run("check-quantizer", "q2d2-rect")
+    assert "q2d2-rect passes all checks" in run("check-quantizer", "q2d2-rect")
     assert "cannot be imported" in refused("check-quantizer", "nowhere:Thing")
 
 

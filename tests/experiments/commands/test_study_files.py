@@ -87,7 +87,7 @@ def test_a_taken_port_is_told() -> None:
         taken.bind((mlflow_ui.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OutputError, match=f"port {port} is taken by another program; give a free one"):
+        with pytest.raises(OutputError, match=f"port {port} is taken by another program; give a free port"):
             mlflow_ui._port(port)
     assert mlflow_ui._port(port) == port
 

@@ -28,7 +28,7 @@ from experiments.metrics.signals import prepare_pair, resample
 RATE = 16_000
 MEMORY = 600 * 2**20  # bytes beyond what the libraries take
 SECONDS_A_FILE = 20
-SAMPLES_A_BYTE = 8  # of what is not compressed: one bit a sample
+SAMPLES_A_BYTE = 8  # of what is not compressed: one bit per sample
 SAMPLES_A_BYTE_COMPRESSED = 6_000  # a FLAC frame of 65,535 equal samples takes 14 bytes, an Opus packet two
 COMPRESSED = ("FLAC", "OGG", "MP3")
 

@@ -21,7 +21,7 @@ def quantizer_of(*sizes: int) -> Any:
 
 
 def walks(count: int, frames: int, seed: int = 0) -> list[Any]:
-    """Steps of -1, 0 or 1 on a circle of 16 codes: log2(3) bits a frame given the one before, 4 without."""
+    """Steps of -1, 0 or 1 on a circle of 16 codes: log2(3) bits per frame given the one before, 4 without."""
     steps = np.random.default_rng(seed).integers(-1, 2, (count, frames, 1))
     return [*((np.cumsum(steps, axis=1) + 100) % 16).astype(np.uint8)]
 

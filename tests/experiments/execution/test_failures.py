@@ -138,9 +138,7 @@ def test_a_folder_that_takes_nothing_is_told_before_any_work(tmp_path: Path) -> 
     check_folder(tmp_path / "new" / "runs")
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file" / "runs"):
-        with pytest.raises(
-            FolderError, match=r"nothing can be written.*Remedy: give another one with --runs"
-        ):
+        with pytest.raises(FolderError, match=r"cannot be written.*Remedy: give another folder with --runs"):
             check_folder(wrong)
 
 

@@ -137,8 +137,8 @@ def test_a_folder_and_a_codec_get_rows_of_the_study(folder: Path, speech: Path) 
     [
         (["opsu"], r"references\.0: unknown reference codec 'opsu'; did you mean 'opus'"),
         ([{"name": "opus", "options": {"bitrate": 100}}], "6000 to 256000"),
-        (["opus", "opus:12000"], "two rows are called 'opus 12 kbit/s'"),
-        ([{"name": "pcm", "label": "vq"}], "two rows are called 'vq'"),
+        (["opus", "opus:12000"], "two rows have the label 'opus 12 kbit/s'"),
+        ([{"name": "pcm", "label": "vq"}], "two rows have the label 'vq'"),
     ],
 )
 def test_mistakes_in_a_study_name_the_place(references: list[object], words: str) -> None:

@@ -135,7 +135,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(small_study: str, tmp_path: Path) ->
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on from where it stopped" in said
+    assert "start the same command again to resume" in said
     assert "Traceback" not in said
     (state,) = (tmp_path / "runs").glob("*/state.safetensors")
     assert state.stat().st_size > 0

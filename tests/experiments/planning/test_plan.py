@@ -50,10 +50,10 @@ def test_every_shipped_study_passes(name: str, tmp_path: Path) -> None:
 
 def test_unequal_rates_are_told_before_anything_is_trained() -> None:
     said = " ".join(plan("tilings-same-levels").split())
-    assert "q2d2-rhombic, q2d2-rhombic-released spend 20.00 bits a frame beside 17.25 to 17.57" in said
-    assert "compared all the same, and captions say so" in said
+    assert "rhombic, q2d2-rhombic-released have 20.00 bits per frame, the others 17.25 to 17.57" in said
+    assert "compares them all the same (allow_rate_mismatch), and captions say so" in said
     apart = " ".join(plan("tilings-same-levels", "--set", "allow_rate_mismatch=false").split())
-    assert "set apart in tables and statistics" in apart
+    assert "tables and statistics show them separately" in apart
     assert "rate mismatch" not in plan("tilings-matched-rate")
 
 
@@ -113,7 +113,7 @@ def test_a_study_that_finished_on_another_corpus_is_named(tmp_path: Path) -> Non
         named = {f"codecbench.{key}": value for key, value in {**tags, "run_hash": f"h{number}"}.items()}
         client.create_run(experiment, tags=named)
     said = plan("base", "--set", "quantizers=[fsq]", "--set", "bits=12", "--tracking-uri", store)
-    assert "2 runs of base are finished on another corpus, manifest:other.csv: see --data" in said
+    assert "2 runs of base are finished on another corpus: add --data manifest:other.csv" in said
     planned = plans.make("base", ["quantizers=[fsq]", "bits=12"], store, tmp_path)
     assert planned.on_other_corpora == {"manifest:other.csv": 2}
 
@@ -137,7 +137,7 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     assert made.estimate.evaluation == pytest.approx(20.0)
     said = plan("base", *options, "--set", "bits=12", "--tracking-uri", store, "--workers", "1")
     assert "1 finished, 1 failed or diverged (--retry does them again)" in said
-    assert "about 2 min with 1 at once" in said
+    assert "about 2 min with 1 worker, from" in said
     longer = plans.make("base", [*overrides, "bits=12", "train.steps=3000"], store, tmp_path)
     assert longer.estimate.training == pytest.approx(3 * 3 * 100.0)
     wider = plans.make("base", [*overrides, "bits=12", "backbone={options: {width: 200}}"], store, tmp_path)

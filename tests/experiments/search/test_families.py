@@ -84,14 +84,14 @@ def test_what_cannot_be_is_refused_in_words() -> None:
         families.draw(with_families({"name": "fsq", "over": {"range": ["edge", "cell", "cel"]}}), 12.0)
     voronoi = {"name": "lattice", "over": {"bound": ["cube", "voronoi"]}}
     with pytest.raises(
-        SearchError, match=r"over: bound: voronoi spends 12.68 bits a frame, more than 2% off"
+        SearchError, match=r"over: bound: voronoi spends 12.68 bits per frame, more than 2% off"
     ):
         families.draw(with_families(voronoi), 12.0)
     with pytest.raises(SearchError, match="the trials take the first seed"):
         families.draw(with_families().model_copy(update={"seeds": (0,)}), 12.0)
     with pytest.raises(StudyError, match=r"range is both in options and in over"):
         with_families({"name": "fsq", "options": {"range": "edge"}, "over": {"range": ["edge"]}})
-    with pytest.raises(StudyError, match="two families are called 'fsq'"):
+    with pytest.raises(StudyError, match="two families have the label 'fsq'"):
         with_families(
             {"name": "fsq", "over": {"range": ["edge"]}}, {"name": "fsq", "over": {"range": ["cell"]}}
         )
@@ -151,5 +151,5 @@ def test_from_the_search_to_a_table_that_tells_tuned_rows(
     runs = load("tiny-tuned", "sqlite:///mlflow.db").runs
     assert set(runs["status"]) == {"finished"}
     caption = Path("results/tiny-tuned/tables/comparison.md").read_text()
-    assert "Tuned, where the other rows are not:" in caption
+    assert "Tuned rows, while the others have default options:" in caption
     assert "best of 2 trials by validation/loss, over range" in caption

@@ -115,7 +115,7 @@ def test_every_candidate_is_a_quantizer_within_two_percent_of_the_budget() -> No
     [
         ({"channels": (4,), "levels": (3, 4)}, r"rect x2 has no levels from 3 to 4 .*9.55 ± 1.5 bits"),
         ({"channels": (3,)}, "no tiling or lattice fits the channels"),
-        ({"tilings": (), "lattices": ("D4",), "channels": (4,)}, r"2.2 bits a frame: D4 x1 spends 2.00 bits"),
+        ({"tilings": (), "lattices": ("D4",), "channels": (4,)}, r"2.2 bits per frame: D4 x1 spends 2.00"),
         ({"lattices": ("E9",)}, "no lattice 'E9'; known: Z, A2"),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_cell_is_the_run_that_a_plain_study_asks_for() -> None:
     ("values", "words"),
     [
         ({"bits": []}, "x.yaml: bits: the list is empty"),
-        ({"bits": [8, 8]}, "bits: a value stands twice"),
+        ({"bits": [8, 8]}, "bits: a value is given twice"),
         (
             {"bits": [8, 10], "train": {"steps": [5]}, "zip": [["bits", "train.steps"]]},
             "bits has 2 and train.steps has 1",
@@ -144,11 +144,14 @@ def test_a_cell_is_the_run_that_a_plain_study_asks_for() -> None:
             "train.steps has no list of values here; .*: bits",
         ),
         ({"bits": [8, 10], "zip": [["bits"]]}, "zip: write lists of keys"),
-        ({"bits": [8, 10], "train": {"steps": [5, 6]}, "zip": [["bits", "train.steps"]] * 2}, "stands twice"),
-        ({"bits": [8, -1]}, r"bits: Input should be greater than 0 \(got -1\)"),
+        (
+            {"bits": [8, 10], "train": {"steps": [5, 6]}, "zip": [["bits", "train.steps"]] * 2},
+            "is given twice",
+        ),
+        ({"bits": [8, -1]}, r"bits: must be greater than 0 \(got -1\)"),
         (
             {"train": {"steps": [5, -1]}},
-            r"train.steps: Input should be greater than or equal to 0 \(got -1\)",
+            r"train.steps: must be at least 0 \(got -1\)",
         ),
         ({"bits": [8], "bitrate": [900]}, "bits and bitrate both fix the rate"),
         ({"backbone": ["mdct-tiny", "mdct-tinny"]}, "backbone: unknown backbone 'mdct-tinny'"),
@@ -169,7 +172,7 @@ def test_errors_name_the_file_the_key_and_the_remedy(values: dict[str, Any], wor
 def test_two_rates_that_come_to_one_configuration_are_refused() -> None:
     leech = {"name": "lattice", "label": "Leech", "options": {"lattice": "Leech", "blocks": 1}}
     with pytest.raises(
-        StudyError, match="'Leech 12 bit' and 'Leech 13 bit' come to one configuration, lattice"
+        StudyError, match="'Leech 12 bit' and 'Leech 13 bit' have the same configuration, lattice"
     ):
         labels([leech], bits=[12, 13])
 

@@ -53,8 +53,8 @@ def test_every_key_is_described(model: type[BaseModel]) -> None:
 
 def test_defaults_and_bounds_are_those_that_are_checked() -> None:
     rows = dict(line.split(" | ", 1) for line in key_table(sections.Train).splitlines()[2:])
-    assert rows["| `crop_seconds`"].startswith("`0.5` | above 0 to 600 | seconds")
-    assert rows["| `betas`"].startswith("`[0.9, 0.999]` | from 0, below 1 | of AdamW")
+    assert rows["| `crop_seconds`"].startswith("`0.5` | above 0 to 600 | length of a crop in seconds")
+    assert rows["| `betas`"].startswith("`[0.9, 0.999]` | from 0, below 1 | the two betas of AdamW")
     assert rows["| `gradient_clip`"].startswith("`5.0` | above 0 to 1,000,000,000 |")
     assert rows["| `precision`"].startswith("`auto` | `auto`, `bf16`, `fp16`, `fp32` |")
     assert rows["| `warm_start`"].startswith("`null` |  |")

@@ -79,7 +79,7 @@ def bomb(levels: int) -> str:
         ("a: \x07", "not valid YAML: unacceptable character"),
         ('a: "\\0"', r"a: holds the control character U\+0000"),
         ('a: "\\ud800"', "not valid YAML|U\\+D800"),
-        ("a: \ud800", "no UTF-8"),
+        ("a: \ud800", "not UTF-8"),
         ("a: " + "x" * 20_000, "a text of 20,000 characters"),
         ("x" * 1_000_001, "longer than 1,000,000 bytes"),
         (bomb(8), "more than 50,000 values"),

@@ -21,6 +21,7 @@ LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
+    *("soundstream-starts", "soundstream-same-levels"),
 )
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
 
@@ -98,4 +99,4 @@ def test_runs_through(name: str, speech: Path, folder: Path, monkeypatch: pytest
     unequal = loaded.allow_rate_mismatch and coded.max() / coded.min() > 1.04
     assert ("may be bought with bits alone" in caption) == unequal
     again = CliRunner().invoke(app, ["plan", name, *arguments, "--tracking-uri", store])
-    assert "nothing is left to do" in again.output
+    assert "nothing is left to run" in again.output

@@ -25,14 +25,14 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("trian.steps=3", r"quickstart.yaml: unknown key 'trian'; did you mean 'train'\?"),
         ("train.stpes=3", r"unknown key 'train.stpes'; did you mean 'steps'\?"),
         ("train.warm_start.step=3", r"unknown key 'train.warm_start.step'; did you mean 'steps'\?"),
-        ("train.steps=-1", r"train.steps: Input should be greater than or equal to 0 \(got -1\)"),
+        ("train.steps=-1", r"train.steps: must be at least 0 \(got -1\)"),
         ("quantizers=[q2d2-hexx]", r"quantizers.0: unknown quantizer 'q2d2-hexx'; did you mean 'q2d2-hex'\?"),
         ("quantizers=[{name: fsq, options: {levles: [3]}}]", r"quantizers.0: fsq has no option 'levles'"),
-        ("quantizers=[vq, vq]", "two rows are called 'vq'; tell them apart by label"),
+        ("quantizers=[vq, vq]", "two rows have the label 'vq'; give one of them another label"),
         ("backbone=mdct-tinny", r"backbone: unknown backbone 'mdct-tinny'; did you mean 'mdct-tiny'\?"),
         ("backbone.options.widht=3", r"did you mean 'width'\?"),
         ("evaluate.metrics=[pesk]", r"unknown metric 'pesk'"),
-        ("seeds=[1, 1]", "a seed stands twice"),
+        ("seeds=[1, 1]", "a seed is given twice"),
         (
             "contrasts=[{effect: tiling, of: q2d2-hxe, less: fsq}]",
             r"contrasts.0.of: no row or series is called 'q2d2-hxe'; did you mean 'q2d2-hex'\?",
@@ -41,7 +41,7 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("contrasts=[{effect: tiling, of: fsq}]", "the key 'contrasts.0.less' is missing"),
         (
             "contrasts=[{effect: a, of: fsq, less: vq}, {effect: a, of: fsq, less: vq}]",
-            "contrasts.1: 'fsq less vq' stands twice under 'a'",
+            "contrasts.1: 'fsq less vq' is given twice under 'a'",
         ),
         ("train.objective=vocoss", "train.objective: unknown objective 'vocoss'; did you mean 'vocos'"),
         (
@@ -181,6 +181,8 @@ def test_contrasts_belong_to_a_study_and_not_to_its_runs(tmp_path: Path) -> None
     assert [run.hash for run in runs.expand(planned, CORPUS)] == [
         run.hash for run in runs.expand(plain, CORPUS)
     ]
+    fewer = study.load("dimensions", ["quantizers=[fsq, q2d2-hex]"])
+    assert [one.line for one in fewer.contrasts] == ["q2d2-hex less fsq"]
     path = tmp_path / "mine.yaml"
     path.write_text("extends: dimensions\nname: mine\nquantizers: [vq]\n")
     assert study.load(str(path)).contrasts == ()

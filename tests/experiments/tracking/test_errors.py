@@ -45,7 +45,7 @@ def told(uri: str, use: Callable[[str], object]) -> str:
         ("localhost:5000", "did you mean http://localhost:5000?"),
         ("127.0.0.1:5000/tracking", "did you mean http://127.0.0.1:5000/tracking?"),
         ("http:/localhost:5000", "did you mean sqlite:///mlflow.db, http://127.0.0.1:5000"),
-        ("postgres://me@machine/db", "begins with postgres:, which no store does"),
+        ("postgres://me@machine/db", "begins with postgres:, and no kind of store does"),
         ("./mlruns", "a folder of files, which MLflow no longer takes for a store"),
         ("file:mlruns", "mlflow migrate-filestore"),
     ],

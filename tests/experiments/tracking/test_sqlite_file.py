@@ -147,7 +147,7 @@ def test_a_half_made_store_without_a_run_is_set_aside(
     store = Store(f"sqlite:///{path}", "study")
     assert store.start("x", {}, match={"kind": "run", "run_hash": "h"})
     assert (tmp_path / "mlflow.db.half-made-1").read_bytes() == before
-    assert "was left half made" in caplog.text
+    assert "is incomplete, because the program" in caplog.text
 
 
 def test_a_store_that_another_program_is_making_is_waited_for(tmp_path: Path) -> None:

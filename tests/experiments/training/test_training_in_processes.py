@@ -52,7 +52,7 @@ def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     start(str(WORKER), "ddp", str(speech), str(folder), "fsq")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     told = start(*torchrun, str(WORKER), "ddp", str(speech), str(folder), "fsq,vq")
-    assert "batch_size 3 cannot be shared by 2 processes" in told
+    assert "batch_size 3 cannot be divided among 2 processes" in told
     # What the first process does alone, such as scoring, may take far longer than torch's half an hour.
     assert told.count("patience 7 days, 0:00:00") == 2
     return folder
