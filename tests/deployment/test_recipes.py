@@ -66,9 +66,9 @@ def test_options_of_sbatch_are_at_the_top_and_known(name: str) -> None:
 
 
 def dry_run(name: str, folder: Path, expected: int, nodes: str = "2", end: bool = False) -> list[str]:
-    """Run a script with programs in place of those of a cluster. The lines that these were called by, of which
-    so many are `expected`.
+    """Run a script with programs in place of those of a cluster. The lines that these were called by.
 
+    expected: how many there will be.
     end: whether SLURM announces the end of the time limit while the study runs.
     """
     calls = folder / "calls"
