@@ -56,9 +56,13 @@ format: $(VENV)/.installed-test ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 BASE ?= python:3.11-slim
+TORCH ?= cuda
+IMAGE ?= codecbench
+TORCH_INDEX_cpu = https://download.pytorch.org/whl/cpu
 
-image: ## a container with codecbench, from BASE; needs Docker
-	docker build --build-arg BASE=$(BASE) --tag codecbench .
+image: ## a container with codecbench, from BASE, with EXTRAS, TORCH=cuda or cpu; needs Docker
+	docker build --build-arg BASE=$(BASE) --build-arg TORCH_INDEX=$(TORCH_INDEX_$(TORCH)) \
+	  $(if $(EXTRAS),--build-arg EXTRAS=$(EXTRAS)) --tag $(IMAGE) .
 
 clean: ## remove the virtual environment and caches, never your results
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

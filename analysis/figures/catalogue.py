@@ -174,8 +174,7 @@ def learning(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     histories = results.histories
     shown_labels = coded_labels(results) or main_labels(results)  # a ceiling would squash the other curves
     histories = histories[histories["label"].isin([*shown_labels, *_unfinished(results)])]
-    if len(histories):
-        frame = curves(histories)
+    if len(histories) and len(frame := curves(histories)):  # a training of a few steps logs no loss
         yield Drawn(
             "learning-curves",
             learning_figure(frame, _quantizers(results), scale),

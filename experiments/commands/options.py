@@ -57,8 +57,8 @@ Corpus = Annotated[
     typer.Option(
         "--data",
         metavar="CORPUS",
-        help="use another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, librispeech:SUBSETS, "
-        "libritts:SUBSETS or webdataset:SHARDS",
+        help="use another corpus: demo, folder:PATH, manifest:PATH, filelist:PATH, tar:ARCHIVES, "
+        "librispeech:SUBSETS, libritts:SUBSETS, webdataset:SHARDS, tar-stream:ARCHIVES or datasets:NAME",
     ),
 ]
 Changes = Annotated[

@@ -18,6 +18,20 @@ def share_of_cores(processes: int) -> int:
     return max(1, cores() // processes)
 
 
+DATA_THREADS = "CODECBENCH_DATA_THREADS"
+
+
+def data_threads(share: int | None = None) -> int:
+    """Threads in which this process decodes audio: CODECBENCH_DATA_THREADS if it is a number above 0, else
+    `share`, else its part of the cores, which the processes of a machine that torchrun started divide among
+    them."""
+    chosen = os.environ.get(DATA_THREADS, "")
+    if chosen.isdecimal() and int(chosen):
+        return int(chosen)
+    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return share or share_of_cores(int(local) if local.isdecimal() and int(local) else 1)
+
+
 def free_memory() -> int | None:
     """Bytes that new processes may take: what the machine has free, and what is left of the limit of this
     container. None where the system doesn't say."""

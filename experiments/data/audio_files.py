@@ -25,25 +25,29 @@ class UnreadableFile(OSError):
 
 
 class FolderListing(NamedTuple):
-    """Audio files below a folder. left_out: (path, reason) of what looks like audio and is not read."""
+    """Audio files below a folder. left_out: (path, reason) of what looks like audio and is not read.
+    others: files with the endings that were asked for. folders: all that were listed."""
 
     audio: list[Path]
     left_out: list[tuple[Path, str]]
+    others: list[Path]
+    folders: list[Path]
 
 
-def audio_below(folder: Path) -> FolderListing:
+def audio_below(folder: Path, endings: tuple[str, ...] = ()) -> FolderListing:
     """Files below `folder` by their names alone: none is opened. Hidden files and folders are passed over.
 
     Linked folders are not followed, since they may lead in a circle; they and folders that cannot be read
     are left out.
     """
-    listing = FolderListing([], [])
+    listing = FolderListing([], [], [], [])
 
     def unreadable(error: OSError) -> None:
         listing.left_out.append((Path(os.fsdecode(error.filename)), f"folder not readable: {error.strerror}"))
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(parent)
+        listing.folders.append(here)
         for name in sorted(folders):
             if not name.startswith(".") and (here / name).is_symlink():
                 listing.left_out.append((here / name, "a link to a folder, which is not followed"))
@@ -53,6 +57,8 @@ def audio_below(folder: Path) -> FolderListing:
                 listing.audio.append(path)
             elif formats.is_foreign(path):
                 listing.left_out.append((path, formats.foreign_reason(path)))
+            elif path.name.endswith(endings):
+                listing.others.append(path)
     return listing
 
 

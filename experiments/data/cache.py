@@ -7,15 +7,12 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any, ClassVar
 
 from experiments.common.file_lock import locked as locked
-from experiments.data.signal import Int16, rms
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -72,9 +69,15 @@ class Index:
     files: dict[str, list[ShardFile]]
     report: list[tuple[str, str, str]]  # name, "noted" or "skipped", why
     format: int = FORMAT
+    _hash: ClassVar[str] = (
+        ""  # of an index that does not change any more: of a million clips it takes seconds
+    )
 
     def content_hash(self) -> str:
         """Digest of the audio and of the index, free of paths, times and of the corpus's own name."""
+        return self._hash or self._digest()
+
+    def _digest(self) -> str:
         audio = {split: [file.sha256 for file in files] for split, files in self.files.items()}
         clips = {split: asdict(columns) for split, columns in self.splits.items()}
         return _digest(json.dumps([self.sample_rate, audio, clips], sort_keys=True).encode())
@@ -106,10 +109,11 @@ class Index:
             raise CacheError(f"index.json is damaged ({type(error).__name__})") from error
         if index.content_hash() != stored:
             raise CacheError("index.json does not match its content hash")
+        index._hash = stored  # type: ignore[misc]
         files = [file for group in index.files.values() for file in group]
         full = sum(file.bytes for file in files) <= FULL_CHECK_BYTES
         for file in files:
-            _check(directory / file.file, file, full)
+            check(directory / file.file, file, full)
         return index
 
 
@@ -117,14 +121,14 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _ends(path: Path, size: int) -> str:
+def ends_of(path: Path, size: int) -> str:
     with path.open("rb") as file:
         head = file.read(END_BYTES)
         file.seek(max(0, size - END_BYTES))
         return _digest(head + file.read(END_BYTES))
 
 
-def _check(path: Path, expected: ShardFile, full: bool) -> None:
+def check(path: Path, expected: ShardFile, full: bool) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -135,58 +139,9 @@ def _check(path: Path, expected: ShardFile, full: bool) -> None:
         with path.open("rb") as file:
             intact = hashlib.file_digest(file, "sha256").hexdigest() == expected.sha256
     else:
-        intact = _ends(path, size) == expected.ends
+        intact = ends_of(path, size) == expected.ends
     if not intact:
         raise CacheError(f"{path.name} does not match its checksum")
-
-
-class Writer:
-    """Appends clips to the shard files of a directory, and gathers the columns and files of the index."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.splits = {split: Columns() for split in SPLITS}
-        self.files: dict[str, list[ShardFile]] = {split: [] for split in SPLITS}
-        self._open: dict[str, tuple[Path, BinaryIO, Any, int]] = {}
-
-    def add(self, split: str, name: str, speaker: str, audio: Int16) -> None:
-        """Append one clip, int16 [samples]."""
-        path, file, digest, filled = self._open.get(split) or self._start(split)
-        if filled and filled + len(audio) > SHARD_SAMPLES:
-            self._close(split)
-            path, file, digest, filled = self._start(split)
-        data = np.ascontiguousarray(audio, dtype="<i2").tobytes()
-        file.write(data)
-        digest.update(data)
-        columns = self.splits[split]
-        columns.names.append(name)
-        columns.speakers.append(speaker)
-        columns.shards.append(len(self.files[split]))
-        columns.starts.append(filled)
-        columns.samples.append(len(audio))
-        columns.rms.append(rms(audio))
-        self._open[split] = (path, file, digest, filled + len(audio))
-
-    def _start(self, split: str) -> tuple[Path, BinaryIO, Any, int]:
-        path = self.directory / f"{split}-{len(self.files[split]):04d}.i16"
-        self._open[split] = (path, path.open("wb"), hashlib.sha256(), 0)
-        return self._open[split]
-
-    def _close(self, split: str) -> None:
-        path, file, digest, _ = self._open.pop(split)
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        size = path.stat().st_size
-        self.files[split].append(ShardFile(path.name, size, digest.hexdigest(), _ends(path, size)))
-
-    def finish(self) -> None:
-        for split in list(self._open):
-            self._close(split)
-
-    def abandon(self) -> None:
-        for _, file, _, _ in self._open.values():
-            file.close()
 
 
 @contextlib.contextmanager
@@ -210,3 +165,34 @@ def atomic_directory(target: Path, alone: bool) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def staged_directory(target: Path, alone: bool, keep: Callable[[Path], bool]) -> Iterator[Path]:
+    """A directory that takes the place of `target` if the block succeeds. If it fails, and where the process
+    is killed, it stays for the next try where `keep` says so, and else vanishes.
+
+    Only a process that is known to be `alone` (see `locked`) uses what another has left.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    if not alone:
+        partial = partial.with_name(f"{partial.name}-{uuid.uuid4().hex[:12]}")
+    else:
+        stale = [] if keep(partial) else [partial]
+        for path in (*stale, *target.parent.glob(f"{partial.name}-*")):
+            shutil.rmtree(path, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        if target.exists():
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
+    except BaseException:
+        if not (alone and keep(partial)):
+            shutil.rmtree(partial, ignore_errors=True)
+        raise

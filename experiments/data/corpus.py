@@ -21,13 +21,17 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus, or a file that gave none: then `audio` is None and `note` says why."""
+    """One clip of a corpus, or a file that gave none: then `audio` is None and `note` says why.
+
+    level: RMS of the audio relative to full scale, where whoever made the clip has computed it.
+    """
 
     name: str
     speaker: str
     split: str
     audio: Int16 | None
     note: str = ""
+    level: float | None = None
 
 
 class Corpus(Protocol):
@@ -50,4 +54,7 @@ class Corpus(Protocol):
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Bring to this disk what `clips` needs; called before it."""
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]: ...
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
+        """Clips of each item of the corpus (a file, a sample of an archive), in order, from item `start` on:
+        so a preparation goes on where it was killed."""
+        ...

@@ -15,7 +15,7 @@ from experiments.common.atomic_files import write_text
 from experiments.data.cache import SPLITS, Columns, Index
 from experiments.data.corpus import DataError
 from experiments.data.signal import FULL_SCALE, TARGET_DBFS, Float32, Int16, at_level, level_gains
-from experiments.data.sources.tar_shards import TarCorpus
+from experiments.data.sources.streamed import StreamedCorpus
 from experiments.data.streaming import TarSplit
 
 
@@ -96,7 +96,7 @@ class Shards:
     `report` lists (file, "noted" or "skipped", why) for every file that was changed or left out.
     """
 
-    def __init__(self, path: Path, index: Index, stream: TarCorpus | None = None):
+    def __init__(self, path: Path, index: Index, stream: StreamedCorpus | None = None):
         self.path = path
         self.name = index.name
         self.sample_rate = index.sample_rate
@@ -114,7 +114,10 @@ class Shards:
         """The clips to train on, or the shards from which they are streamed."""
         if self._stream is None:
             return self.split("train")
-        return TarSplit(self._stream.shards["train"], self.sample_rate)
+        held_out = {
+            speaker for split in ("validation", "test") for speaker in self._index.splits[split].speakers
+        }
+        return TarSplit(self._stream.shards["train"], self.sample_rate, self._stream.trains(held_out))
 
     def split(self, name: str) -> Split:
         """The clips of "train", "validation" or "test". Raises `DataError` if there are none."""

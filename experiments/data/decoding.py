@@ -20,11 +20,12 @@ LARGEST = 2.0**32  # integers written as floats are scaled down; what lies beyon
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip read from a file, or the reason why there is none (`audio is None`)."""
+    """A clip read from a file, or the reason why there is none (`audio is None`). level: its RMS."""
 
     suffix: str
     audio: Int16 | None
     note: str = ""
+    level: float | None = None
 
 
 def read_audio(source: Path | bytes, sample_rate: int) -> Iterator[Piece]:
@@ -103,7 +104,7 @@ def _piece(suffix: str, signal: Float64, rate: int, sample_rate: int, notes: lis
         signal = signal * (0.999 / peak)
         notes.append(f"peak of {peak:.2f} scaled down to full scale")
     audio = to_int16(signal)
-    level = decibels(rms(audio))
-    if level < SILENT_DBFS:
+    level = rms(audio)
+    if decibels(level) < SILENT_DBFS:
         return Piece(suffix, None, f"silent: RMS below {SILENT_DBFS:g} dBFS")
-    return Piece(suffix, audio, "; ".join(notes))
+    return Piece(suffix, audio, "; ".join(notes), level)

@@ -3,17 +3,22 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from codec.resampling import rate_problem
 from experiments.data import cache as files
+from experiments.data import known_listings, writing
 from experiments.data.cache import SPLITS, CacheError, Index, cache_directory
 from experiments.data.corpus import Clip, Corpus, DataError, Progress
 from experiments.data.dataset import LACKING_REMEDY, Shards
 from experiments.data.signal import resample, to_int16
+from experiments.data.sources.folder import AudioFiles
 from experiments.data.sources.registry import parse
-from experiments.data.sources.tar_shards import TarCorpus
+from experiments.data.sources.streamed import StreamedCorpus
+from experiments.data.writing import Writer
 
 _log = logging.getLogger("codecbench.data")
 
@@ -31,25 +36,50 @@ def prepare(
     complete: a corpus without usable clips for train, validation or test is an error, told as early as may
     be. A study needs all three.
 
-    Safe against kills (a temporary directory is renamed when all is written), against several preparers at
-    once (the second waits), and against damage (checked at every opening, made again with a message).
+    Safe against kills (a temporary directory is renamed when all is written, and the next preparation of the
+    same corpus goes on in it), against several preparers at once (the second waits), and against damage
+    (checked at every opening, made again with a message).
     Raises `DataError` for whatever is wrong with the user's data.
     """
     if why := rate_problem(sample_rate):
         raise DataError(why)
-    corpus = parse(spec)
-    if complete:
-        _check_listed(corpus)
-    shards = _prepare(corpus, spec, sample_rate, cache or cache_directory(), progress)
+    root = cache or cache_directory()
+    shards = _known(root, spec, sample_rate)
+    if shards is None:
+        corpus, target = _listed(root, spec, sample_rate, complete)
+        shards = _prepare(corpus, spec, sample_rate, root, target, progress)
     if complete:
         shards.check_splits()
     return shards
 
 
-def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: Progress | None) -> Shards:
+def _known(root: Path, spec: str, sample_rate: int) -> Shards | None:
+    """The shards of a large corpus that is prepared and has not changed: its files are not listed again."""
+    known = known_listings.recall(root, spec)
+    if known is None:
+        return None
+    target = _target(root, spec, sample_rate, known.fingerprint)
+    index = _open(target)
+    return None if index is None else Shards(target, index)
+
+
+def _listed(root: Path, spec: str, sample_rate: int, complete: bool) -> tuple[Corpus, Path]:
+    """The corpus, and where its shards are or will be."""
+    began = time.time()
+    corpus = parse(spec)
+    if complete:
+        _check_listed(corpus)
+    _check_root(root)  # so that a plan tells it, and not only the run
+    fingerprint = corpus.fingerprint()
+    if isinstance(corpus, AudioFiles):
+        known_listings.remember(root, spec, corpus, fingerprint, began)
+    return corpus, _target(root, spec, sample_rate, fingerprint)
+
+
+def _prepare(
+    corpus: Corpus, spec: str, sample_rate: int, root: Path, target: Path, progress: Progress | None
+) -> Shards:
     stream = _stream(corpus)
-    _check_root(root)
-    target = _target(root, spec, sample_rate, corpus)
     try:
         if index := _open(target):
             return Shards(target, index, stream)
@@ -58,11 +88,11 @@ def _prepare(corpus: Corpus, spec: str, sample_rate: int, root: Path, progress: 
                 return Shards(target, index, stream)
             if corpus.native_rate and corpus.native_rate != sample_rate:
                 base = prepare(spec, sample_rate=corpus.native_rate, cache=root, progress=progress)
-                clips = _resampled(base, sample_rate)
+                items = partial(_resampled, base, sample_rate)
             else:
                 corpus.fetch(root, progress)
-                clips = corpus.clips(sample_rate)
-            index = _write(corpus, clips, sample_rate, target, alone, progress)
+                items = partial(corpus.items, sample_rate)
+            index = _write(corpus, items, sample_rate, target, alone, progress)
     except OSError as error:
         raise _unusable(root, error) from error
     return Shards(target, index, stream)
@@ -82,16 +112,13 @@ def _unusable(root: Path, error: OSError) -> DataError:
 
 def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards | None:
     """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
-    corpus = parse(spec)
-    if complete:
-        _check_listed(corpus)
     root = cache_directory()
-    _check_root(root)  # so that a plan tells it, and not only the run
-    target = _target(root, spec, sample_rate, corpus)
-    index = _open(target)
-    if index is None:
-        return None
-    shards = Shards(target, index, _stream(corpus))
+    shards = _known(root, spec, sample_rate)
+    if shards is None:
+        corpus, target = _listed(root, spec, sample_rate, complete)
+        if (index := _open(target)) is None:
+            return None
+        shards = Shards(target, index, _stream(corpus))
     if complete:
         shards.check_splits()
     return shards
@@ -102,13 +129,13 @@ def _check_listed(corpus: Corpus) -> None:
         raise DataError(f"corpus {corpus.name!r} has no files for {' and '.join(lacking)}. {LACKING_REMEDY}")
 
 
-def _stream(corpus: Corpus) -> TarCorpus | None:
-    return corpus if isinstance(corpus, TarCorpus) else None
+def _stream(corpus: Corpus) -> StreamedCorpus | None:
+    return corpus if isinstance(corpus, StreamedCorpus) else None
 
 
-def _target(root: Path, spec: str, sample_rate: int, corpus: Corpus) -> Path:
+def _target(root: Path, spec: str, sample_rate: int, fingerprint: str) -> Path:
     kind = spec.partition(":")[0]
-    return root / f"{kind}-{sample_rate}-{corpus.fingerprint()[:16]}"
+    return root / f"{kind}-{sample_rate}-{fingerprint[:16]}"
 
 
 def _open(target: Path) -> Index | None:
@@ -121,39 +148,35 @@ def _open(target: Path) -> Index | None:
         return None
 
 
-def _resampled(base: Shards, sample_rate: int) -> Iterator[Clip]:
-    for name in SPLITS:
-        split = base.split(name)
-        for number in range(len(split)):
-            audio = to_int16(resample(split.clip(number, normalise=False), base.sample_rate, sample_rate))
-            yield Clip(split.names[number], split.speakers[number], name, audio)
+def _resampled(base: Shards, sample_rate: int, start: int) -> Iterator[list[Clip]]:
+    places = [(split, number) for split in map(base.split, SPLITS) for number in range(len(split))]
+    for split, number in places[start:]:
+        audio = to_int16(resample(split.clip(number, normalise=False), base.sample_rate, sample_rate))
+        yield [Clip(split.names[number], split.speakers[number], split.name, audio)]
 
 
 def _write(
     corpus: Corpus,
-    clips: Iterator[Clip],
+    items: Callable[[int], Iterator[list[Clip]]],
     sample_rate: int,
     target: Path,
     alone: bool,
     progress: Progress | None,
 ) -> Index:
+    """Write what `items(start)` gives, from where a preparation that was killed had come."""
     stage = f"preparing {corpus.name} at {sample_rate} Hz"
-    report: list[tuple[str, str, str]] = []
-    with files.atomic_directory(target, alone) as directory:
-        writer = files.Writer(directory)
-        try:
-            for done, clip in enumerate(clips, 1):
-                if clip.audio is not None:
-                    writer.add(clip.split, clip.name, clip.speaker, clip.audio)
-                if clip.note:
-                    report.append((clip.name, "skipped" if clip.audio is None else "noted", clip.note))
+    with files.staged_directory(target, alone, keep=writing.has_journal) as directory:
+        with Writer(directory) as writer:
+            for item in items(writer.done):
+                for clip in item:
+                    writer.add(clip)
+                writer.end_item()
                 if progress:
-                    progress(stage, done, max(done, len(corpus)))
+                    progress(stage, writer.done, max(writer.done, len(corpus)))
             writer.finish()
-        finally:
-            writer.abandon()
         if not any(columns.names for columns in writer.splits.values()):
-            raise DataError(_nothing_usable(corpus.name, report))
+            writer.forget()
+            raise DataError(_nothing_usable(corpus.name, writer.report))
         index = Index(
             name=corpus.name,
             sample_rate=sample_rate,
@@ -162,9 +185,10 @@ def _write(
             notes=corpus.notes,
             splits=writer.splits,
             files=writer.files,
-            report=report,
+            report=writer.report,
         )
         index.write(directory)
+        writer.forget()
     return index
 
 

@@ -45,6 +45,11 @@ def assign_splits(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
+def without_splits(entries: list[Entry]) -> list[Entry]:
+    """The entries with no split assigned, as where only some name one."""
+    return [replace(entry, split="") for entry in entries]
+
+
 def _unit(entry: Entry) -> str:
     return f"speaker {entry.speaker}" if entry.speaker else entry.name
 
@@ -61,6 +66,13 @@ def _deal(entries: list[Entry], held_out: tuple[str, ...]) -> list[Entry]:
         spare = len(free) - (len(held_out) - number)  # leave one unit for every split still to come
         home.update(dict.fromkeys(chosen[:spare], split))
     return [replace(entry, split=home.get(_unit(entry), "train")) for entry in entries]
+
+
+def hashed_split(unit: str) -> str:
+    """The split of a speaker or file by a hash of its name alone, where nothing else is known of the corpus:
+    a tenth each for test and validation."""
+    number = int(_fraction(unit) / HELD_OUT_SHARE)
+    return ("test", "validation")[number] if number < 2 else "train"
 
 
 def _too_few(entries: list[Entry], held_out: tuple[str, ...], units: int) -> str:

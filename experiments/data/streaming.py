@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.common.machine import cores
+from experiments.common.machine import data_threads
 from experiments.data.corpus import DataError
 from experiments.data.decoding import read_audio
 from experiments.data.signal import TARGET_DBFS, Float32, Int16, at_level, rms
-from experiments.data.sources.tar_samples import Shard, samples_of
+from experiments.data.sources.streamed import Trains
+from experiments.data.sources.tar_samples import TEXT_ONLY, Sample, SampleShard
 
 LANES = 32  # shards that are read side by side, at most
 BLOCK = 64  # crops of a lane that are shuffled together
@@ -23,10 +24,22 @@ _log = logging.getLogger("codecbench.data")
 
 
 class TarSplit:
-    """The training shards of a corpus, at `sample_rate` Hz."""
+    """The training shards of a corpus, at `sample_rate` Hz. trains: which samples are used."""
 
-    def __init__(self, shards: Sequence[Shard], sample_rate: int) -> None:
-        self.name, self.shards, self.sample_rate = "train", list(shards), sample_rate
+    def __init__(
+        self,
+        shards: Sequence[SampleShard],
+        sample_rate: int,
+        trains: Trains | None = None,
+    ) -> None:
+        self.name, self.shards, self.sample_rate, self.trains = "train", list(shards), sample_rate, trains
+
+    def samples(self, number: int) -> Iterator[Sample | None]:
+        """Samples of a shard; None in place of those that are passed over without a word."""
+        within = self.trains is not None and self.trains.within
+        for sample in self.shards[number].samples("" if within else "train"):
+            used = sample.why != TEXT_ONLY and (self.trains is None or self.trains(sample))
+            yield sample if used else None
 
     def crops(
         self,
@@ -147,8 +160,8 @@ class Lane:
             usable = shard > 0 or sample > 0  # an epoch that is entered in its middle is not judged
             for place in range(shard, len(lane_shards)):
                 index = int(lane_shards[place])
-                for number, entry in enumerate(samples_of(self.split.shards[index], "train")):
-                    if number < sample:
+                for number, entry in enumerate(self.split.samples(index)):
+                    if entry is None or number < sample:
                         continue
                     if entry.audio is None:
                         skipped += 1
@@ -172,8 +185,9 @@ class Lane:
             if not usable:
                 names = ", ".join(self.split.shards[index].name for index in lane_shards[:3])
                 raise DataError(
-                    f"webdataset: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
-                    "Remedy: see the warnings above for what is wrong with each."
+                    f"tar shards: no usable audio in {len(lane_shards)} shard(s) ({names}, ...). "
+                    "Remedy: see the warnings above for what is wrong with each; without any, all who speak "
+                    "in them are in validation or test, for which others must then be named."
                 )
             epoch, shard = epoch + 1, 0
 
@@ -235,7 +249,7 @@ class StreamedCrops:
         self.split, self.samples, self.batch_size, self.target_dbfs = split, samples, batch_size, target_dbfs
         self.rank, self.world_size = rank, world_size
         own = range(rank, lanes, world_size)
-        threads = min(threads or cores(), len(own))
+        threads = min(data_threads(threads), len(own))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
         self.lanes = {number: Lane(split, number, lanes, seed, samples, self._pool) for number in own}
         self._rows = [row % lanes for row in range(rank, batch_size, world_size)]

@@ -52,7 +52,7 @@ __all__ = [
     "WarmStart",
 ]
 
-MOST_SHARDS = 100_000  # that the braces of a webdataset pattern may stand for
+MOST_SHARDS = 100_000  # that the braces of a pattern of tar shards may stand for
 MOST_SEVERITIES = 100  # of one disturbance
 
 
@@ -157,7 +157,7 @@ class Data(Section):
         if kind not in KINDS:
             hint = did_you_mean(kind, KINDS)
             raise ValueError(f"is not a corpus; {hint}known: {', '.join(USAGE)}")
-        if kind == "webdataset" and (shards := _expansions(rest)) > MOST_SHARDS:
+        if kind in ("webdataset", "tar-stream", "tar") and (shards := _expansions(rest)) > MOST_SHARDS:
             raise ValueError(f"names {shards:,} shards, more than {MOST_SHARDS:,}; use fewer braces")
         if any(len(part.encode()) > MOST_FILE_NAME for part in re.split(r"[/,=:]", rest)):
             raise ValueError(f"has a name of more than {MOST_FILE_NAME} bytes, which no file can have")

@@ -29,9 +29,11 @@ class Demo:
     def fetch(self, cache: Path, progress: Progress | None) -> None:
         """Fetches nothing: the voice is in hibari's wheel."""
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
+        """A clip an item; those before `start` are spoken, too, which takes seconds."""
         try:
-            for utterance, audio in demo_speech.synthesise():
-                yield Clip(utterance.name, utterance.voice.name, utterance.split, audio)
+            for number, (utterance, audio) in enumerate(demo_speech.synthesise()):
+                if number >= start:
+                    yield [Clip(utterance.name, utterance.voice.name, utterance.split, audio)]
         except RuntimeError as error:
             raise DataError(f"{error}. Remedy: reinstall hibari-tts, or use --data folder:PATH.") from error

@@ -33,7 +33,7 @@ def manifest(path: Path) -> AudioFiles:
                 row["path"], row["speaker"].strip(), split, path.parent / row["path"], f"{place}, column path"
             )
         )
-    return _listed(f"manifest:{readable_name(path.name)}", path.parent, entries)
+    return _listed(f"manifest:{readable_name(path.name)}", path.parent, entries, [path])
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -94,10 +94,10 @@ def filelist(text: str) -> AudioFiles:
                 entries.append(
                     Entry(name.strip(), "", split, path.parent / name.strip(), f"{path}, line {line}")
                 )
-    return _listed(f"filelist:{readable_name(lists[0].name)}", lists[0].parent, entries)
+    return _listed(f"filelist:{readable_name(lists[0].name)}", lists[0].parent, entries, lists)
 
 
-def _listed(name: str, base: Path, entries: list[Entry]) -> AudioFiles:
+def _listed(name: str, base: Path, entries: list[Entry], lists: list[Path]) -> AudioFiles:
     """Checks shared by manifests and lists, and names relative to the list or, failing that, to all files."""
     if not entries:
         raise DataError(f"{name}: it lists no files")
@@ -132,7 +132,8 @@ def _listed(name: str, base: Path, entries: list[Entry]) -> AudioFiles:
                 f"({home.where}). Remedy: keep each speaker in one split, or leave speaker empty."
             )
     kept = [replace(entry, name=readable_name(entry.path.relative_to(base))) for entry in first.values()]
-    return AudioFiles(name, assign_splits(kept), notes_on=notes)
+    watched = [*lists, *dict.fromkeys(entry.path.parent for entry in kept)]
+    return AudioFiles(name, assign_splits(kept), notes_on=notes, watched=watched)
 
 
 def _absolute(path: Path) -> Path:

@@ -119,9 +119,9 @@ class Libri:
         own, slash, part = subset.partition("/")
         return (own, part) if slash else (kind, subset)
 
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
+    def items(self, sample_rate: int, start: int = 0) -> Iterator[list[Clip]]:
         assert self._files is not None, "fetch comes first"
-        return self._files.clips(sample_rate)
+        return self._files.items(sample_rate, start)
 
 
 def parse(kind: str, rest: str) -> Libri:

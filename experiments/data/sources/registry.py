@@ -2,13 +2,14 @@
 
 from experiments.data import audio_files
 from experiments.data.corpus import Corpus, DataError
-from experiments.data.sources import folder, openslr
+from experiments.data.sources import archives, folder, hugging_face, openslr
 from experiments.data.sources import lists as listings
 from experiments.data.sources import tar_shards as tar_corpus
 from experiments.data.sources.demo import Demo
 from quantizers.suggestions import did_you_mean
 
-KINDS = ("demo", "folder", "manifest", "filelist", "librispeech", "libritts", "webdataset")
+LOCAL = ("demo", "folder", "manifest", "filelist", "tar")
+KINDS = (*LOCAL, "librispeech", "libritts", "webdataset", "tar-stream", "datasets")
 
 
 USAGE = (
@@ -16,9 +17,12 @@ USAGE = (
     "folder:PATH",
     "manifest:PATH",
     "filelist:PATH",
+    "tar:PATTERN",
     "librispeech[:SUBSET,...]",
     "libritts[:SUBSET,...]",
     "webdataset:PATTERN",
+    "tar-stream:PATTERN",
+    "datasets:NAME[:CONFIGURATION]",
 )
 
 
@@ -35,13 +39,17 @@ def parse(spec: str) -> Corpus:
         raise DataError(f"unknown corpus {spec!r}; {hint}known: {', '.join(USAGE)}")
     if kind in ("librispeech", "libritts"):
         return openslr.parse(kind, rest)
-    if kind == "webdataset":
-        return tar_corpus.parse(rest)
+    if kind in ("webdataset", "tar-stream"):
+        return tar_corpus.parse(kind, rest)
     if not rest:
         raise DataError(f"corpus {spec!r} lacks its path: write {USAGE[KINDS.index(kind)]}")
     if kind == "demo":
         raise DataError(f"corpus {spec!r}: demo takes no path, write demo")
 
+    if kind == "tar":
+        return archives.archives(rest)
+    if kind == "datasets":
+        return hugging_face.parse(rest)
     if kind == "filelist":
         return listings.filelist(rest)
     path = audio_files.expanded(rest)

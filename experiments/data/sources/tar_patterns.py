@@ -1,16 +1,14 @@
 """Patterns of tar shards: braces, and for files * and ?, expanded to the shards that they name."""
 
 import re
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlparse
 
 from experiments.data import audio_files
 from experiments.data.corpus import DataError
-from experiments.data.sources.tar_samples import SCHEMES, Shard, unreachable
+from experiments.data.sources.shard_states import states
+from experiments.data.sources.tar_samples import SCHEMES, Shard
 
 MOST_SHARDS = 1_000_000  # of a pattern; more is taken for a slip
 _RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?\d+)?")
@@ -28,7 +26,7 @@ def shards_of(pattern: str) -> Listing:
     addresses = _expanded(pattern)
     scheme = urlparse(pattern).scheme
     if ("://" in pattern and scheme not in SCHEMES) or scheme == "pipe":
-        raise DataError(f"webdataset: {pattern!r}: known are files and {', '.join(SCHEMES)}")
+        raise DataError(f"tar shards: {pattern!r}: known are files and {', '.join(SCHEMES)}")
     return _on_server(pattern, addresses) if scheme in SCHEMES else _on_disk(addresses)
 
 
@@ -37,14 +35,14 @@ def _expanded(pattern: str) -> list[str]:
 
     try:
         if _alternatives(pattern) > MOST_SHARDS:
-            raise DataError(f"webdataset: {pattern[:100]!r} names more than {MOST_SHARDS} shards")
+            raise DataError(f"tar shards: {pattern[:100]!r} names more than {MOST_SHARDS} shards")
         return list(braceexpand(pattern))
     except RecursionError as error:
-        raise DataError(f"webdataset: braces too deep in {pattern[:100]!r}") from error
+        raise DataError(f"tar shards: braces too deep in {pattern[:100]!r}") from error
     except DataError:
         raise
     except ValueError as error:
-        raise DataError(f"webdataset: unbalanced braces in {pattern!r}") from error
+        raise DataError(f"tar shards: unbalanced braces in {pattern!r}") from error
 
 
 def _alternatives(pattern: str) -> int:
@@ -77,12 +75,10 @@ def _choices(inside: str) -> int:
 def _on_server(pattern: str, addresses: list[str]) -> Listing:
     if "*" in pattern:
         raise DataError(
-            f"webdataset: {pattern!r}: shards on a server cannot be listed. "
+            f"tar shards: {pattern!r}: shards on a server cannot be listed. "
             "Remedy: write {000000..000099} in place of *."
         )
-    with ThreadPoolExecutor(16, thread_name_prefix="shards") as pool:
-        states = list(pool.map(_state, addresses))
-    return Listing([Shard(*each) for each in zip(addresses, states, strict=True)], [])
+    return Listing([Shard(*each) for each in zip(addresses, states(addresses), strict=True)], [])
 
 
 def _on_disk(addresses: list[str]) -> Listing:
@@ -97,19 +93,7 @@ def _on_disk(addresses: list[str]) -> Listing:
         files = [each for each, why in problems.items() if not why]
         if not files:
             why = next(iter(problems.values()), "nothing matches")
-            raise DataError(f"webdataset: no such shard: {address[:200]!r} ({why})")
+            raise DataError(f"tar shards: no such shard: {address[:200]!r} ({why})")
         paths += files
         left_out += [(each.name, why) for each, why in problems.items() if why]
     return Listing([Shard(str(path), str(path.stat().st_size)) for path in dict.fromkeys(paths)], left_out)
-
-
-def _state(address: str) -> str:
-    """Size and ETag of a URL; of other services than web servers, nothing is asked."""
-    if urlparse(address).scheme not in ("http", "https"):
-        return ""
-    request = urllib.request.Request(address, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return f"{answer.headers.get('Content-Length', '')} {answer.headers.get('ETag', '')}".strip()
-    except (urllib.error.URLError, OSError) as error:
-        raise unreachable(address, error) from error

@@ -5,16 +5,19 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Protocol, Self
 from urllib.parse import urlparse
 
 from experiments.data import audio_files, formats
 from experiments.data.corpus import DataError
-from experiments.data.splitting import readable_name
+from experiments.data.sources.layouts import Place, of_path
+from experiments.data.splitting import SPLIT_NAMES, readable_name
 
 SCHEMES = ("http", "https", "gs", "hf", "ais")  # not `pipe`: a study file must not run commands
+TEXT = frozenset({".txt", ".json", ".jsonl", ".tsv", ".csv", ".md", ".html", ".trn", ".lab"})
+TEXT_ONLY = "no audio in it, only text"  # which published archives have beside the audio
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's: the key ends at the first dot
 _META = re.compile(r"__[^/]*__($|/)")
 _CHUNK = 2**20
@@ -26,6 +29,10 @@ class Shard:
 
     address: str
     state: str
+
+    def samples(self, split: str) -> Iterator["Sample"]:
+        """Samples of this shard, see `samples_of`."""
+        return samples_of(self, split)
 
     @property
     def remote(self) -> bool:
@@ -41,12 +48,39 @@ class Sample:
     """An audio file of a shard, or something that is none: then `audio` is None, and `why` says so.
 
     name: shard and key, with the rest of the file's name where several audio files share the key.
+    member: name within the shard, with the ending in lower case; empty where it is no audio file.
+    split: as its `.json` says, or empty.
     """
 
     name: str
     speaker: str
-    audio: bytes | None
+    audio: bytes | Path | None
     why: str = ""
+    member: str = ""
+    split: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Speaker and split, as its `.json` or else its path tells them."""
+        place = of_path(self.member) or Place("", "")
+        return Place(self.speaker or place.speaker, self.split or place.split)
+
+
+class SampleShard(Protocol):
+    """A part of a corpus that is read from its beginning to its end. name, state: what identifies it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    def samples(self, split: str) -> Iterator[Sample]:
+        """Its samples in order, the same each time. Raises DataError where it cannot be read."""
+        ...
 
 
 class _Member(NamedTuple):
@@ -61,6 +95,8 @@ class _Damage(Exception):
 
 def samples_of(shard: Shard, split: str) -> Iterator[Sample]:
     """Samples of `shard`, in order. A damaged part is a sample without audio.
+
+    split: of the shard; empty where it holds all.
 
     Raises DataError where the shard cannot be read at all, or stops coming: that may be otherwise the next
     time, so a training must not go on without it.
@@ -80,9 +116,15 @@ def samples_of(shard: Shard, split: str) -> Iterator[Sample]:
 
 def unreachable(address: str, error: Exception) -> DataError:
     """The message of a shard that cannot be read now."""
+    if getattr(error, "code", None) in (401, 403):
+        return DataError(
+            f"tar shards: {address} is not open to everybody: {error}. "
+            "Remedy: accept the corpus's terms; on Hugging Face log in by `hf auth login` and write "
+            "hf://datasets/OWNER/NAME/FILE instead of https://, or use datasets:OWNER/NAME."
+        )
     why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     return DataError(
-        f"webdataset: cannot read {address}: {why}. "
+        f"tar shards: cannot read {address}: {why}. "
         "Remedy: see that it is there and can be reached, then give the same command again."
     )
 
@@ -183,12 +225,14 @@ def _of_group(shard: Shard, split: str, group: list[_Member]) -> Iterator[Sample
     foreign = [rest for rest in files if formats.is_foreign(PurePosixPath(f"x.{rest}"))]
     key = f"{shard.name}/{group[0].key}" if group else ""
     for rest in audio:
-        yield _sample(key if len(audio) == 1 else f"{key}.{rest}", split, rest, files)
+        sample = _sample(key if len(audio) == 1 else f"{key}.{rest}", split, rest, files)
+        yield replace(sample, member=f"{group[0].key}.{rest}")
     for rest in foreign:
         name = f"{key}.{rest}" if audio or len(foreign) > 1 else key
         yield Sample(name, "", None, formats.foreign_reason(PurePosixPath(f"x.{rest}")))
     if group and not audio and not foreign:
-        yield Sample(key, "", None, "no audio in it")
+        only_text = all(PurePosixPath(f"x.{rest}").suffix in TEXT for rest in files)
+        yield Sample(key, "", None, TEXT_ONLY if only_text else "no audio in it")
 
 
 def _sample(name: str, split: str, rest: str, files: dict[str, bytes]) -> Sample:
@@ -202,6 +246,28 @@ def _sample(name: str, split: str, rest: str, files: dict[str, bytes]) -> Sample
             return Sample(name, "", None, f"its json cannot be read: {audio_files.reason(error)}")
     values = told if isinstance(told, dict) else {}
     speaker = str(values.get("speaker") or "")
-    if values.get("split") not in (None, "", split):
-        return Sample(name, speaker, None, f"its json says split {values['split']!r}, its shard {split!r}")
-    return Sample(name, speaker, files[rest])
+    told_split = values.get("split")
+    if split and told_split not in (None, "", split):
+        return Sample(name, speaker, None, f"its json says split {told_split!r}, its shard {split!r}")
+    return Sample(name, speaker, files[rest], split=SPLIT_NAMES.get(str(told_split or "").lower(), ""))
+
+
+def listed(shard: Shard, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes | None]]:
+    """The name of each file in a shard on this disk, as `Sample.member` has it, and the contents of those
+    with one of `endings`. Ends where the shard is damaged.
+
+    Raises DataError where it cannot be read at all.
+    """
+    try:
+        with tarfile.open(shard.address) as tar:  # passes over contents where nothing is compressed
+            for header in tar:
+                matched = _NAME.fullmatch(readable_name(header.name))
+                if header.isreg() and matched:
+                    name = f"{readable_name(matched[1])}.{readable_name(matched[2]).lower()}"
+                    content = tar.extractfile(header) if name.endswith(endings) else None
+                    yield name, content.read() if content else None
+                tar.members = []  # type: ignore[attr-defined]
+    except (tarfile.TarError, EOFError, ValueError):
+        return  # said when its samples are read
+    except OSError as error:
+        raise unreachable(shard.address, error) from error

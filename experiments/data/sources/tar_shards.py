@@ -1,95 +1,57 @@
-"""Corpora of WebDataset tar shards: training shards are streamed, the others prepared like files."""
+"""Corpora of tar shards that are streamed in training: those of WebDataset, and archives as published."""
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
 
 from experiments.data.cache import SPLITS
-from experiments.data.corpus import Clip, DataError, Progress
-from experiments.data.decoding import read_audio
+from experiments.data.corpus import Clip, DataError
 from experiments.data.sources import tar_patterns
-from experiments.data.sources.tar_samples import Shard, samples_of
-
-REVISION = 1  # of the list of training shards, which is part of the identity of runs
-PREPARED_REVISION = 2  # raise when the same validation and test shards would give other clips
-FORM = "webdataset:PATTERN or webdataset:train=PATTERN,validation=PATTERN,test=PATTERN"
+from experiments.data.sources.streamed import StreamedCorpus
+from experiments.data.sources.tar_samples import Shard
+from experiments.data.splitting import split_of_folder
 
 
-class TarCorpus:
-    """Training shards that are streamed, and validation and test shards that are prepared like files."""
+def parse(kind: str, rest: str) -> StreamedCorpus:
+    """The corpus of `rest`, one pattern or three named ones.
 
-    synthetic = False
-    native_rate: int | None = None
-    licence = "not stated"
-    notes = "Training audio is streamed from tar shards."
-
-    def __init__(self, patterns: dict[str, str]) -> None:
-        require_webdataset()
-        self.notes_on: list[Clip] = []
-        listed = {split: self._list(pattern) for split, pattern in patterns.items()}
-        self.shards = _dealt(listed[""]) if "" in listed else _named(listed)
-        names = [shard.name for shard in self.shards["train"]]
-        stem = os.path.commonprefix(names)  # noqa: RUF071 - letters, not folders
-        self.name = f"webdataset:{stem.rstrip('-_.0123456789') or 'shards'}"
-
-    def _list(self, pattern: str) -> list[Shard]:
-        listed = tar_patterns.shards_of(pattern)
-        self.notes_on += [Clip(name, "", "train", None, why) for name, why in listed.left_out]
-        return listed.shards
-
-    def fingerprint(self) -> str:
-        """Digest of what is prepared: the training shards are not."""
-        return self._digest(PREPARED_REVISION, "validation", "test")
-
-    @cached_property
-    def training_fingerprint(self) -> str:
-        """Digest of the list of training shards: names, order, sizes, and ETags of a web server."""
-        return self._digest(REVISION, "train")
-
-    def _digest(self, revision: int, *splits: str) -> str:
-        listed = [(split, shard.name, shard.state) for split in splits for shard in self.shards[split]]
-        return hashlib.sha256(json.dumps([revision, listed]).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return 0  # not known before all is read
-
-    def listed_splits(self) -> frozenset[str]:
-        return frozenset(split for split, shards in self.shards.items() if shards)
-
-    def fetch(self, cache: Path, progress: Progress | None) -> None:
-        """Fetches nothing: shards are read where they are."""
-
-    def clips(self, sample_rate: int) -> Iterator[Clip]:
-        """The clips of validation and test."""
-        yield from self.notes_on
-        for split in ("validation", "test"):
-            for shard in self.shards[split]:
-                for sample in samples_of(shard, split):
-                    if sample.audio is None:
-                        yield Clip(sample.name, sample.speaker, split, None, sample.why)
-                        continue
-                    for piece in read_audio(sample.audio, sample_rate):
-                        name = sample.name + piece.suffix
-                        yield Clip(name, sample.speaker, split, piece.audio, piece.note)
-
-
-def parse(rest: str) -> TarCorpus:
-    """The corpus of `rest`, one pattern or three named ones. Raises DataError, also where a web server does
-    not answer."""
+    webdataset: shards are splits, whoever speaks in them. tar-stream: speakers who are held out do not train;
+    a single pattern may name archives that are called like splits, or one or two that hold all splits.
+    Raises DataError, also where a web server does not answer.
+    """
+    form = f"{kind}:PATTERN or {kind}:train=PATTERN,validation=PATTERN,test=PATTERN"
     parts = re.split(r"(?:^|,)(train|validation|test)=", rest)
     if not rest or (len(parts) > 1 and parts[0]):
-        raise DataError(f"corpus 'webdataset:{rest}' lacks its shards: write {FORM}")
-    if len(parts) == 1:
-        return TarCorpus({"": rest})
-    patterns = dict(zip(parts[1::2], parts[2::2], strict=True))
+        raise DataError(f"corpus '{kind}:{rest}' lacks its shards: write {form}")
+    patterns = {"": rest} if len(parts) == 1 else dict(zip(parts[1::2], parts[2::2], strict=True))
     missing = [name for name in SPLITS if not patterns.get(name)]
-    if missing or len(parts) != 2 * len(SPLITS) + 1:
-        raise DataError(f"corpus 'webdataset:{rest}' must name each split once: write {FORM}")
-    return TarCorpus(patterns)
+    if len(parts) > 1 and (missing or len(parts) != 2 * len(SPLITS) + 1):
+        raise DataError(f"corpus '{kind}:{rest}' must name each split once: write {form}")
+    require_webdataset()
+    notes_on: list[Clip] = []
+    listed: dict[str, list[Shard]] = {}
+    for split, pattern in patterns.items():
+        listing = tar_patterns.shards_of(pattern)
+        notes_on += [Clip(name, "", "train", None, why) for name, why in listing.left_out]
+        listed[split] = listing.shards
+    apart = kind == "tar-stream"
+    shards, within = _split(listed, apart)
+    stem = os.path.commonprefix([shard.name for shard in shards["train"]])  # noqa: RUF071 - letters, not folders
+    name = f"{kind}:{stem.rstrip('-_.0123456789') or 'shards'}"
+    return StreamedCorpus(name, shards, apart=apart, within=within, notes_on=notes_on)
+
+
+def _split(listed: dict[str, list[Shard]], apart: bool) -> tuple[dict[str, list[Shard]], bool]:
+    """The shards of each split, and whether each of them holds all splits."""
+    if "" not in listed:
+        return _named(listed), False
+    shards = listed[""]
+    by_name = {split: [s for s in shards if split_of_folder(s.name) == split] for split in SPLITS}
+    if apart and all(by_name.values()) and sum(map(len, by_name.values())) == len(shards):
+        return by_name, False
+    if apart and len(shards) < 3:
+        return dict.fromkeys(SPLITS, shards), True
+    return _dealt(shards), False
 
 
 def require_webdataset() -> None:
@@ -98,7 +60,7 @@ def require_webdataset() -> None:
         import webdataset  # noqa: F401
     except ImportError as error:
         raise DataError(
-            "webdataset: corpora need the library of that name. Remedy: pip install 'codecbench[webdataset]'."
+            "corpora of tar shards need the library webdataset. Remedy: pip install 'codecbench[webdataset]'."
         ) from error
 
 
@@ -109,7 +71,7 @@ def _named(listed: dict[str, list[Shard]]) -> dict[str, list[Shard]]:
         for shard in members:
             if shard.address in seen:
                 raise DataError(
-                    f"webdataset: {shard.address} is in {seen[shard.address]} and in {split}. "
+                    f"tar shards: {shard.address} is in {seen[shard.address]} and in {split}. "
                     "Remedy: name shards of their own for each split."
                 )
             seen[shard.address] = split
@@ -120,7 +82,7 @@ def _dealt(shards: list[Shard]) -> dict[str, list[Shard]]:
     """One shard for test and one for validation, by a hash of the names; the others train."""
     if len(shards) < 3:
         raise DataError(
-            f"webdataset: {len(shards)} shard(s) cannot be divided into train, validation and test. "
+            f"tar shards: {len(shards)} shard(s) cannot be divided into train, validation and test. "
             "Remedy: give three or more, or name the splits: train=PATTERN,validation=PATTERN,test=PATTERN."
         )
     order = sorted(shards, key=lambda shard: hashlib.sha256(shard.name.encode()).digest())

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING
 
 from experiments.common import child_processes
-from experiments.common.machine import default_workers, gpus, share_of_cores
+from experiments.common.machine import DATA_THREADS, default_workers, gpus, share_of_cores
 from experiments.execution import worker
 from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.outcomes import reason_of
@@ -187,9 +187,13 @@ class _PipeLink:
 
 
 def _serve(
-    pipe: "Connection[Update | Outcome, Job | None]", stop: "Event", settings: Settings, gpu: str | None
+    pipe: "Connection[Update | Outcome, Job | None]",
+    stop: "Event",
+    settings: Settings,
+    gpu: str | None,
 ) -> None:
-    """The life of a worker process."""
+    """The life of a worker process, which decodes audio in its share of the cores, `settings.cores`."""
+    os.environ.setdefault(DATA_THREADS, str(settings.cores))
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is here
     child_processes.become_worker()

@@ -378,6 +378,17 @@ def test_a_bd_rate_can_be_read_from_its_axis(widest: float) -> None:
     assert points >= {round(float(np.log2(1 + widest / 100)), 6), 0.0}
 
 
+def test_a_training_of_a_few_steps_has_no_learning_curves(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each metric was logged once, so that none changes."""
+    once = results.histories.drop_duplicates(["label", "metric"]).assign(value=1.0)
+    assert list(figures.learning(results))
+    monkeypatch.setattr(Results, "histories", once)
+    monkeypatch.delitem(results.__dict__, "histories", raising=False)
+    assert list(figures.learning(results)) == []
+
+
 def test_learning_curves_leave_out_what_never_changes() -> None:
     steps = pd.DataFrame({"step": [0, 10, 20], "label": "fsq", "seed": 0})
     logged = {

@@ -410,7 +410,7 @@ def test_a_lacking_split_is_told_before_anything_is_decoded(
     rows = [(f"audio/{name}.wav", name, "train") for name in "abc"]
     spec = f"manifest:{write_manifest(tmp_path / 'm.csv', rows)}"
     with monkeypatch.context() as patched:
-        patched.setattr(AudioFiles, "clips", lambda *_: pytest.fail("decoded"))
+        patched.setattr(AudioFiles, "items", lambda *_: pytest.fail("decoded"))
         for ask in (data.prepare, data.prepared):
             with pytest.raises(DataError, match=r"'manifest:m.csv' has no files for test\. Remedy: .* split"):
                 ask(spec, sample_rate=RATE, complete=True)
@@ -520,4 +520,6 @@ def test_decoding_order_is_the_listed_order(tmp_path: Path) -> None:
         Entry(f"{n}", "", "train", write(tmp_path / f"{n}.wav", tone(3.0 if n % 5 == 0 else 0.4)))
         for n in range(20)
     ]
-    assert [clip.name for clip in AudioFiles("x", entries).clips(RATE)] == [str(n) for n in range(20)]
+    assert [clip.name for item in AudioFiles("x", entries).items(RATE) for clip in item] == [
+        str(n) for n in range(20)
+    ]

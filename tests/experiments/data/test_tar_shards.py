@@ -231,7 +231,8 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, caplog: pytest
         tmp_path / "train-0.tar",
         {
             "a.flac": b"no audio at all",
-            "b.txt": b"words",
+            "b.xyz": b"words",
+            "transcripts.txt": b"words",
             "c.flac": good,
             "c.json": b'{"split": "test"}',
             "d.flac": good,
@@ -258,6 +259,7 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, caplog: pytest
         "train-1.tar: the shard is damaged from byte 64000 on; 7780 bytes not read (unexpected end of data)",
     ):
         assert text in caplog.text
+    assert "transcripts" not in caplog.text  # texts lie beside the audio of published corpora
     assert crops.skipped >= 6
     resumed = split.crops(samples=SAMPLES, batch_size=2, seed=0)
     resumed.seek(crops.cursor())

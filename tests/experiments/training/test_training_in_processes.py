@@ -53,6 +53,8 @@ def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     told = start(*torchrun, str(WORKER), "ddp", str(speech), str(folder), "fsq,vq")
     assert "batch_size 3 cannot be divided among 2 processes" in told
+    # What the first process does alone, such as scoring, may take far longer than torch's half an hour.
+    assert told.count("patience 7 days, 0:00:00") == 2
     return folder
 
 
@@ -113,3 +115,13 @@ def test_every_quantizer_trains_in_two_processes_with_snapshots(speech: Path, tm
     assert all(len(found) == 1 for found in digests.values()), "the processes hold other weights"
     kept = {path.parent for path in tmp_path.glob("*/snapshots.npz")}
     assert 0 < len(kept) < len(digests)  # fixed codes have coordinates, learned ones none
+
+
+@pytest.mark.long
+def test_the_others_wait_for_what_the_first_process_does_alone(tmp_path: Path) -> None:
+    """The constant is what they wait for: with two seconds the same work ends the job."""
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", str(WORKER), "waits")
+    told = start(*torchrun, "120", str(tmp_path))
+    assert sorted(told.split("\n")[:2]) == ["rank 0 heard 0", "rank 1 heard 0"]
+    with pytest.raises(AssertionError, match=r"[Tt]imed out|wait timeout"):
+        start(*torchrun, "2", str(tmp_path))

@@ -4,6 +4,8 @@ training_worker.py kills MANIFEST FOLDER      one training killed at random mome
 training_worker.py ddp MANIFEST FOLDER NAMES  under torchrun: each rank writes what it trained
 training_worker.py thaw MANIFEST FOLDER       under torchrun or alone: a frozen encoder that thaws
 training_worker.py snapshots MANIFEST FOLDER  under torchrun: every quantizer with snapshots, as a run has it
+training_worker.py waits SECONDS FOLDER       under torchrun: rank 0 works alone for longer than SECONDS, the
+                                              patience of the other
 """
 
 import json
@@ -13,9 +15,11 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 import quantizers
 from codec import backbones, model
@@ -123,6 +127,8 @@ def ddp(manifest: str, folder: Path, names: str) -> None:
         codec = model.build(
             backbones.get("mdct-tiny"), lambda dim: quantizers.create("none", dim=dim), seed=0
         )
+        backend = dist.distributed_c10d._get_default_group()._get_backend(fabric.device)
+        print(f"patience {backend.options._timeout}", flush=True)
         try:
             run(codec, Train(batch_size=3), manifest, folder, Losses(), fabric)
         except distributed.ProcessError as error:
@@ -204,8 +210,22 @@ def snapshots(manifest: str, folder: Path) -> None:
         print(f"rank {fabric.global_rank} {name} {trained.steps} {sum_}", flush=True)
 
 
+def waits(seconds: str, folder: Path) -> None:
+    """Rank 0 prepares and scores alone, as `codecbench train` has it: at a barrier, then before it tells."""
+    distributed.PATIENCE = timedelta(seconds=float(seconds))
+    fabric = distributed.launched("cpu")
+    for _ in range(2):
+        if fabric.is_global_zero:
+            time.sleep(5)
+        fabric.barrier()
+    if fabric.is_global_zero:
+        time.sleep(5)
+    told = distributed.from_first(fabric, fabric.global_rank)
+    print(f"rank {fabric.global_rank} heard {told}", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"kills": kills, "ddp": ddp, "thaw": thaw, "snapshots": snapshots}[sys.argv[1]](
+    {"kills": kills, "ddp": ddp, "thaw": thaw, "snapshots": snapshots, "waits": waits}[sys.argv[1]](
         sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5]
     )
