@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,7 +128,7 @@ def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
     workers, gpus = machine["workers"], machine["gpus"]
     device = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "CPU, one thread each"
     lines = [
-        f"runs: {len(plan.outline.runs)}, of which {finished} finished"
+        f"runs: {_counted(plan, plan.outline.runs)}, of which {finished} finished"
         + (f", {len(broken)} failed or diverged (--retry does them again)" if broken else "")
         + (f"; store {plan.store}" if plan.states else "")
     ]
@@ -135,16 +136,25 @@ def _work_lines(plan: Plan, machine: dict[str, int]) -> list[str]:
         f"{number} runs of {plan.outline.study} are finished on another corpus: add --data {corpus}"
         for corpus, number in plan.on_other_corpora.items()
     ]
+    if plan.outline.search:
+        lines.append(f"not counted here: codecbench search also makes {plan.outline.search}")
     if not runs and not references:
         return [*lines, "nothing is left to run"]
     stages = [
         f"{plan.estimate.warm_starts} warm starts" if plan.estimate.warm_starts else "",
-        f"{len(runs)} runs" if runs else "",
+        _counted(plan, runs, " runs") if runs else "",
         f"{len(references)} references" if references else "",
     ]
     processes = f"{workers} worker process{'es' if workers > 1 else ''}"
     lines.append(f"left: {', then '.join(filter(None, stages))}, in {processes} on this machine ({device})")
     return [*lines, _hours(plan, workers)]
+
+
+def _counted(plan: Plan, runs: Sequence[PlannedRun], what: str = "") -> str:
+    """The number of runs, and that of their trainings where several runs share one."""
+    trainings = plan.trainings(runs)
+    shared = f" from {trainings} training{'s' if trainings > 1 else ''}" if trainings < len(runs) else ""
+    return f"{len(runs)}{what}{shared}"
 
 
 def _hours(plan: Plan, workers: int) -> str:
@@ -157,13 +167,13 @@ def _hours(plan: Plan, workers: int) -> str:
             f"{'s' if workers > 1 else ''}, from the times of earlier runs ({each} of one worker; without "
             "references)"
         )
-    known = f"training about {words(estimate.training / workers)}; " if estimate.training else ""
+    known = f"training about {words(estimate.training / workers)}; the rest is " if estimate.training else ""
     remedy = (
         "codecbench plan --measure times a few steps"
         if estimate.training is None
         else "the first run measures it"
     )
-    return f"time: {known}the rest is not known ({'; '.join(estimate.missing)}); {remedy}"
+    return f"time: {known}not known ({'; '.join(estimate.missing)}); {remedy}"
 
 
 def _measure(study_file: str, overrides: list[str], console: Console) -> None:

@@ -234,7 +234,7 @@ def power(
 
         document.emit(studies.power_document(study, frame, metric, effect, wanted))
     else:
-        power.print_power(frame, metric, effect, wanted)
+        power.print_power(frame, metric, effect, wanted, matched_rates.rate_in_words(results, labels))
 
 
 def _results_to_draw(study: str, tracking_uri: str | None, bitrate: float | None) -> Results:

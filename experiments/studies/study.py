@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 import quantizers
 from codec import backbones
@@ -190,6 +191,8 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         plain["axes"] = combine(dict(_lists(plain)), plain.pop("zip", []))
         _check_size(plain, len(origins))
     except ValueError as error:  # of an axis, or of a backbone whose options are asked for
+        if unknown := _unknown_keys(values):  # a key that is misspelled in its section, too
+            raise StudyError(explain(unknown, source, origins, Study)) from None
         raise StudyError(f"{source}: {error}") from None
     for key, first in next(places(plain["axes"]), {}).items():
         _put(plain, key.split("."), first)
@@ -204,6 +207,15 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         _check_backbone(cell, source)
     _check_quantizers(study, cells, source, origins)
     return study
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> list[ErrorDetails]:
+    """The errors of keys that no section has, in a file whose axes do not fit together."""
+    try:
+        Study.model_validate({key: value for key, value in values.items() if key != "zip"})
+    except ValidationError as error:
+        return [one for one in error.errors() if one["type"] == "extra_forbidden"]
+    return []
 
 
 def _check_size(values: Mapping[str, Any], quantizers: int) -> None:

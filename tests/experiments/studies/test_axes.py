@@ -141,7 +141,7 @@ def test_a_cell_is_the_run_that_a_plain_study_asks_for() -> None:
         ),
         (
             {"bits": [8, 10], "zip": [["bits", "train.steps"]]},
-            "train.steps has no list of values here; .*: bits",
+            "train.steps has no list of values; .*: bits",
         ),
         ({"bits": [8, 10], "zip": [["bits"]]}, "zip: write lists of keys"),
         (
