@@ -6,8 +6,8 @@
 Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
-The differences that a study was made for, `CONTRASTS`, stand between the `contrasts` comments, and the first
-of those of `HEADLINE` in the README.
+The differences that a study was made for stand between the `contrasts` comments, and those of `HEADLINE` in
+the README, too.
 """
 
 from __future__ import annotations
@@ -27,44 +27,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
 HEADLINE = "starts"  # a study at one rate
-# Differences that a study was made for: what they are called, the first row, and the row less it.
-CONTRASTS = {
-    "starts": (
-        ("`fsq`: from data less from random", "fsq start=random", "fsq start=data"),
-        ("`q2d2-hex`: from data less from random", "q2d2-hex start=random", "q2d2-hex start=data"),
-        ("`vq`: from data less from random", "vq start=random", "vq start=data"),
-        ("`vq` less `fsq`, both from random", "fsq start=random", "vq start=random"),
-        ("`vq` less `fsq`, both from data", "fsq start=data", "vq start=data"),
-        ("`vq` less `fsq` fitted, both from data", "fsq fitted start=data", "vq start=data"),
-        ("`q2d2-hex` less `fsq`, both from data", "fsq start=data", "q2d2-hex start=data"),
-        ("`rvq`: from data less from random", "rvq start=random", "rvq start=data"),
-        ("`fsq` from data: fitted less the paper's channels", "fsq start=data", "fsq fitted start=data"),
-        (
-            "`q2d2-hex` from data: fitted less the paper's channels",
-            "q2d2-hex start=data",
-            "q2d2-hex fitted start=data",
-        ),
-        ("`vq` less `q2d2-hex`, both from data", "q2d2-hex start=data", "vq start=data"),
-        ("`rvq` less `fsq`, both from data", "fsq start=data", "rvq start=data"),
-        ("`rvq` less `fsq` fitted, both from data", "fsq fitted start=data", "rvq start=data"),
-        (
-            "`q2d2-hex` fitted less `fsq` fitted, both from data",
-            "fsq fitted start=data",
-            "q2d2-hex fitted start=data",
-        ),
-    ),
-    "dimensions": tuple(
-        (
-            f"`{name}` at {bits} bits: {fit} less the paper's channels",
-            f"{name} {bits} bit",
-            f"{name} {fit} {bits} bit",
-        )
-        for bits in (12, 20, 40)
-        for name in ("fsq", "q2d2-hex")
-        for fit in ("fitted channels", "fitted")
-    ),
-}
-HEADLINE_ROWS = 7  # of them, the first
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
@@ -120,14 +82,12 @@ def main() -> None:
         write_runs(results, HERE / study / "runs.csv")
         text = text or begin(results, names)
         text = between(text, "table", f"\n{table(results)}\n")
-        if study in CONTRASTS:
+        if results.contrasts:
             text = between(text, "contrasts", f"\n{contrasts(results)}\n")
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
         if study == HEADLINE:
             whole = README.read_text(encoding="utf-8")
-            README.write_text(
-                between(whole, "headline", f"\n{contrasts(results, HEADLINE_ROWS)}\n"), encoding="utf-8"
-            )
+            README.write_text(between(whole, "headline", f"\n{contrasts(results)}\n"), encoding="utf-8")
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 
@@ -149,26 +109,13 @@ def table(results: Results) -> str:
     return render(comparison(results, columns(results)), "markdown")
 
 
-def contrasts(results: Results, most: int | None = None) -> str:
-    """The study's `CONTRASTS`, or the first `most` of them, with 95 % intervals, in Markdown."""
-    from analysis.results.columns import select
-    from analysis.results.study_metrics import quality_keys
-    from analysis.statistics.intervals import paired_difference
+def contrasts(results: Results) -> str:
+    """The study's planned contrasts with 95 % intervals, in Markdown, without a title."""
+    from analysis.tables.contrasts import contrast_table
+    from analysis.tables.formats import render
 
-    shown = [column for column in select(quality_keys(results)) if column.higher_is_better is not None]
-    heads = [f"{column.header} {'↑' if column.higher_is_better else '↓'}" for column in shown]
-    lines = [f"| difference | {' | '.join(heads)} |", f"| :-- |{' --: |' * len(shown)}"]
-    finished = results.finished.sort_values("seed")
-    runs = {label: list(own["run_id"]) for label, own in finished.groupby("label")}
-    for name, first, second in CONTRASTS[results.study][:most]:
-        cells = []
-        for column in shown:
-            scores = [results.scores(column.key, runs[label]) for label in (first, second)]
-            found = paired_difference(*scores)
-            text = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
-            cells.append(f"**{text}**" if found.low > 0 or found.high < 0 else text)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    _, text = render(contrast_table([results], intervals="range"), "markdown").split("\n\n", 1)
+    return text.strip()
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:

@@ -44,7 +44,15 @@ listing = typer.Typer(help="List studies, quantizers, metrics or reference codec
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Studies": (study_files.init, study_files.show_study, plan.plan, run.run, train.train, search.search),
     "Results": (
-        *(results.table, results.figures, results.report, results.paper, results.power, runs.compare),
+        *(
+            results.table,
+            results.effects,
+            results.figures,
+            results.report,
+            results.paper,
+            results.power,
+            runs.compare,
+        ),
         *(archive.export, archive.import_),
     ),
     "Runs and files": (runs.runs, runs.show, runs.ui, runs.clean, study_files.schema),

@@ -108,6 +108,19 @@ def fit_levels(
     return tuple(level for shape in chosen for level in shape.levels)
 
 
+def typical_errors(kind: str, blocks: Sequence[Levels]) -> list[tuple[float, ...]]:
+    """About what `blocks` of this kind leave of a unit variance in each channel, without measuring any.
+
+    1.14 L^-1.65 at L levels, within 6 % of the least error of evenly spaced levels on a Gaussian (Max 1960)
+    for 2 to 24 levels. A planar block has as many levels per channel as its number of points asks for.
+    """
+    found = []
+    for levels in blocks:
+        points_per_level = (2 ** bits_of(kind, levels) / math.prod(levels)) ** (1 / len(levels))
+        found.append(tuple(1.14 * (level * points_per_level) ** -1.65 for level in levels))
+    return found
+
+
 def water_filling(
     variances: Tensor, bits: float, shapes: Sequence[Shape], exactly: int | None = None
 ) -> list[Shape]:

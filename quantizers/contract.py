@@ -106,8 +106,13 @@ class Quantizer(nn.Module, ABC):
         return ()
 
     @classmethod
-    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
-        """`fit`, given the variances [dim] of the features' principal components, falling, float64."""
+    def fit_to(
+        cls, bits: float, options: Mapping[str, Any], variances: Tensor, measured: bool = True
+    ) -> dict[str, Any]:
+        """`fit`, given the variances [dim] of the features' principal components, falling, float64.
+
+        measured: errors of cells are measured on the quantizer, as for training. A plan takes a formula.
+        """
         return cls.fit(bits, options)
 
     @classmethod

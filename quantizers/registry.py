@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
@@ -103,7 +103,11 @@ def validate(name: str, options: Mapping[str, Any] | None = None, bits: float | 
 
 
 def _validated(
-    name: str, options: Mapping[str, Any] | None, bits: float | None, variances: Tensor | None
+    name: str,
+    options: Mapping[str, Any] | None,
+    bits: float | None,
+    variances: Tensor | None,
+    measured: bool = True,
 ) -> Config:
     found = entry(name)
     given = dict(options or {})
@@ -117,7 +121,7 @@ def _validated(
             f"{name} has no option {key!r}; {hint}its options: {', '.join(found.options) or 'none'}"
         )
     try:
-        return _configured(found, given, bits, variances)
+        return _configured(found, given, bits, variances, measured)
     except (QuantizerError, TypeError) as error:
         raise QuantizerError(f"{name}: {error}") from None
     except OverflowError:
@@ -125,7 +129,7 @@ def _validated(
 
 
 def _configured(
-    found: Entry, given: Mapping[str, Any], bits: float | None, variances: Tensor | None
+    found: Entry, given: Mapping[str, Any], bits: float | None, variances: Tensor | None, measured: bool
 ) -> Config:
     """The configuration of an entry. Limits are looked at first: beyond them, fitting may take for ever."""
     check_limits(given if bits is None else {**given, "bits": bits})
@@ -134,8 +138,10 @@ def _configured(
         check_kind(key, value, hints.get(key))
     complete = {**found.preset, **given}
     if bits is not None:
-        fit = found.cls.fit if variances is None else partial(found.cls.fit_to, variances=variances)
-        complete = fit(bits, complete)
+        if variances is None:
+            complete = found.cls.fit(bits, complete)
+        else:
+            complete = found.cls.fit_to(bits, complete, variances, measured)
     for key in found.cls.fit_options:
         if key in complete:
             raise QuantizerError(f"{key} has an effect only together with bits; give bits, or leave it out")
@@ -227,11 +233,11 @@ def planned_options(
 ) -> dict[str, Any]:
     """`fit_options` without features, to check a study and to estimate its rate within 2 %.
 
-    If an option needs features, levels are those for principal variances of 1, 1/2, 1/3 and so on. Do not
-    train with them.
+    If an option needs features, levels are those for principal variances of 1, 1/2, 1/3 and so on and for
+    cells of typical errors, which takes milliseconds. Do not train with them.
     """
     variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
-    return plain_options(name, _validated(name, options, bits, variances))
+    return plain_options(name, _validated(name, options, bits, variances, measured=False))
 
 
 def plain_options(name: str, config: Config) -> dict[str, Any]:

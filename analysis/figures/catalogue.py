@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.budgets import budget_figure
-from analysis.figures.cells.grids import TILINGS, grids_of, parameter, reach_of, slices_of, views_of
+from analysis.figures.cells.grids import TILINGS, grids_of, reach_of, slices_of, views_of
 from analysis.figures.cells.lattices import lattice_figure, lattice_frame
 from analysis.figures.cells.motion import before_and_after_figure, movement_frame, pictures
 from analysis.figures.cells.panel import Words
@@ -18,6 +18,7 @@ from analysis.figures.cells.voronoi import use_frame, voronoi_figure
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
 from analysis.figures.drawn import Drawn, file_name, file_names
+from analysis.figures.effects import effect_figure
 from analysis.figures.learning import curves, learning_figure
 from analysis.figures.rate_distortion import bd_figure, has_curves, rate_distortion_figure
 from analysis.figures.robustness import robustness_figure, robustness_frame
@@ -25,11 +26,13 @@ from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
 from analysis.figures.style import shown
 from analysis.figures.trade_offs import COSTS, cost_figure, cost_frame, utterance_figure, utterance_frame
 from analysis.results.columns import quality_column
+from analysis.results.logged_options import parameter
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results, records
 from analysis.statistics.best import best_first
 from analysis.statistics.budgets import budget_differences, budget_means, by_budget, order
 from analysis.statistics.comparisons import bd_rates, ranks_across
+from analysis.statistics.contrasts import contrasts
 from analysis.statistics.estimates import summary
 from analysis.statistics.matched_rates import coded_labels, labels_by_rate, main_labels, rate_in_words
 from quantizers.geometry.lattices import DIMENSIONS
@@ -249,6 +252,13 @@ def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
             yield Drawn(f"differences{at}", figure, frame, rate=f"{rate:.2f} kbit/s")
 
 
+def effects(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """The planned contrasts of the study, at all rates."""
+    frame = contrasts(results)
+    if len(frame):
+        yield Drawn("effects", effect_figure(frame, scale), frame)
+
+
 def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Average ranks of trainings over rates, seeds and corpora, with the critical difference."""
     for metric in logged_metrics(results)[:1]:
@@ -331,6 +341,7 @@ def _quantizers(results: Results) -> dict[str, str]:
 
 # What answers the question comes first.
 FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
+    effects,
     rate_distortion,
     differences,
     critical_differences,

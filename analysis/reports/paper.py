@@ -23,8 +23,10 @@ from analysis.results.spreadsheet import plain_frame
 from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
+from analysis.statistics.contrasts import contrasts, has_contrasts
 from analysis.statistics.matched_rates import coded_labels
 from analysis.tables.comparison import comparison
+from analysis.tables.contrasts import contrast_table
 from analysis.tables.formats import comma_separated
 from analysis.tables.latex import frame_latex, latex, tex
 
@@ -35,7 +37,7 @@ USE_AND_COST = (
 )
 HEIGHT = 8.6  # inches that a figure may be high on the page
 PACKAGES = ("codecbench", "matplotlib", "mlflow", "numpy", "pandas", "scipy")
-_LABELS = ("label", "series", "system", "first", "second", "best")  # columns that name systems
+_LABELS = ("label", "series", "system", "first", "second", "best", "of", "less")  # columns that name systems
 
 _DOCUMENT = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,textwidth=7in,textheight=9.6in]{geometry}
@@ -138,6 +140,11 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
         table = comparison(results, logged(columns, results.runs.columns))
         table = replace(table, name=name, title=f"{results.study}: {title}")
         yield name, latex(table), comma_separated(table), everything
+    if has_contrasts(results):
+        table = contrast_table([results])
+        frame = contrasts(results)
+        used = _hashes(results.finished, {*frame["of"], *frame["less"]})
+        yield table.name, latex(table), comma_separated(table), used
     labels, metrics = coded_labels(results), logged_metrics(results)
     mine = _hashes(results.finished, set(labels))
     if len(labels) > 1:

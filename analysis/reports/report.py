@@ -19,8 +19,10 @@ from analysis.reports.output_folder import prepare_output
 from analysis.results.columns import logged
 from analysis.results.study_metrics import all_keys
 from analysis.results.study_results import Results
+from analysis.statistics.contrasts import has_contrasts
 from analysis.statistics.matched_rates import coded_labels, main_labels
 from analysis.tables.comparison import comparison
+from analysis.tables.contrasts import contrast_table
 from analysis.tables.formats import FORMATS, SUFFIXES, frame_web, render
 from analysis.tables.table import Table
 
@@ -39,7 +41,10 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
     pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
     with begun(results, pictures, processes=processes) as finish:
         table = comparison(results, logged(all_keys(results), results.runs.columns))
-        _write_tables(table, output / "tables")
+        _write_tables(table, output / "tables", table.name)
+        differences = contrast_table([results]) if has_contrasts(results) else None
+        if differences is not None:
+            _write_tables(differences, output / "tables", differences.name)
         labels = coded_labels(results)
         references = list(dict.fromkeys(results.finished_references.get("label", [])))
         clips = write_clips(results, [*main_labels(results), *references], labels, output)
@@ -54,7 +59,8 @@ def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
         question=html.escape(results.settings.get("question") or "Which quantizer makes the better codec?"),
         answer=_answer(sentences),
         table=render(table, "html"),
-        downloads=_downloads(),
+        downloads=_downloads(table.name),
+        contrasts="" if differences is None else _contrasts(differences),
         figures="\n".join(_figure(figure) for figure in figures),
         clips=_json(clips),
         listening="" if clips else "hidden",
@@ -100,14 +106,20 @@ def _heard(clips: list[dict[str, Any]]) -> str:
     return f"The reference and {count} systems, each by its first seed."
 
 
-def _write_tables(table: Table, folder: Path) -> None:
+def _write_tables(table: Table, folder: Path, name: str) -> None:
     for kind in FORMATS:
-        path = folder / f"comparison.{SUFFIXES[kind]}"
+        path = folder / f"{name}.{SUFFIXES[kind]}"
         path.write_text(render(table, kind), encoding="utf-8")
 
 
-def _downloads() -> str:
-    names = [f"comparison.{SUFFIXES[kind]}" for kind in FORMATS]
+def _contrasts(table: Table) -> str:
+    scroll = '<div class="scroll" tabindex="0" role="region" aria-label="planned contrasts">'
+    downloads = f"<p>{_downloads(table.name)}</p>"
+    return f"<h2>Planned contrasts</h2>\n{scroll}{render(table, 'html')}</div>\n{downloads}"
+
+
+def _downloads(table: str) -> str:
+    names = [f"{table}.{SUFFIXES[kind]}" for kind in FORMATS]
     return " · ".join(f'<a href="tables/{name}">{name}</a>' for name in names)
 
 

@@ -13,7 +13,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments.common.plain_words import plain_words
-from experiments.tracking.schema import KIND_RUN, KIND_STUDY, PARENT_TAG, STATUSES, TAG, Tag, row_labels
+from experiments.tracking.schema import (
+    KIND_RUN,
+    KIND_STUDY,
+    PARENT_TAG,
+    STATUSES,
+    TAG,
+    Tag,
+    contrasts_in,
+    row_labels,
+)
 
 FORMAT = 1
 EXTRAS = ("latents", "snapshots", "slices", "audio")  # large, or under the corpus's licence
@@ -182,6 +191,9 @@ def _problem_of_tag(key: str, value: str) -> str:
         return f"{value[:40]!r} is not the id of a run"
     if key.startswith(Tag.ROWS):
         return _problem_of_rows(value)
+    if key.startswith(Tag.CONTRASTS):
+        texts = [text for one in contrasts_in(value) for text in one.values()]
+        return "a contrast has a control character" if any(map(_CONTROL.search, texts)) else ""
     return ""
 
 

@@ -26,6 +26,7 @@ from experiments.tracking.schema import (
     PARENT_TAG,
     TAG,
     Tag,
+    contrasts_of,
     deleted_study,
     newest,
     parent_of,
@@ -96,6 +97,7 @@ def load(
         _files=RunFiles(uri, {run.info.run_id: run.info.artifact_uri for run in counted}, downloads),
         references=_frame([row for row in rows if row["reference"]]),
         parent_id=own,
+        contrasts=contrasts_of(chosen) if chosen else (),
         from_archive=_from_archive(counted, chosen),
     )
     weakref.finalize(results, shutil.rmtree, downloads, ignore_errors=True)

@@ -58,7 +58,7 @@ def _with_stars(table: Table) -> Table:
 
 
 def _label_width(table: Table) -> int:
-    return max(len(label) for label in ["quantizer", *[row.label for row in table.rows]])
+    return max(len(label) for label in [table.head, *[row.label for row in table.rows]])
 
 
 def _column_width(table: Table, place: int) -> int:
@@ -87,7 +87,7 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
             pad_edge=False,
             padding=(0, 1, 0, 0) if header else (0, 2, 0, 0),
         )
-        view.add_column("quantizer", width=_label_width(table), no_wrap=True)
+        view.add_column(table.head, width=_label_width(table), no_wrap=True)
         for place in places:
             head = Text(_console_header(table.columns[place]))
             view.add_column(head, width=_column_width(table, place), justify="right", no_wrap=True)

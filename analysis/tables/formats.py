@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def markdown(table: Table) -> str:
     """GitHub-flavoured; the title of each section is a row of its own."""
     lines = [f"**{_md(table.title)}**", ""]
-    head = ["quantizer", *[column.title for column in table.columns]]
+    head = [table.head, *[column.title for column in table.columns]]
     lines.append("| " + " | ".join(_md(text) for text in head) + " |")
     lines.append("|:--" + "|--:" * len(table.columns) + "|")
     for section in table.sections:
@@ -61,7 +61,7 @@ def comma_separated(table: Table) -> str:
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    head = ["quantizer", "section"]
+    head = [table.head, "section"]
     for column in table.columns:
         name = f"{column.key} ({column.unit})" if column.unit else column.key
         extra = [f"{column.key}_{end}" for end in ("low", "high", "mark")] if column.interval else []
@@ -82,7 +82,7 @@ def web(table: Table) -> str:
     lines = ['<table class="comparison">', "<caption>"]
     lines.append(f"<strong>{html.escape(table.title)}</strong>")
     lines += [f"<p>{html.escape(line)}</p>" for line in table.caption]
-    lines += ["</caption>", "<thead>", "<tr>", '<th scope="col">quantizer</th>']
+    lines += ["</caption>", "<thead>", "<tr>", f'<th scope="col">{html.escape(table.head)}</th>']
     for column in table.columns:
         lines.append(f'<th scope="col">{html.escape(column.title)}</th>')
     lines += ["</tr>", "</thead>"]

@@ -40,9 +40,13 @@ def latex(table: Table) -> str:
         spans.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     lines += [" & ".join(titles) + " \\\\", " ".join(spans)]
+    first = tex(table.head.capitalize())
     heads = [tex(column.name) for column in table.columns]
     units = [tex(f"({column.unit})") if column.unit else "" for column in table.columns]
-    lines += [" & ".join(["Quantizer", *heads]) + " \\\\", " & ".join(["", *units]) + " \\\\"]
+    lines += [
+        " & ".join([first, *heads]) + " \\\\",
+        " & ".join(["", *units]) + " \\\\",
+    ]
     for section in table.sections:
         lines.append("\\midrule")
         lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{tex(section.title)}}}}} \\\\")

@@ -42,7 +42,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be rendered. `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by."""
+    """A table ready to be rendered.
+
+    `intervals` is one of `INTERVALS`, `name` what LaTeX refers to it by, `head` what the rows are.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -51,6 +54,7 @@ class Table:
     notes: tuple[str, ...] = ()
     intervals: str = "plus-minus"
     name: str = "comparison"
+    head: str = "quantizer"
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -115,6 +115,61 @@ def table(
         messages().say(f"wrote {file}")
 
 
+def effects(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="names of studies that were run here, or imported")
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="comma-separated metrics; default those of the studies"),
+    ] = None,
+    format: Annotated[
+        Literal["console", "markdown", "latex", "csv", "html", "json"],
+        typer.Option(help="of the table; json is that of codecbench table"),
+    ] = "console",
+    intervals: Annotated[
+        Literal["plus-minus", "range"], typer.Option(help="how 95 % intervals are written")
+    ] = "plus-minus",
+    figure: Annotated[
+        Path | None,
+        typer.Option(parser=file_name, metavar="FILE", help="draw them, too: .png, .svg or .pdf"),
+    ] = None,
+    style: Style = "paper",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Print the differences that studies were made for (their contrasts), by what differs, and draw them."""
+    outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))
+    keys = None if columns is None else names_of(columns, "--columns")
+
+    from analysis import load
+    from analysis.figures.effects import effect_figure
+    from analysis.figures.style import save as save_figure
+    from analysis.figures.style import style as styled
+    from analysis.statistics.contrasts import contrasts_of_studies
+    from analysis.tables import console, formats
+    from analysis.tables.contrasts import contrast_table, metrics_of
+
+    found = [load(study, tracking_uri) for study in dict.fromkeys(studies)]
+    table = contrast_table(found, keys, intervals=intervals)
+    if format == "console":
+        console.print_table(table)
+    elif format == "json":
+        from experiments.commands.documents import document
+        from experiments.commands.documents import studies as documents
+
+        document.emit(documents.table_document(", ".join(dict.fromkeys(studies)), table))
+    else:
+        typer.echo(formats.render(table, format), nl=False)
+    if figure is not None:
+        with styled(style) as scale:
+            drawn = effect_figure(contrasts_of_studies(found, metrics_of(found, keys)), scale)
+            kind = figure.suffix[1:]
+            problem = outputs.save(figure, lambda path: save_figure(drawn, path.with_suffix(""), [kind]))
+        if problem:
+            raise outputs.OutputError(problem)
+        messages().say(f"wrote {figure}")
+
+
 def figures(
     study: StudyName,
     folder: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="folder to write to")] = Path(

@@ -29,6 +29,7 @@ from experiments.tracking.schema import (
     KIND_WARM_START,
     RUNNING,
     Tag,
+    contrasts,
     provenance,
     rows,
     status_of,
@@ -98,11 +99,12 @@ def open_store(study: Study, runs: "Sequence[Run | ReferenceRun]", uri: str) -> 
                 Tag.STATUS: RUNNING,
                 Tag.STARTED: "true",
                 **rows({run.hash: run.label for run in runs}),
+                **contrasts([one.model_dump() for one in study.contrasts]),
                 **provenance(),
             },
             match={"kind": KIND_STUDY, "study_hash": identity},
         )
-        store.log_params(parent, study.model_dump(mode="json"))
+        store.log_params(parent, study.model_dump(mode="json", exclude={"contrasts"}))
     return store, parent
 
 

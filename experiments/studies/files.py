@@ -15,7 +15,7 @@ from quantizers.suggestions import did_you_mean
 
 # Sections that may be written as one word: the key that the word stands for.
 ALONE = {"backbone": "name", "data": "corpus", "objective": "name"}
-OWN = ("name", "question")  # of a study itself: never taken from the one it extends
+OWN = ("name", "question", "contrasts")  # of a study itself: never taken from the one it extends
 MOST_EXTENDED = 20  # files that extend each other
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "RECIPES",
     "TRAIN_BOOKKEEPING",
     "BackboneChoice",
+    "Contrast",
     "Data",
     "Evaluate",
     "Family",
@@ -121,6 +122,20 @@ class BackboneChoice(Section):
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+class Contrast(Section):
+    """A difference that a study is made for, planned before its runs are seen: one row less another."""
+
+    effect: Label = Field(description="what the rows differ in; contrasts of one effect are shown together")
+    name: Label = Field(default="", description="what its line is called; by default `OF less LESS`")
+    of: Label = Field(description="label of a row; or of a series, for a difference at each rate")
+    less: Label = Field(description="label of the row or series that is subtracted")
+
+    @property
+    def line(self) -> str:
+        """What its line in tables and figures is called."""
+        return self.name or f"{self.of} less {self.less}"
 
 
 class Data(Section):

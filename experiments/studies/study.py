@@ -43,6 +43,7 @@ from experiments.studies.fields import (
 from experiments.studies.files import StudyError, available
 from experiments.studies.sections import (
     BackboneChoice,
+    Contrast,
     Data,
     Evaluate,
     QuantizerChoice,
@@ -52,10 +53,12 @@ from experiments.studies.sections import (
     Train,
 )
 from quantizers import Config
+from quantizers.suggestions import did_you_mean
 
 __all__ = ["Study", "StudyError", "available", "bits_per_frame", "check", "load"]
 
 MOST_RUNS = 100_000  # rows times seeds
+MOST_CONTRASTS = 60
 
 
 class Study(Section):
@@ -96,6 +99,9 @@ class Study(Section):
     evaluate: Evaluate = Field(default=Evaluate(), description="measurements on the test split")
     references: Annotated[tuple[ReferenceChoice, ...], Field(max_length=1000)] = Field(
         default=(), description="codecs by others and controls to score beside the rows, see references.md"
+    )
+    contrasts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_CONTRASTS)] = Field(
+        default=(), description="planned differences between two rows: `effect`, `of`, `less`, `name`"
     )
     axes: tuple[Axis, ...] = ()
     search: Search | None = Field(
@@ -205,6 +211,7 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         raise StudyError(explain(error.errors(), source, origins, Study)) from None
     for cell in cells:
         _check_backbone(cell, source)
+    _check_contrasts(study, source)
     _check_quantizers(study, cells, source, origins)
     return study
 
@@ -320,3 +327,24 @@ def _check_quantizers(study: Study, cells: Sequence[Study], source: str, origins
             except quantizers.QuantizerError as error:
                 where = f"quantizers.{of_row[choice.row]}" if choice.row in of_row else choice.row
                 raise StudyError(f"{source}: {where}: {error}") from None
+
+
+def _check_contrasts(study: Study, source: str) -> None:
+    series = study.series()
+    known = list(dict.fromkeys([*series, *series.values()]))
+    lines = set()
+    for number, contrast in enumerate(study.contrasts):
+        where = f"{source}: contrasts.{number}"
+        for key, label in (("of", contrast.of), ("less", contrast.less)):
+            if label not in known:
+                raise StudyError(
+                    f"{where}.{key}: no row or series is called {label!r}; {did_you_mean(label, known)}"
+                    f"known: {', '.join(known)}"
+                )
+        if contrast.of == contrast.less:
+            raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
+        if (line := (contrast.effect, contrast.line)) in lines:
+            raise StudyError(
+                f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out"
+            )
+        lines.add(line)

@@ -41,6 +41,7 @@ class Tag:
     IMPORTED = f"{TAG}imported"  # "true": all of an imported run arrived
     STARTED = f"{TAG}started"  # "true": `codecbench run` was started on the study in this store
     ROWS = f"{TAG}rows."  # and a number: the runs of a study, see `rows`
+    CONTRASTS = f"{TAG}contrasts."  # and a number: differences that a study is made for, see `contrasts`
     WARNING = f"{TAG}warning."  # and a name
     LEASE = f"{TAG}lease."  # and what is leased, and a claim's own name
 
@@ -53,6 +54,7 @@ STATUSES = (RUNNING, FINISHED, FAILED, DIVERGED, PRUNED)
 
 _TEXT_LENGTH = 6000
 _ROWS = 50  # rows a tag; MLflow takes 8000 characters
+_CONTRASTS = 8  # a tag
 
 
 class TaggedRun(Protocol):
@@ -100,6 +102,40 @@ def row_labels(part: str) -> dict[str, str]:
     if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
         raise ValueError(f"not labels by run hash: {part[:60]}")
     return labels
+
+
+def contrasts(planned: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Tags of a study's parent run that list its planned contrasts. Read by `contrasts_of`.
+
+    They are tags and no parameters, since a study may get others later; the last tag ends the list.
+    """
+    parts = [planned[start : start + _CONTRASTS] for start in range(0, len(planned), _CONTRASTS)]
+    return {
+        f"{Tag.CONTRASTS}{number}": json.dumps(part, ensure_ascii=False)
+        for number, part in enumerate([*parts, []])
+    }
+
+
+def contrasts_of(parent: TaggedRun) -> list[dict[str, str]]:
+    """The contrasts that a study's parent lists, as far as they can be read."""
+    listed: list[dict[str, str]] = []
+    number = 0
+    while part := contrasts_in(parent.data.tags.get(f"{Tag.CONTRASTS}{number}", "")):
+        listed += part
+        number += 1
+    return listed
+
+
+def contrasts_in(part: str) -> list[dict[str, str]]:
+    """The contrasts in one of the tags of `contrasts`; none where it says something else."""
+    try:
+        found = json.loads(part)
+    except (ValueError, RecursionError):
+        return []
+    keys = ("effect", "name", "of", "less")
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        return []
+    return [one for one in found if all(isinstance(one.get(key), str) for key in keys)]
 
 
 def superseded(run: TaggedRun) -> bool:

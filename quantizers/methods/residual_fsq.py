@@ -114,14 +114,16 @@ class ResidualFSQ(ChannelQuantizer, LibraryQuantizer):
         return {**rest, "levels": best[1]}
 
     @classmethod
-    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
+    def fit_to(
+        cls, bits: float, options: Mapping[str, Any], variances: Tensor, measured: bool = True
+    ) -> dict[str, Any]:
         if not cls.waits_for(options):
             return cls.fit(bits, options)
         check_bits(bits)
         staged = cls._with_stages(bits, options)  # every stage has the same levels
         if staged.get("channels") in (None, "paper"):
             staged["channels"] = choose_channels(bits)
-        return super().fit_to(bits / staged["stages"], staged, variances)
+        return super().fit_to(bits / staged["stages"], staged, variances, measured)
 
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from quantizers.allocation import check_allocation, fit_levels
+from quantizers.allocation import check_allocation, fit_levels, typical_errors
 from quantizers.contract import Config, Quantizer
 from quantizers.option_checks import QuantizerError, check_count, check_open
 from quantizers.parts.components import Components, generator, least_squares, principal_components
@@ -75,16 +75,18 @@ class ChannelQuantizer(Quantizer):
         return tuple(name for name, value in waiting.items() if options.get(name) == value)
 
     @classmethod
-    def fit_to(cls, bits: float, options: Mapping[str, Any], variances: Tensor) -> dict[str, Any]:
+    def fit_to(
+        cls, bits: float, options: Mapping[str, Any], variances: Tensor, measured: bool = True
+    ) -> dict[str, Any]:
         if not cls.waits_for(options):
             return cls.fit(bits, options)
         check_open("levels", options)
-        rest = cls.settled(options)
+        rest, kind = cls.settled(options), cls.kind_of_levels(options)
         levels = fit_levels(
             variances,
             bits,
-            cls.kind_of_levels(options),
-            partial(predicted_errors, cls, rest),
+            kind,
+            partial(predicted_errors, cls, rest) if measured else partial(typical_errors, kind),
             channels=options.get("channels"),
             allocation=options.get("allocation"),
             least=cls.least_levels(options),

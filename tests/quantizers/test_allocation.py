@@ -9,7 +9,7 @@ from torch import Tensor
 
 import quantizers
 from quantizers import QuantizerError
-from quantizers.allocation import Shape, distortion, fit_levels, water_filling
+from quantizers.allocation import Shape, distortion, fit_levels, typical_errors, water_filling
 from quantizers.checks.start_table import gauss_markov, signal_to_noise
 from quantizers.parts.predicted_errors import gaussian_frames, predicted_errors
 from quantizers.rates import bits_of, candidate_levels
@@ -244,6 +244,18 @@ def test_a_plan_tells_the_rate_before_there_are_features(options: dict[str, obje
         quantizers.create("q2d2-hex", dim=DIM, bits=40.0, **options)
     with pytest.raises(QuantizerError, match="choose levels by features"):
         quantizers.fit_options("q2d2-hex", dim=DIM, bits=40.0, options=options)
+
+
+def test_typical_errors_are_about_those_of_the_best_uniform_levels() -> None:
+    normal = torch.special.ndtri((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
+    for levels in (2, 3, 5, 9, 16, 24):
+        steps = torch.linspace(0.02, 1.8, 400, dtype=torch.float64).unsqueeze(1)
+        half = (levels - 1) / 2
+        cells = (normal / steps + half).round().clamp(0, levels - 1) - half
+        least = float((cells * steps - normal).square().mean(1).min())
+        assert typical_errors("scalar", [(levels,)])[0][0] == pytest.approx(least, rel=0.06)
+    square, rhombic = (typical_errors(kind, [(7, 7)])[0][0] for kind in ("rect", "rhombic"))
+    assert rhombic < square  # 85 points in place of 49
 
 
 def test_the_global_generator_is_left_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 
 import quantizers
+from analysis.results.logged_options import logged_options
 from quantizers.geometry.grids import PlanarGrid
 from quantizers.geometry.views import LevelGrid, PlanarView
 from quantizers.rates import choose_levels
 
 Grid = PlanarGrid | LevelGrid
 
-_OPTIONS = "param/quantizer.options."  # of logged parameters
 TILINGS = ("q2d2-rect", "q2d2-hex", "q2d2-rhombic")
 
 
@@ -94,24 +93,13 @@ def views_of(run: Mapping[str, Any]) -> tuple[PlanarView, ...]:
     Empty for quantizers without such pairs, for runs that logged no options, and for a plug-in that is not
     installed here.
     """
-    options = {
-        str(name).removeprefix(_OPTIONS): _parsed(value)
-        for name, value in run.items()
-        if str(name).startswith(_OPTIONS) and isinstance(value, str) and value
-    }
+    options = logged_options(run)
     if not options:
         return ()
     try:
         return quantizers.planar_views(str(run["quantizer"]), options)
     except quantizers.QuantizerError:
         return ()
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:  # a name, such as that of a range
-        return text
 
 
 def grids_of(run: Mapping[str, Any]) -> tuple[Grid, ...]:
@@ -134,9 +122,3 @@ def slices_of(arrays: Mapping[str, np.ndarray]) -> list[tuple[SliceGrid, np.ndar
         grid = SliceGrid(arrays[f"points_{group}"], arrays[f"distances_{group}"], (x, y), name)
         found.append((grid, arrays[f"latents_{group}"]))
     return found
-
-
-def parameter(run: Mapping[str, Any], name: str) -> str | None:
-    """A logged option of the run's quantizer, as text; None when it was not logged."""
-    value = run.get(f"{_OPTIONS}{name}")
-    return value if isinstance(value, str) and value else None

@@ -33,6 +33,16 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
         ("backbone.options.widht=3", r"did you mean 'width'\?"),
         ("evaluate.metrics=[pesk]", r"unknown metric 'pesk'"),
         ("seeds=[1, 1]", "a seed is given twice"),
+        (
+            "contrasts=[{effect: tiling, of: q2d2-hxe, less: fsq}]",
+            r"contrasts.0.of: no row or series is called 'q2d2-hxe'; did you mean 'q2d2-hex'\?",
+        ),
+        ("contrasts=[{effect: tiling, of: fsq, less: fsq}]", "contrasts.0: 'fsq' less itself is 0"),
+        ("contrasts=[{effect: tiling, of: fsq}]", "the key 'contrasts.0.less' is missing"),
+        (
+            "contrasts=[{effect: a, of: fsq, less: vq}, {effect: a, of: fsq, less: vq}]",
+            "contrasts.1: 'fsq less vq' is given twice under 'a'",
+        ),
         ("train.objective=vocoss", "train.objective: unknown objective 'vocoss'; did you mean 'vocos'"),
         (
             "train.objective.options.mell=1",
@@ -163,3 +173,14 @@ def test_released_weights_are_of_their_backbone(backbone: str) -> None:
     words = r"train.warm_start.weights: soundstream are weights of .*; set backbone: soundstream"
     with pytest.raises(StudyError, match=words):
         study.load("soundstream", [backbone])
+
+
+def test_contrasts_belong_to_a_study_and_not_to_its_runs(tmp_path: Path) -> None:
+    plain, planned = study.load("dimensions", ["contrasts=[]"]), study.load("dimensions")
+    assert [one.line for one in planned.contrasts][-1] == "q2d2-hex less fsq"
+    assert [run.hash for run in runs.expand(planned, CORPUS)] == [
+        run.hash for run in runs.expand(plain, CORPUS)
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: dimensions\nname: mine\nquantizers: [vq]\n")
+    assert study.load(str(path)).contrasts == ()

@@ -1,0 +1,112 @@
+"""Planned contrasts of a study: the differences that it was made for, each with its own interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from analysis.results.columns import quality_column
+from analysis.results.study_metrics import logged_metrics
+from analysis.results.study_results import records
+from analysis.statistics.comparisons import scores_of
+from analysis.statistics.intervals import paired_difference
+from analysis.statistics.shape_gains import quality_per_bit, shape_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.results.study_results import Results
+
+COLUMNS = [
+    *("effect", "contrast", "of", "less", "bitrate", "metric", "difference", "low", "high", "p_value"),
+    *("by_shape", "seeds", "utterances"),
+]
+
+
+class Contrast(NamedTuple):
+    """A planned difference between two rows or series; see `experiments.studies.sections.Contrast`."""
+
+    effect: str
+    line: str
+    of: str
+    less: str
+
+
+def planned(results: Results) -> list[Contrast]:
+    """The contrasts of the study, in the order of its file."""
+    return [
+        Contrast(one["effect"], one["name"] or f"{one['of']} less {one['less']}", one["of"], one["less"])
+        for one in results.contrasts
+    ]
+
+
+def has_contrasts(results: Results) -> bool:
+    """True if some planned contrast has two rows that finished and were scored."""
+    return len(contrasts(results)) > 0
+
+
+def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Each planned contrast at each rate by each metric, in the columns of `COLUMNS`.
+
+    `difference` is the mean of `of` less that of `less`, paired over the seeds and utterances that both have;
+    `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
+    contrasts, since each was chosen before its runs were seen. `bitrate` (bit/s) is that of `of`. Rows that
+    have not finished are left out. `by_shape` is what the shape of the cells alone would make in theory
+    (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
+    have a row.
+    """
+    rows = []
+    first_run = {run["label"]: run for run in records(results.finished.drop_duplicates("label"))}
+    for contrast in planned(results):
+        for of, less, bitrate in _pairs(results, contrast):
+            bits = shape_bits(first_run[of], first_run[less])
+            for metric in metrics or logged_metrics(results):
+                better = quality_column(metric).higher_is_better
+                seeds, scores = scores_of(results, metric, [less, of])
+                if not seeds or better is None:
+                    continue
+                try:
+                    found = paired_difference(scores[less], scores[of], higher_is_better=better)
+                except ValueError:  # nothing that both have scored
+                    continue
+                by_shape = bits * quality_per_bit(results, less, metric)
+                ends = (found.mean, found.low, found.high, found.p_value, by_shape)
+                counts = (found.seeds, found.utterances)
+                rows.append((contrast.effect, contrast.line, of, less, bitrate, metric, *ends, *counts))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def contrasts_of_studies(studies: Sequence[Results], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """`contrasts` of several studies, one below the other; lines that several have name their study."""
+    frames = [contrasts(results, metrics).assign(study=results.study) for results in studies]
+    frame = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    shared = frame.groupby(["effect", "contrast"])["study"].transform("nunique") > 1
+    named = frame["contrast"].where(~shared, frame["contrast"] + " (" + frame["study"] + ")")
+    return frame.assign(contrast=named)[COLUMNS]
+
+
+def _pairs(results: Results, contrast: Contrast) -> list[tuple[str, str, float]]:
+    """The labels of each pair of rows that a contrast stands for, with the bitrate of the first."""
+    finished = results.finished
+    rates = finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    series = finished.drop_duplicates("label").set_index("label")["series"].astype(str)
+
+    def rows(name: str) -> list[str]:
+        if name in rates.index:
+            return [name]
+        return [str(label) for label in rates.index[series.reindex(rates.index) == name]]
+
+    firsts, seconds = rows(contrast.of), rows(contrast.less)
+    if len(firsts) == len(seconds) == 1:
+        return [(firsts[0], seconds[0], float(rates[firsts[0]]))]
+    pairs = []
+    for of in firsts:
+        ends = {label: _end(label, contrast.less) for label in seconds}
+        pairs += [(of, label, float(rates[of])) for label in seconds if ends[label] == _end(of, contrast.of)]
+    return pairs
+
+
+def _end(label: str, series: str) -> str:
+    """What a label adds to its series: the rate that was asked for."""
+    return label.removeprefix(series)

@@ -1,0 +1,129 @@
+"""Planned contrasts: differences, their theory, table and figure, on stores whose answers are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis import load
+from analysis.figures.effects import effect_figure
+from analysis.statistics.contrasts import contrasts, has_contrasts, planned
+from analysis.statistics.intervals import paired_difference
+from analysis.statistics.shape_gains import quality_per_bit, shape_bits
+from analysis.tables.comparison import TableError
+from analysis.tables.contrasts import contrast_table
+from analysis.tables.formats import FORMATS, render
+from experiments.tracking import schema
+
+PLANNED = [
+    {"effect": "tiling", "name": "", "of": "q2d2-hex", "less": "fsq"},
+    {"effect": "learned codebook", "name": "VQ, finest", "of": "vq 18.8 bit", "less": "fsq 18.8 bit"},
+    {"effect": "learned codebook", "name": "", "of": "vq", "less": "rvq"},  # which there is not
+]
+
+
+@pytest.fixture(scope="module")
+def results(full: Any) -> Any:
+    return replace(load("full", full.uri), contrasts=PLANNED)
+
+
+def test_a_pair_of_series_is_compared_at_each_rate(results: Any) -> None:
+    frame = contrasts(results, ["pesq"])
+    assert [*zip(frame["of"], frame["less"], strict=True)] == [
+        *((f"q2d2-hex {bits} bit", f"fsq {bits} bit") for bits in (13.4, 16.47, 18.8)),
+        ("vq 18.8 bit", "fsq 18.8 bit"),
+    ]
+    assert frame["contrast"].tolist() == ["q2d2-hex less fsq"] * 3 + ["VQ, finest"]
+    assert frame["seeds"].tolist() == [3] * 4
+    scores = {
+        label: results.scores("pesq", list(runs.sort_values("seed")["run_id"]))
+        for label, runs in results.finished.groupby("label")
+    }
+    found = paired_difference(scores["fsq 13.4 bit"], scores["q2d2-hex 13.4 bit"])
+    first = frame.iloc[0]
+    assert (first["difference"], first["low"], first["high"]) == (found.mean, found.low, found.high)
+    assert first["difference"] == pytest.approx(0.3 * 0.25, abs=0.03)  # as the store was made
+
+
+def test_shape_is_worth_a_thirtysixth_of_a_bit_per_channel() -> None:
+    """5 / (36 sqrt 3) is the second moment of hexagons, 1 / 12 that of squares: 0.167 dB."""
+    options = {"param/quantizer.options.levels": "[9, 9, 7, 7, 7, 7]"}
+    hexagons, squares = {"quantizer": "q2d2-hex", **options}, {"quantizer": "fsq", **options}
+    decibels = 10 * math.log10((1 / 12) / (5 / (36 * math.sqrt(3))))
+    assert decibels == pytest.approx(0.167, abs=5e-4)
+    assert shape_bits(hexagons, squares) == pytest.approx(6 * decibels / (20 * math.log10(2)))
+    assert shape_bits(squares, hexagons) == pytest.approx(-shape_bits(hexagons, squares))
+    fewer = {"quantizer": "fsq", "param/quantizer.options.levels": "[9, 9]"}
+    for other in (fewer, {"quantizer": "vq"}, {"quantizer": "of a plug-in"}):
+        assert math.isnan(shape_bits(hexagons, other))
+
+
+def test_theory_is_bits_times_the_slope_of_quality(results: Any) -> None:
+    means = results.finished.groupby("label")["eval/pesq"].mean()
+    slope = (means["fsq 18.8 bit"] - means["fsq 16.47 bit"]) / (18.8 - 16.47)
+    assert quality_per_bit(results, "fsq 18.8 bit", "pesq") == pytest.approx(slope)
+    assert math.isnan(quality_per_bit(results, "fsq 18.8 bit", "wer"))
+    frame = contrasts(results, ["pesq"])
+    bits = 6 * math.log2((1 / 12) / (5 / (36 * math.sqrt(3)))) / 2
+    assert frame["by_shape"].iloc[2] == pytest.approx(bits * slope)
+    assert math.isnan(frame["by_shape"].iloc[3])  # a learned codebook has no such cells
+
+
+def test_the_table_has_a_section_per_effect(results: Any) -> None:
+    table = contrast_table([results], ["pesq", "stoi"])
+    assert [section.title for section in table.sections] == ["tiling", "learned codebook"]
+    assert table.rows[0].label == "q2d2-hex less fsq, 2.01 kbit/s"
+    assert table.rows[-1].label == "VQ, finest"
+    assert table.rows[-1].cells[0].mark == "best"  # 0.125 below, the seeds 0.02 apart
+    for kind in FORMATS:
+        assert "VQ, finest" in render(table, kind)
+    assert render(table, "markdown").splitlines()[2].startswith("| difference | PESQ")
+    with pytest.raises(TableError, match="bitrate is none"):
+        contrast_table([results], ["bitrate"])
+
+
+def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
+    plain = load("seven", seven.uri)
+    assert planned(plain) == []
+    assert not has_contrasts(plain)
+    with pytest.raises(TableError, match="plans no contrasts; name them under `contrasts`"):
+        contrast_table([plain])
+
+
+def test_a_store_keeps_the_contrasts_of_the_last_start(store: Any) -> None:
+    """Fewer than before, in the same run: tags that were not written again are not read."""
+    many = [{**PLANNED[0], "name": f"contrast {number}"} for number in range(20)]
+    parent = store.study("replanned", [store.Run("fsq"), store.Run("q2d2-hex")])
+    for wanted in (many, PLANNED, []):
+        for key, value in schema.contrasts(wanted).items():
+            store.client.set_tag(parent, key, value)
+        assert list(load("replanned", store.uri).contrasts) == wanted
+    for damaged in ("[{", "3", '[{"effect": "x"}]', "[3]", "[" * 100_000):
+        run = SimpleNamespace(data=SimpleNamespace(tags={f"{schema.Tag.CONTRASTS}0": damaged}))
+        assert schema.contrasts_of(run) == []
+
+
+def test_the_figure_draws_each_difference_and_theory(results: Any) -> None:
+    frame = contrasts(results, ["pesq", "stoi"])
+    figure = effect_figure(frame)
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_xlabel() for axes in panels] == ["PESQ ↑ (MOS-LQO)", "STOI ↑"]
+    texts = [text.get_text() for text in panels[0].get_yticklabels()]
+    assert texts == ["tiling", "learned codebook", "q2d2-hex less fsq", "VQ, finest"]
+    drawn = [float(line.get_xdata()[0]) for line in panels[0].lines if len(line.get_xdata()) == 1]
+    wanted = frame[frame["metric"] == "pesq"]
+    for value in [*wanted["difference"], *wanted["by_shape"].dropna()]:
+        assert np.isclose(drawn, value).any()
+
+
+def test_several_studies_name_themselves_where_they_share_a_line(results: Any) -> None:
+    other = replace(results, study="other", contrasts=PLANNED[:1])
+    lines = [row.label for row in contrast_table([results, other], ["pesq"]).rows]
+    assert lines[0] == "q2d2-hex less fsq (full), 2.01 kbit/s"
+    assert lines[3] == "q2d2-hex less fsq (other), 2.01 kbit/s"
+    assert lines[-1] == "VQ, finest"
