@@ -101,7 +101,8 @@ class Study(Section):
         default=(), description="codecs by others and controls to score beside the rows, see references.md"
     )
     contrasts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_CONTRASTS)] = Field(
-        default=(), description="planned differences between two rows: `effect`, `of`, `less`, `name`"
+        default=(),
+        description="planned comparisons of two rows: mappings with `effect`, `of`, `less`, `name`",
     )
     axes: tuple[Axis, ...] = ()
     search: Search | None = Field(
@@ -338,13 +339,13 @@ def _check_contrasts(study: Study, source: str) -> None:
         for key, label in (("of", contrast.of), ("less", contrast.less)):
             if label not in known:
                 raise StudyError(
-                    f"{where}.{key}: no row or series is called {label!r}; {did_you_mean(label, known)}"
+                    f"{where}.{key}: no row or series has the label {label!r}; {did_you_mean(label, known)}"
                     f"known: {', '.join(known)}"
                 )
         if contrast.of == contrast.less:
-            raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
+            raise StudyError(f"{where}: {contrast.of!r} is compared with itself; name two rows")
         if (line := (contrast.effect, contrast.line)) in lines:
             raise StudyError(
-                f"{where}: {contrast.line!r} stands twice under {contrast.effect!r}; leave one out"
+                f"{where}: {contrast.line!r} is given twice under {contrast.effect!r}; remove one"
             )
         lines.add(line)

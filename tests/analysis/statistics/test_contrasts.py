@@ -91,7 +91,7 @@ def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
     plain = load("seven", seven.uri)
     assert planned(plain) == []
     assert not has_contrasts(plain)
-    with pytest.raises(TableError, match="plans no contrasts; name them under `contrasts`"):
+    with pytest.raises(TableError, match="has no contrasts; add them under `contrasts`"):
         contrast_table([plain])
 
 

@@ -96,8 +96,10 @@ def test_power_of_a_study(
     rate = rate_in_words(results, labels)
     print_power(long.assign(with_3_seeds=np.inf), "pesq", 0.2, 0.8, rate)
     printed = capsys.readouterr().out
-    assert rate == "2.82 kbit/s" and printed.startswith(f"PESQ at {rate}: utterances needed")
-    assert "…" not in printed and all(len(line) <= 80 for line in printed.splitlines())
+    assert rate == "2.82 kbit/s"
+    assert printed.startswith(f"PESQ at {rate}: utterances needed")
+    assert "…" not in printed
+    assert all(len(line) <= 80 for line in printed.splitlines())
     assert printed.count("never") == 3 + 1  # the last line explains it
     at_last = coded_labels(results, 2820.0)
     assert {"vq 18.8 bit", "fsq 18.8 bit"} <= set(at_last)
