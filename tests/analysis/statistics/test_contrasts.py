@@ -83,7 +83,7 @@ def test_the_table_has_a_section_per_effect(results: Any) -> None:
     for kind in FORMATS:
         assert "VQ, finest" in render(table, kind)
     assert render(table, "markdown").splitlines()[2].startswith("| difference | PESQ")
-    with pytest.raises(TableError, match="bitrate is none"):
+    with pytest.raises(TableError, match="bitrate is not one"):
         contrast_table([results], ["bitrate"])
 
 
