@@ -252,10 +252,10 @@ def test_the_configuration_tells_rate_and_grid(checkpoint, tmp_path, q2d2, audio
     ("config", "message"),
     [
         (released_config(False, (8, 5, 4, 2)), r"strides \[5, 4, 2\].*\[8, 5, 4, 2\]"),
-        ({"model": {}}, "no configuration"),
+        ({"model": {}}, "not the configuration"),
         (
             {"model": {"init_args": {"feature_extractor": {"init_args": {"dowmsamples": "x"}}}}},
-            "no configuration",
+            "not the configuration",
         ),
         ("missing.yaml", r"missing\.yaml cannot be read"),
     ],
@@ -317,7 +317,7 @@ def test_unreadable_files(tmp_path) -> None:
     for name, message in (
         ("text.ckpt", "cannot be read"),
         ("empty.ckpt", "cannot be read"),
-        ("text.safetensors", "no safetensors file"),
+        ("text.safetensors", "not a safetensors file"),
         ("unsafe.ckpt", "weights_only=False"),
         ("list.ckpt", "no state dictionary"),
     ):
@@ -349,6 +349,8 @@ def test_parts_to_train_on_are_those_of_the_codec(checkpoint, options, audio, co
         features = encoder(audio)
         torch.testing.assert_close(features, codec.encoder(audio))
         torch.testing.assert_close(decoder(features), codec.decoder(features))
-    with pytest.raises(CheckpointError, match=r"other sizes .* options \{dim: 16, strides: \[5, 4, 2\]\}"):
+    with pytest.raises(
+        CheckpointError, match=r"not have the sizes .* options \{dim: 16, strides: \[5, 4, 2\]\}"
+    ):
         other = backbones.get("wavtokenizer-small", {**sizes, "dim": 8, "strides": (5, 4, 4)})
         load_wavtokenizer_parts(checkpoint, other)

@@ -118,7 +118,7 @@ def test_weights_are_told_from_other_files_by_their_first_bytes(tmp_path: Path) 
     expected = {
         "text.safetensors": "no safetensors file",
         "cut.safetensors": "only a part of one",
-        "text.ckpt": "no file of torch.save",
+        "text.ckpt": "not a file of torch.save",
         "empty.ckpt": "it is empty",
         "empty.safetensors": "it is empty",
         "missing.ckpt": "not there",
