@@ -122,7 +122,7 @@ def test_weights_are_told_from_other_files_by_their_first_bytes(tmp_path: Path) 
         "empty.ckpt": "it is empty",
         "empty.safetensors": "it is empty",
         "missing.ckpt": "not there",
-        ".": "no file",
+        ".": "not a file",
     }
     for name, words in expected.items():
         assert words in tensor_files.fault_of_format(tmp_path / name), name
