@@ -1,9 +1,11 @@
 """Speed of the data room: preparing, opening, and drawing crops, beside drawing them from files.
 
     python -m benchmarks.data [--corpus demo] [--sample-rate 16000] [--seconds 3]
+    python -m benchmarks.data --feeding [--corpus demo]
 
 Prints a table. One row reads the same crops with soundfile from FLAC files, as without shards. The last ones
-train the smallest backbone, which asks for the most crops per second, and tell how long its steps wait.
+train the smallest backbone, which asks for the most crops per second, and tell how long its steps wait. With
+--feeding: what a core prepares, beside what a GPU takes (benchmarks/feeding.py).
 """
 
 import argparse
@@ -19,6 +21,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import feeding
 from experiments.data import TarSplit, prepare
 from experiments.data.dataset import Crops, Split
 from experiments.data.signal import TARGET_DBFS
@@ -107,7 +110,13 @@ def main() -> None:
     parser.add_argument("--corpus", default="demo")
     parser.add_argument("--sample-rate", type=int, default=16_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each measurement")
+    parser.add_argument("--feeding", action="store_true", help="seconds of audio a core, and a GPU's need")
     options = parser.parse_args()
+    if options.feeding:
+        with tempfile.TemporaryDirectory() as folder:
+            split = prepare(options.corpus, sample_rate=feeding.RATE).split("train")
+            Console(width=140).print(feeding.table(split, Path(folder), steps=13))
+        return
     table = Table("what", "figure", title=f"data room, {options.corpus}")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

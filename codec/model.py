@@ -40,7 +40,7 @@ class Codec(nn.Module):
 
     @property
     def token_rate(self) -> float:
-        return self.frame_rate * self.quantizer.streams
+        return self.frame_rate * self.quantizer.tokens_per_frame
 
     @property
     def bitrate(self) -> float:

@@ -95,6 +95,50 @@ def resample(audio: NDArray[np.floating], source: int, target: int, design: Desi
     return (windows @ matrix.T).reshape(-1)[:length]
 
 
+class StreamResampler:
+    """`resample` of a signal that arrives in parts of any length: the parts of the result together are it.
+
+    Each part is computed with the samples around it that the kernel reaches, on the same grid.
+    """
+
+    def __init__(self, source: int, target: int, design: Design) -> None:
+        self._terms = source, target, design
+        if source == target:
+            self._inputs = self._outputs = width = 1
+        elif kernel_size(source, target, design) > KERNEL_LIMIT:
+            self._inputs, self._outputs = _terms(source, target)
+            width = _width(self._inputs, self._outputs, design)
+        else:
+            _, self._inputs, width, self._outputs = _matrix(source, target, design)
+        self._context = math.ceil((width + 1) / self._inputs)  # steps of the grid on each side
+        self._together = max(1, math.ceil(source / self._inputs))
+        self._held = np.zeros(0)  # from step `_first` on
+        self._first = self._done = 0
+
+    def feed(self, samples: NDArray[np.floating]) -> Float64:
+        """What `samples` [n] complete: [m], often nothing."""
+        if self._terms[0] == self._terms[1]:
+            return np.asarray(samples, dtype=np.float64)
+        self._held = np.concatenate([self._held, samples])
+        ready = self._first + len(self._held) // self._inputs - self._context - self._done
+        if ready < self._together:
+            return np.zeros(0)
+        end = (self._done + ready + self._context - self._first) * self._inputs
+        first = (self._done - self._first) * self._outputs
+        result = resample(self._held[:end], *self._terms)[first : first + ready * self._outputs]
+        self._done += ready
+        kept = max(0, self._done - self._context)
+        self._held = self._held[(kept - self._first) * self._inputs :].copy()
+        self._first = kept
+        return result
+
+    def finish(self) -> Float64:
+        """What is left."""
+        if self._terms[0] == self._terms[1] or not len(self._held):
+            return np.zeros(0)
+        return resample(self._held, *self._terms)[(self._done - self._first) * self._outputs :]
+
+
 def blockwise(signal: Float64, source: int, target: int, design: Design) -> Float64:
     """Resample as above, with the sinc evaluated only where it is not zero, for some phases at a time.
 

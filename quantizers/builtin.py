@@ -8,7 +8,9 @@ from quantizers.methods.grouped import GroupedRVQ
 from quantizers.methods.grouped_residual_fsq import GroupedResidualFSQ
 from quantizers.methods.latent import Latent
 from quantizers.methods.lattice import LatticeQuantizer
+from quantizers.methods.learned_lattice import LearnedLatticeQuantizer
 from quantizers.methods.lloyd_max import LloydMax
+from quantizers.methods.multiscale_rvq import MultiscaleRVQ
 from quantizers.methods.none import Identity
 from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.residual_fsq import ResidualFSQ
@@ -44,3 +46,5 @@ register(LatticeQuantizer, name="lattice")
 register(SoundStreamRVQ, name="soundstream-rvq", preset={"codebook_size": 16, "codebook_dim": None})
 register(TrellisQuantizer, name="trellis")
 register(LloydMax, name="lloyd-max")
+register(LearnedLatticeQuantizer, name="learned-lattice")
+register(MultiscaleRVQ, name="multiscale-rvq")

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import NonFiniteError, QuantizerError, check_count
+from quantizers.rate_estimate import Cells, entropy_of
 from quantizers.saturation import ChannelRanges
 
 CODEBOOK_BUFFERS = (".codes", ".embed")  # ends of their names, ours and vector-quantize-pytorch's
+NO_ESTIMATE = (
+    "has no differentiable estimate of its rate, which train.rate_weight needs; fsq, q2d2, lattice (bound "
+    "cube) and learned-lattice (small blocks) have one. Leave train.rate_weight out, or use one of these"
+)
 MAX_STREAM_SIZE = 2**62  # codes of one stream are int64
 
 
@@ -24,7 +29,8 @@ class Quantized(NamedTuple):
     """The output of a quantizer.
 
     features: [batch, frames, dim] float32, the quantized features
-    codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream])
+    codes: [batch, frames, streams] int64, each in [0, codebook_sizes[stream]); a token of a stream of stride
+        s fills the s frames of its block
     loss: scalar, the auxiliary loss, already weighted; 0 in eval mode
     diagnostics: detached tensors for logging and figures, cheap to compute. In eval mode: `coordinates`
         [batch, frames, channels] before rounding for fixed codes, or `vectors` [batch, frames, groups, dim]
@@ -68,11 +74,14 @@ class Quantizer(nn.Module, ABC):
     paper: ClassVar[str] = ""
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
+    in_pieces: bool = True  # whether a whole number of periods of its strides gets the same codes alone
     fit_options: ClassVar[tuple[str, ...]] = ()  # extra options that `fit` understands
+    stage_name: ClassVar[str] = "stages"  # of what `prefix` keeps the first ones of
     released: ClassVar[str] = ""  # name of the release whose codebooks `load_released` takes
 
     name: str = ""
     codebook_sizes: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()  # frames per token of each stream; empty where all have one per frame
 
     def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
@@ -143,8 +152,9 @@ class Quantizer(nn.Module, ABC):
     def prefix(self, stages: int) -> Quantizer:
         """The quantizer of the first `stages` stages (1 to `depth`), which shares all weights with this one.
 
-        Its codes are the first codes of this one, and its rate follows from its sizes. It is for evaluation
-        only: in eval mode, and not to be trained. Raises QuantizerError for another number of stages.
+        Its codes are the first codes of this one (its factors the first factors, where several share a
+        stream), and its rate follows from its sizes. It is for evaluation only: in eval mode, and not to be
+        trained. Raises QuantizerError for another number of stages.
         """
         check_count("stages", stages)
         if stages > self.depth:
@@ -164,13 +174,39 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def streams(self) -> int:
-        """Number of tokens per frame."""
+        """Number of token streams."""
         return len(self.codebook_sizes)
 
     @property
+    def stream_strides(self) -> tuple[int, ...]:
+        """Frames per token of each stream. The tokens of a stream of stride s are its codes in the frames 0,
+        s, 2 s and so on of a clip; codes between them repeat the one before and are no tokens: `decode`
+        ignores them, and all that counts tokens leaves them out."""
+        return self.strides or (1,) * self.streams
+
+    @property
+    def factor_strides(self) -> tuple[int, ...]:
+        """Frames per token of each of the sub-codes that `factors` returns: those of their streams."""
+        if set(self.stream_strides) <= {1}:
+            return (1,) * len(self.factor_sizes)
+        if self.factor_sizes != self.codebook_sizes:
+            raise QuantizerError(f"{self._who}: strides of factors that are no streams are not stated")
+        return self.stream_strides
+
+    @property
+    def tokens_per_frame(self) -> float:
+        """Mean number of tokens per frame of a long clip: the sum of 1 / stride over streams."""
+        return math.fsum(1 / stride for stride in self.stream_strides)
+
+    @property
     def bits_per_frame(self) -> float:
-        """Nominal bits of one frame: the sum of log2 of the codebook sizes."""
-        return math.fsum(math.log2(size) for size in self.codebook_sizes)
+        """Nominal bits per frame of a long clip: the sum of log2(codebook size) / stride over streams.
+
+        A clip of n frames has ceil(n / stride) tokens of a stream, the last of which may stand for fewer
+        frames. Rates that are measured count these tokens.
+        """
+        sizes = zip(self.codebook_sizes, self.stream_strides, strict=True)
+        return math.fsum(math.log2(size) / stride for size, stride in sizes)
 
     @property
     def learned_values(self) -> int:
@@ -193,9 +229,9 @@ class Quantizer(nn.Module, ABC):
         """Initialise weights and codebooks from `features` [frames, dim].
 
         Call this once, before the first step and before an optimizer is created, with frames of the kind
-        that the quantizer will see: 20,000 or more if possible, at least one. The weights then depend only on
-        these frames, and the global random generator is not used. Ranks exchange nothing: give all of them
-        the same frames, or send the weights and buffers of the first rank afterwards.
+        that the quantizer will see: 20,000 or more if possible, at least one, in order of time. The weights
+        then depend only on these frames, and the global random generator is not used. Ranks exchange nothing:
+        give all of them the same frames, or send the weights and buffers of the first rank afterwards.
 
         Raises QuantizerError for frames of another shape, for no frames, and for NaN or infinite values.
         """
@@ -280,6 +316,27 @@ class Quantizer(nn.Module, ABC):
         It states the gradient estimator: the conformance suite compares the two gradients. None: not stated.
         """
         return None
+
+    @classmethod
+    def estimates_rate(cls, config: Any) -> bool:
+        """Whether `estimated_bits` can be computed under the options `config`."""
+        return False
+
+    def cells(self, features: Tensor) -> Cells:
+        """The channels of float32 `features` before rounding, for `estimated_bits`, with autocast off."""
+        raise NotImplementedError
+
+    def estimated_bits(self, features: Tensor) -> Tensor:
+        """A differentiable estimate of the entropy of the codes of `features` [batch, frames, dim], in bits
+        per frame, a scalar. For training; `usage` measures the entropy.
+
+        Raises QuantizerError where the method has none, see `estimates_rate`.
+        """
+        if not self.estimates_rate(self.config):
+            raise QuantizerError(f"{self._who} {NO_ESTIMATE}")
+        self._check_features(features)
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            return entropy_of(self.cells(features.float()))
 
     @abstractmethod
     def quantize(self, features: Tensor) -> Quantized:

@@ -19,6 +19,7 @@ LIMITS: Mapping[str, int] = {
     "codebook_dim": 4096,
     "levels": 2**24,  # beyond it, float32 skips integers
     "counts": 2**24,
+    "strides": 4096,
     "kmeans_iterations": 1000,
     "group_bits": 16,  # whose joint probabilities are held at once
 }
@@ -60,7 +61,9 @@ def check_memory(options: Mapping[str, Any], dim: int) -> None:
     size, width = options.get("codebook_size"), options.get("codebook_dim")
     if not isinstance(size, int):
         return
-    books = options.get("stages", 1) * (options.get("heads", 1) if width else 1)
+    books = options.get("stages", len(options.get("strides", (1,)))) * (
+        options.get("heads", 1) if width else 1
+    )
     values = size * books * (width or dim)
     if values > MOST_VALUES:
         raise QuantizerError(

@@ -163,3 +163,11 @@ def _shapes(kind: str, bits: float) -> Iterator[tuple[float, tuple[int, ...], fl
             if abs(sides[0] - sides[1]) <= 2.0:
                 error = sides[0] ** -2 + sides[1] ** -2
                 yield math.log2(PlanarGrid(grid, (columns, rows)).size), (columns, rows), error
+
+
+def choose_enlargements(n: int, bits: float, blocks: int) -> tuple[int, ...]:
+    """By what the cells of `blocks` blocks of `n` channels are enlarged: two neighbouring integers."""
+    low = max(2, int(2 ** (bits / (n * blocks))))
+    each = [n * math.log2(low), n * math.log2(low + 1)]
+    ups = min(range(blocks + 1), key=lambda up: abs((blocks - up) * each[0] + up * each[1] - bits))
+    return (low,) * (blocks - ups) + (low + 1,) * ups

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from quantizers.contract import Config, Quantizer, check_frames
+from quantizers.contract import NO_ESTIMATE, Config, Quantizer, check_frames
 from quantizers.geometry.views import PlanarView
 from quantizers.option_checks import QuantizerError, check_kind, check_limits, check_memory
 from quantizers.parts.components import principal_components
@@ -238,6 +238,13 @@ def planned_options(
     """
     variances = 1 / torch.arange(1, dim + 1, dtype=torch.float64)
     return plain_options(name, _validated(name, options, bits, variances, measured=False))
+
+
+def check_rate_estimate(name: str, config: Config) -> None:
+    """Raise QuantizerError unless the quantizer spends no bits or can estimate them in training."""
+    cls = entry(name).cls
+    if name != "none" and not cls.estimates_rate(config):
+        raise QuantizerError(f"{name} {NO_ESTIMATE}")
 
 
 def plain_options(name: str, config: Config) -> dict[str, Any]:

@@ -8,7 +8,9 @@ For a codebook of K codes, of which N tokens were seen, n_i of code i:
   codebook of 2^20 codes is judged fairly on 10^5 tokens.
 
 Each factor of a product codebook (a pair, a channel, a stage) is counted alone, each token stream, and all
-jointly. Histograms up to DENSE codes are arrays. Larger codebooks are counted by value, exactly, up to CAP
+jointly. Where streams have strides, each token is counted once, and the joint code is that of the tokens of a
+whole period, the least common multiple of the strides; frames after the last whole period are in no joint
+code. Histograms up to DENSE codes are arrays. Larger codebooks are counted by value, exactly, up to CAP
 distinct values; beyond that a fixed pseudo-random half of the values is kept, then a quarter, and so on
 (distinct sampling, Gibbons 2001), and figures become unbiased estimates from the values kept; `kept` is
 that share, 1.0 while the counts are exact.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,8 +29,12 @@ from torch import Tensor
 from quantizers.uniform_usage import DEAD as DEAD
 from quantizers.uniform_usage import uniform_usage as uniform_usage
 
+if TYPE_CHECKING:
+    from quantizers.contract import Quantizer
+
 DENSE = 2**20  # codes counted in an array: 8 MB
 CAP = 2**21  # distinct values counted one by one: 32 MB
+MOST_JOINT = 2**1000  # joint codes whose number a float can hold
 
 
 class _Dense:
@@ -80,10 +86,24 @@ class _Sparse:
 class UsageCounter:
     """Counts codes batch by batch, and reports how much of the codebooks they use."""
 
-    def __init__(self, codebook_sizes: Sequence[int], factor_sizes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        factor_sizes: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+        factor_strides: Sequence[int] | None = None,
+    ) -> None:
+        """strides, factor_strides: frames per token of each stream and of each factor; None is one."""
         self.codebook_sizes = tuple(codebook_sizes)
         self.factor_sizes = tuple(factor_sizes if factor_sizes is not None else codebook_sizes)
+        self.strides = tuple(strides) if strides is not None else (1,) * len(self.codebook_sizes)
+        if factor_strides is None:
+            factor_strides = self.strides if factor_sizes is None else (1,) * len(self.factor_sizes)
+        self.factor_strides = tuple(factor_strides)
+        self.period = math.lcm(*self.strides, *self.factor_strides)
         self.tokens = 0  # frames seen
+        self.periods = 0  # whole ones seen
+        self._seen = dict.fromkeys({*self.strides, *self.factor_strides}, 0)  # tokens, by stride
         self._factors = [_counter(size) for size in self.factor_sizes]
         # Streams and the joint code are counted apart only where they are not the factors themselves.
         self._streams = (
@@ -91,10 +111,20 @@ class UsageCounter:
         )
         self._joint = _Sparse() if len(self.codebook_sizes) > 1 else None
 
+    @classmethod
+    def of(cls, quantizer: Quantizer) -> UsageCounter:
+        """A counter of the codes of `quantizer`."""
+        return cls(
+            quantizer.codebook_sizes,
+            quantizer.factor_sizes,
+            quantizer.stream_strides,
+            quantizer.factor_strides,
+        )
+
     @torch.no_grad()
     def update(self, codes: Tensor, factors: Tensor | None = None) -> None:
         """Count `codes` [..., streams] and the `factors` [..., factors] of the same frames (codes where
-        left out).
+        left out). With strides, they are [..., frames, streams], of whole clips.
 
         Negative codes, which some libraries give to dropped stages, raise ValueError.
         """
@@ -102,18 +132,33 @@ class UsageCounter:
         factor_rows = code_rows if factors is None else _rows(factors, self.factor_sizes, "factors")
         if not len(self.codebook_sizes) or not len(code_rows):
             return
+        frames = codes.shape[-2] if codes.ndim > 1 else 1
+        clips = len(code_rows) // frames
         self.tokens += len(code_rows)
-        for counter, column in zip(self._factors, factor_rows.T, strict=True):
-            _add(counter, column)
+        self.periods += clips * (frames // self.period)
+        for stride in self._seen:
+            self._seen[stride] += clips * -(-frames // stride)
+        for counter, column, stride in zip(self._factors, factor_rows.T, self.factor_strides, strict=True):
+            _add(counter, _tokens(column, frames, stride))
         if self._streams is not None:
-            for counter, column in zip(self._streams, code_rows.T, strict=True):
-                _add(counter, column)
+            for counter, column, stride in zip(self._streams, code_rows.T, self.strides, strict=True):
+                _add(counter, _tokens(column, frames, stride))
         if self._joint is not None:
-            # 64-bit hashes of whole rows: n distinct rows collide with a probability of n^2 / 2^65.
-            key = np.zeros(len(code_rows), dtype=np.uint64)
-            for column in code_rows.T:
-                key = _mix(key ^ _mix(column.astype(np.uint64)))
+            # 64-bit hashes of all tokens: n distinct ones collide with a probability of n^2 / 2^65.
+            key = np.zeros(clips * (frames // self.period), dtype=np.uint64)
+            for column, stride in zip(code_rows.T, self.strides, strict=True):
+                for place in range(0, self.period, stride):
+                    values = _at_place(column, frames, self.period, place)
+                    key = _mix(key ^ _mix(values.astype(np.uint64)))
             self._joint.add(key)
+
+    def _each(
+        self, counters: Sequence[_Dense | _Sparse], sizes: Sequence[int], strides: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        return [
+            _figures(counter, size, self._seen[stride])
+            for counter, size, stride in zip(counters, sizes, strides, strict=True)
+        ]
 
     def histograms(self) -> dict[str, np.ndarray]:
         """Counts of each code, `factor_0`, `factor_1` and so on, for factors of at most 2^20 codes."""
@@ -125,19 +170,22 @@ class UsageCounter:
         """Plain numbers: means over factors at the top, then `factors`, `streams` and `joint` in full.
 
         `entropy_bits_per_frame` is the sum of the factors' entropies: the rate of an entropy coder that
-        codes each factor by its own frequencies, without context.
+        codes each factor by its own frequencies, without context. Where strides do not divide the frames
+        of a clip, its last tokens stand for fewer frames, and the rate counts them whole.
         """
         n = self.tokens
-        factors = [_figures(c, s, n) for c, s in zip(self._factors, self.factor_sizes, strict=True)]
-        if self._streams is None:
-            streams = factors
-        else:
-            streams = [_figures(c, s, n) for c, s in zip(self._streams, self.codebook_sizes, strict=True)]
-        total = math.prod(self.codebook_sizes)
+        factors = self._each(self._factors, self.factor_sizes, self.factor_strides)
+        streams = factors
+        if self._streams is not None:
+            streams = self._each(self._streams, self.codebook_sizes, self.strides)
+        sizes = list(zip(self.codebook_sizes, self.strides, strict=True))
+        total = math.prod(size ** (self.period // stride) for size, stride in sizes)
+        joint: dict[str, Any] | None = streams[0] if streams else None
         if self._joint is not None:
-            joint: dict[str, Any] | None = _figures(self._joint, total, n)
-        else:
-            joint = streams[0] if streams else None
+            known = total < MOST_JOINT
+            joint = _figures(self._joint, total, self.periods) if known else None
+        if joint is not None and self.period > 1:
+            joint = joint | {"frames": self.period}
         means: dict[str, Any] = {}
         if factors and n:
             for key in factors[0]:
@@ -146,12 +194,27 @@ class UsageCounter:
         return {
             "tokens": n,
             **means,
-            "entropy_bits_per_frame": math.fsum(f["entropy_bits"] for f in factors) if n else 0.0,
-            "nominal_bits_per_frame": math.fsum(math.log2(size) for size in self.codebook_sizes),
+            "entropy_bits_per_frame": math.fsum(f["entropy_bits"] * (f["tokens"] / n) for f in factors)
+            if n
+            else 0.0,
+            "nominal_bits_per_frame": math.fsum(math.log2(size) / stride for size, stride in sizes),
             "factors": factors,
             "streams": streams,
             "joint": joint,
         }
+
+
+def _tokens(column: np.ndarray, frames: int, stride: int) -> np.ndarray:
+    """Of `column` [clips * frames], the codes that are tokens."""
+    return column if stride == 1 else column.reshape(-1, frames)[:, ::stride].reshape(-1)
+
+
+def _at_place(column: np.ndarray, frames: int, period: int, place: int) -> np.ndarray:
+    """Of `column` [clips * frames], the code at `place` of each whole period."""
+    if period == 1:
+        return column
+    whole = frames - frames % period
+    return column.reshape(-1, frames)[:, place:whole:period].reshape(-1)
 
 
 def _figures(counter: _Dense | _Sparse, codes: int, tokens: int) -> dict[str, float | int]:

@@ -27,6 +27,7 @@ from analysis.figures.style import shown
 from analysis.figures.trade_offs import COSTS, cost_figure, cost_frame, utterance_figure, utterance_frame
 from analysis.results.columns import quality_column
 from analysis.results.logged_options import parameter
+from analysis.results.placing import is_measured, placing_rates, rates_by
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results, records
 from analysis.statistics.best import best_first
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from analysis.figures.cells.voronoi import PlanarGrid
 
 SOLID = 3  # dimensions
+PLACED = "Entropy-constrained systems at their measured rate, the others at their nominal one"
 
 
 def voronoi(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -100,7 +102,7 @@ def voronoi_tilings(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     latents = [results.latents(run["run_id"])[:1] for run in shown]
     counts = [first[0] for first in histograms] if all(histograms) else []
     samples = [first[0] for first in latents] if all(latents) else []
-    rate = float(np.mean([run["rate/bitrate"] for run in shown])) / 1e3
+    rate = float(placing_rates(pd.DataFrame(shown)).mean()) / 1e3
     figure = voronoi_figure(
         grids,
         counts,
@@ -141,7 +143,10 @@ def rate_distortion(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     if has_curves(frame):
         metrics = dict.fromkeys(frame["metric"])
         gains = pd.concat([bd_rates(results, str(metric)) for metric in metrics], ignore_index=True)
-        yield Drawn("rate-distortion", rate_distortion_figure(frame, scale), frame)
+        measured = bool(is_measured(results.finished).any())
+        name = "bitrate, nominal or measured" if measured else "bitrate"
+        note = PLACED if measured else ""
+        yield Drawn("rate-distortion", rate_distortion_figure(frame, scale, name), frame, rate=note)
         if gains["bd_rate"].notna().any():
             series = dict(zip(frame["series"].astype(str), frame["quantizer"].astype(str), strict=True))
             yield Drawn("bd-rates", bd_figure(gains, series, scale), gains)
@@ -240,7 +245,7 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Paired differences to the best quantizer at each rate, one panel per metric; the main rate first."""
-    means = results.finished.groupby("label")["rate/bitrate"].mean()
+    means = rates_by(results.finished, "label")
     groups = labels_by_rate(results)[1]
     kilobits = [float(means[labels].mean()) / 1e3 for labels in groups]
     for number, (labels, rate) in enumerate(zip(groups, kilobits, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.results.columns import quality_column
+from analysis.results.placing import placing_rates
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.best import best_of
@@ -23,7 +24,7 @@ def answer(results: Results, labels: Sequence[str]) -> list[str]:
         return ["Fewer than two quantizers have finished at one bitrate, so there is nothing to compare yet."]
     mine = finished[finished["label"].isin(list(labels))]
     seeds = int(mine.groupby("label").size().min())
-    rates = mine["rate/bitrate"] / 1e3
+    rates = placing_rates(mine) / 1e3
     low, high = float(rates.min()), float(rates.max())
     rate = f"{rates.mean():.2f}" if high / low - 1 <= 2 * RATE_TOLERANCE else f"{low:.2f} to {high:.2f}"
     first = mine.iloc[0]

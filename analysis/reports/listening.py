@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.figures.drawn import file_name
 from analysis.figures.spectrograms import RANGE_DECIBELS, decibels
 from analysis.results.columns import quality_column
+from analysis.results.placing import rates_by
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.best import best_first
@@ -125,7 +126,7 @@ def write_clips(
 def _groups(results: Results, rivals: Sequence[str]) -> dict[str, int]:
     """The number, from 1, of each rival's bitrate; all are 1 where no two share one."""
     runs = results.finished[results.finished["label"].isin(list(rivals))]
-    means = runs.groupby("label", sort=False)["rate/bitrate"].mean()
+    means = rates_by(runs, "label")
     groups = rate_groups({str(label): float(rate) for label, rate in means.items()})
     if all(len(group) == 1 for group in groups):
         groups = [list(rivals)]

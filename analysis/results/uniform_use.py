@@ -20,12 +20,16 @@ _NOTHING = (math.nan,) * len(UNIFORM)
 def with_uniform_use(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with a column for each of `UNIFORM`, where they have logged joint use.
 
-    Expectations over as many independent tokens as a run coded: `quantizers.usage.uniform_usage`.
+    Expectations over as many independent tokens as a run coded: `quantizers.usage.uniform_usage`. A joint
+    code is that of one frame, or of `usage/joint_frames` where streams have strides.
     """
     if JOINT not in runs or "usage/tokens" not in runs:
         return runs
     known = runs[[JOINT, "usage/tokens", "rate/bits_per_frame"]].notna().all(axis=1)
-    rows = zip(known, runs["rate/bits_per_frame"], runs["usage/tokens"], strict=True)
+    frames = pd.to_numeric(runs.get("usage/joint_frames", pd.Series(1.0, index=runs.index))).fillna(1.0)
+    bits_of_all = runs["rate/bits_per_frame"] * frames
+    tokens_of_all = runs.get("usage/joint_tokens", runs["usage/tokens"]).fillna(runs["usage/tokens"])
+    rows = zip(known, bits_of_all, tokens_of_all, strict=True)
     values = [_uniform(float(bits), int(tokens)) if there else _NOTHING for there, bits, tokens in rows]
     return pd.concat([runs, pd.DataFrame(values, index=runs.index, columns=list(UNIFORM))], axis=1)
 

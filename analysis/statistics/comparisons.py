@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.results.columns import quality_column
 from analysis.results.labels import series
+from analysis.results.placing import rates_by
 from analysis.results.study_results import Results
 from analysis.statistics.bjontegaard import Curve, bd_quality_interval, bd_rate_interval
 from analysis.statistics.intervals import (
@@ -95,7 +96,7 @@ def bd_rates(results: Results, metric: str, anchor: str | None = None) -> pd.Dat
     finished = results.finished[results.finished["rate/bitrate"] > 0]
     curves = {}
     for name, group in finished.groupby("series", sort=False):
-        rates = group.groupby("label")["rate/bitrate"].mean().sort_values()
+        rates = rates_by(group, "label").sort_values()
         if len(rates) > 1:
             seeds, scores = scores_of(results, metric, [str(label) for label in rates.index])
             if seeds:
@@ -132,7 +133,7 @@ def ranks_across(results: Results, metric: str) -> pd.DataFrame:
     finished = finished.assign(series=names)
     cells = {}  # (corpus, number of the rate) -> series x seeds
     for corpus, runs in finished.groupby(["corpus_hash", "protocol"], sort=True):
-        rates = runs.groupby("label", sort=False)["rate/bitrate"].mean()
+        rates = rates_by(runs, "label")
         groups = rate_groups({str(label): float(rate) for label, rate in rates.items()})
         for number, group in enumerate(groups):
             members = runs[runs["label"].isin(group)]

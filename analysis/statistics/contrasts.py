@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from analysis.results.columns import quality_column
+from analysis.results.placing import rates_by
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import records
 from analysis.statistics.comparisons import scores_of
@@ -89,7 +90,7 @@ def contrasts_of_studies(studies: Sequence[Results], metrics: Sequence[str] | No
 def _pairs(results: Results, contrast: Contrast) -> list[tuple[str, str, float]]:
     """The labels of each pair of rows that a contrast stands for, with the bitrate of the first."""
     finished = results.finished
-    rates = finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    rates = rates_by(finished, "label")
     series = finished.drop_duplicates("label").set_index("label")["series"].astype(str)
 
     def rows(name: str) -> list[str]:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.results.placing import NOMINAL, placing_rates
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.intervals import Interval, mean_interval
-
-NOMINAL = "rate/bitrate"  # the metric of the bits that codes would take if all were as frequent
 
 
 def estimate(results: Results, runs: pd.DataFrame, source: str) -> Interval:
@@ -59,7 +58,7 @@ def summary(
         groups += [*results.finished_references.groupby("label", sort=False)]
     for label, runs in groups:
         reference = bool(runs["reference"].iloc[0])
-        bitrate = runs[NOMINAL].mean()
+        bitrate = placing_rates(runs).mean()
         if rate != NOMINAL and bitrate > 0 and not reference:
             bitrate = runs[rate].mean() if rate in runs else math.nan
             if math.isnan(bitrate):

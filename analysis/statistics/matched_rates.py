@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from analysis.results.placing import rates_by
 from analysis.results.study_results import Results
 from experiments.common.matched_rates import RATE_TOLERANCE, rate_groups
 
@@ -71,15 +72,15 @@ def labels_by_rate(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _coded(results: Results) -> dict[str, float]:
-    """Bitrate of each label that spends bits, in bit/s."""
-    means = results.finished.groupby("label", sort=False)["rate/bitrate"].mean()
+    """Bitrate of each label that spends bits, in bit/s, as `results.placing` has it."""
+    means = rates_by(results.finished, "label")
     return {str(label): float(rate) for label, rate in means.items() if rate > 0}
 
 
 def rate_in_words(results: Results, labels: Sequence[str]) -> str:
     """The rate of `labels`, such as `3.33 kbit/s`, or its range where they differ by more than 2 %."""
     own = results.finished[results.finished["label"].isin(list(labels))]
-    rates = own.groupby("label")["rate/bitrate"].mean() / 1e3
+    rates = rates_by(own, "label") / 1e3
     if rates.empty:
         return ""
     low, high = float(rates.min()), float(rates.max())

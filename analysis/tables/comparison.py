@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.results.columns import SCORED, Column, quality_column, select
+from analysis.results.placing import measured_labels, placing_rates, sentence
 from analysis.results.study_metrics import asked_metrics, expanded_keys
 from analysis.results.study_results import Results, records
 from analysis.statistics.estimates import estimate
@@ -48,7 +49,8 @@ def comparison(
 
     columns: keys of `columns.select`. None gives bitrate, the metrics of the study, and code use; `all` adds
         all rates and costs. Seeds of one label are averaged.
-    bitrate: rate of the main section in bit/s; by default the rate that most systems share. Rows that are
+    bitrate: rate of the main section in bit/s; by default the rate that most systems share. Rows (placed by
+        `results.placing`) that are
         more than 2 % off have sections of their own, unless the study allows unequal rates (the caption says
         so). Unquantized, failed and unfinished systems also have sections of their own.
     allow_rate_mismatch: put all rates into one section.
@@ -72,7 +74,7 @@ def comparison(
     summaries = {label: summary for label in labels if not (summary := rows_of(main, label)).empty}
     notes: list[str] = []
     rows = {label: _row(label, group, chosen, results, notes) for label, group in summaries.items()}
-    rates = {label: float(group["rate/bitrate"].mean()) for label, group in summaries.items()}
+    rates = {label: float(placing_rates(group).mean()) for label, group in summaries.items()}
 
     sections = []
     ceiling = [label for label in rows if not rates[label] > 0]
@@ -107,6 +109,7 @@ def comparison(
         caption=(
             *caption(results, main, conditions, intervals, chosen, _shown_of(sections)),
             *(_mismatch_caption(coded) if allow_rate_mismatch else ()),
+            *filter(None, [sentence(measured_labels(main))]),
         ),
         notes=tuple(dict.fromkeys(notes)),
         intervals=intervals,

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.results.columns import Column
+from analysis.results.placing import RATE_WEIGHT
 from analysis.results.study_results import Results, records
 
 _TERMS = {  # by what a column shows
@@ -24,7 +25,14 @@ _TUNED = "param/quantizer.tuned"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 _NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
 _CHECKPOINT = "param/train.warm_start.checkpoint"
-PARAMETERS = (_TUNED, _STEPS, _WARM_STEPS, *_WEIGHTS, _CHECKPOINT)  # of runs, that captions tell of
+PARAMETERS = (
+    _TUNED,
+    _STEPS,
+    _WARM_STEPS,
+    *_WEIGHTS,
+    _CHECKPOINT,
+    RATE_WEIGHT,
+)  # of runs, that captions tell of
 
 
 def caption(

@@ -45,13 +45,17 @@ class _BlockConvolution(nn.Module, ABC):
         """[batch, steps, inputs] to [batch, steps * steps_out / steps_in, outputs]; steps must be a multiple
         of steps_in. memory: of the stream that `signal` continues; None begins in silence."""
         if memory is not None:
-            past = self.taps - 1
-            signal = memory.extend(self, signal, past * self.block.inputs)
-            return self(signal)[:, past * self.block.outputs :]
+            signal = memory.extend(self, signal, self.past)
+            return self(signal)[:, (self.taps - 1) * self.block.outputs :]
         if products_pay(signal):
             return BlockProducts.apply(signal, self.weight, self.bias, self.block)
         active = signal if self.block.slope == 1 else functional.leaky_relu(signal, self.block.slope)
         return self._convolve(functional.pad(active.mT, ((self.taps - 1) * self.block.inputs, 0))).mT
+
+    @property
+    def past(self) -> int:
+        """Input steps before a block that its results depend on."""
+        return (self.taps - 1) * self.block.inputs
 
     @abstractmethod
     def _convolve(self, signal: Tensor) -> Tensor:
@@ -170,7 +174,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, signal: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """[batch, steps, channels] to the same; memory: as in `CausalConvolution`."""
-        past = (len(self.depthwise) - 1) * self.dilation
+        past = self.past
         if memory is not None:
             return self(memory.extend(self, signal, past))[:, past:]
         if products_pay(signal):
@@ -186,6 +190,11 @@ class ResidualUnit(nn.Module):
         hidden = functional.linear(shifted.mT, self.pointwise.mT, self.pointwise_bias)
         hidden = functional.leaky_relu(hidden, self.slope).mT
         return signal + functional.conv1d(hidden, grouped_kernel, self.grouped_bias, groups=self.groups).mT
+
+    @property
+    def past(self) -> int:
+        """Steps before one that its result depends on."""
+        return (len(self.depthwise) - 1) * self.dilation
 
     def kernels(self) -> dict[str, Tensor]:
         """Weights and biases [channels] of torch's convolutions `depthwise` [channels, 1, kernel_size],

@@ -3,12 +3,21 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 
 
 class BackboneError(ValueError):
     """A backbone cannot be built as requested; the message says what to change."""
+
+
+class Reach(NamedTuple):
+    """How far a network looks, in frames: its result for frame t depends on its input from frame t - `before`
+    to frame t + `after` alone. So a long recording can be coded in pieces (`codec.pieces`)."""
+
+    before: int
+    after: int
 
 
 @dataclass(frozen=True, kw_only=True)

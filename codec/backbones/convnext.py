@@ -22,6 +22,11 @@ class ConvNeXtBlock(nn.Module):
         hidden = functional.gelu(self.expand(self.norm(mixed)), approximate="tanh")
         return features + self.scale * self.contract(hidden)
 
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame depends on."""
+        return self.depthwise.kernel_size[0] // 2
+
     def matrices(self) -> list[Tensor]:
         """The hidden weight matrices, which an optimizer may treat as matrices."""
         return [self.expand.weight, self.contract.weight]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codec.backbones.contract import Backbone, check_counts
+from codec.backbones.contract import Backbone, Reach, check_counts
 from codec.backbones.convnext import ConvNeXtBlock
 from codec.backbones.mdct_transform import MDCT, compress, expand
 
@@ -25,6 +25,12 @@ class MDCTEncoder(nn.Module):
         with torch.autocast(device_type=audio.device.type, enabled=False):
             frames = compress(self.transform(audio.float()))
         return self.project_out(self.norm(self.blocks(self.project_in(frames)))).float()
+
+    @property
+    def reach(self) -> Reach:
+        """A window has the samples of a frame and of the one before."""
+        blocks = _reach(self.blocks)
+        return Reach(blocks + 1, blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +76,13 @@ class MDCTDecoder(nn.Module):
         compressed = self.project_out(self.norm(self.blocks(self.project_in(features))))
         with torch.autocast(device_type=features.device.type, enabled=False):
             return self.transform.inverse(expand(compressed.float()))
+
+    @property
+    def reach(self) -> Reach:
+        """Samples of a frame come from its window and from the next."""
+        blocks = _reach(self.blocks)
+        return Reach(blocks, blocks + 1)
+
+
+def _reach(blocks: nn.Sequential) -> int:
+    return sum(block.reach for block in blocks if isinstance(block, ConvNeXtBlock))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from codec.reflection import reflect
 from codec.weight_norm import weight_norm
 
 
@@ -42,23 +43,6 @@ class EdgeConv1d(nn.Module):
             if self.conv.bias is None
             else torch.baddbmm(self.conv.bias[:, None], weight, windows)
         )
-
-
-def reflect(signal: Tensor, left: int, right: int) -> Tensor:
-    """`signal` [batch, channels, length] mirrored at both ends, of any length from 1.
-
-    A signal too short to be mirrored that far is followed by zeros first.
-    """
-    if not left and not right:
-        return signal
-    short = max(0, max(left, right) - signal.shape[-1] + 1)
-    if short:
-        signal = functional.pad(signal, (0, short))
-    end = signal.shape[-1] - 1
-    # Five times as fast as functional.pad on a CPU.
-    before, after = signal[..., 1 : left + 1].flip(-1), signal[..., end - right : end].flip(-1)
-    padded = torch.cat((before, signal, after), dim=-1)
-    return padded[..., : padded.shape[-1] - short]
 
 
 class _FastELU(torch.autograd.Function):

@@ -7,12 +7,13 @@ residual units, grouped convolutions, and leaky ReLUs.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
 from codec.backbones.causal_convolution import CausalConvolution, CausalTransposedConvolution, ResidualUnit
-from codec.backbones.contract import Backbone, BackboneError, check_counts
+from codec.backbones.contract import Backbone, BackboneError, Reach, check_counts
 from codec.backbones.streaming import StreamMemory
 
 SLOPE = 0.3  # of all leaky ReLUs
@@ -140,6 +141,15 @@ class _Network(nn.Module):
             if isinstance(module, Layer):
                 yield name, module
 
+    def _past(self, step: Fraction) -> Reach:
+        """The past that all layers see together; step: of the input, in frames."""
+        past = Fraction(0)
+        for _, layer in self._layers():
+            past += layer.past * step
+            if not isinstance(layer, ResidualUnit):
+                step *= Fraction(layer.block.inputs, layer.block.outputs)
+        return Reach(math.ceil(past), 0)
+
     def kernels(self) -> dict[str, Tensor]:
         """Weights and biases of all convolutions, in the order of torch's."""
         return {
@@ -173,6 +183,12 @@ class SoundStreamEncoder(_Network):
         self.stem = CausalConvolution(1, sizes.width, OUTER_TAPS * first, first)
         self.stages = nn.ModuleList(EncoderStage(sizes, stage) for stage in range(len(sizes.groups)))
         self.project_out = CausalConvolution(width, sizes.dim, INNER_KERNEL, groups=groups, slope=SLOPE)
+        self._hop = sizes.hop
+
+    @property
+    def reach(self) -> Reach:
+        """In frames, see `Reach`."""
+        return self._past(Fraction(1, self._hop))
 
     def forward(self, audio: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """Features [batch, samples / hop, dim] of `audio` [batch, samples], a multiple of the hop.
@@ -198,6 +214,11 @@ class SoundStreamDecoder(_Network):
         self.head = CausalTransposedConvolution(sizes.width, 1, OUTER_TAPS * first, first, slope=SLOPE)
         with torch.no_grad():  # begin near silence: a loud random start costs the first hundred steps
             self.head.weight.mul_(0.1)
+
+    @property
+    def reach(self) -> Reach:
+        """In frames, see `Reach`."""
+        return self._past(Fraction(1))
 
     def forward(self, features: Tensor, memory: StreamMemory | None = None) -> Tensor:
         """Audio [batch, frames * hop] of `features` [batch, frames, dim]; memory: as in the encoder."""

@@ -14,10 +14,11 @@ from codec.bitstream.payload import MODELS, Settings
 
 MAGIC = b"\xcbits"
 VERSION = 1
+STREAM_VERSION = 2  # in blocks, see `blocks`
 IDENTITY_BYTES = 8
 _FIXED = len(MAGIC) + 3 + IDENTITY_BYTES
 _MOST_NUMBER_BYTES = 9  # of a LEB128 number: 63 bits
-_SPARE_FRAMES = 64  # that an encoder may make beyond the audio
+SPARE_FRAMES = 64  # that an encoder may make beyond the audio
 
 
 class StreamError(ValueError):
@@ -47,7 +48,7 @@ class CodedRecording:
         """The whole file."""
         head = [MAGIC, bytes([VERSION, MODELS.index(self.settings.model), self.settings.byte()])]
         numbers = (self.sample_rate, self.hop, self.samples, self.frames, self.factors, len(self.payload))
-        content = b"".join([*head, self.identity, *map(_number, numbers), self.payload])
+        content = b"".join([*head, self.identity, *map(leb128, numbers), self.payload])
         return content + zlib.crc32(content).to_bytes(4, "little")
 
     @classmethod
@@ -58,13 +59,13 @@ class CodedRecording:
         if len(content) < _FIXED:
             raise StreamError(f"it is cut short: {len(content)} bytes are less than a header")
         version, model, settings = content[len(MAGIC) : len(MAGIC) + 3]
+        if version == STREAM_VERSION:
+            raise StreamError("it is coded in blocks, version 2 of the format, which `blocks` reads")
         if version != VERSION:
-            raise StreamError(
-                f"it has version {version} of the format, and this codecbench reads version {VERSION}"
-            )
+            raise StreamError(unknown_version(version))
         numbers, place = [], _FIXED
         for _ in range(6):
-            value, place = _read_number(content, place)
+            value, place = read_number(content, place)
             numbers.append(value)
         sample_rate, hop, samples, frames, factors, length = numbers
         end = place + length + 4
@@ -74,7 +75,7 @@ class CodedRecording:
             raise StreamError(f"{len(content) - end} bytes follow its end; it may be several files in one")
         if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
             raise StreamError("it is damaged: its checksum is not that of its content")
-        most = samples // hop + _SPARE_FRAMES if hop else 0
+        most = samples // hop + SPARE_FRAMES if hop else 0
         if not (model < len(MODELS) and sample_rate and hop and frames <= most):
             raise StreamError("its header is not valid: it was not written by `codecbench encode`")
         return cls(
@@ -89,7 +90,12 @@ class CodedRecording:
         )
 
 
-def _number(value: int) -> bytes:
+def unknown_version(version: int) -> str:
+    """The reason to refuse a file."""
+    return f"it has version {version} of the format, and this codecbench reads versions 1 and 2"
+
+
+def leb128(value: int) -> bytes:
     """`value` in LEB128: seven bits a byte, the lowest first, the eighth set where another byte follows."""
     content = bytearray()
     while value > 0x7F:
@@ -98,7 +104,7 @@ def _number(value: int) -> bytes:
     return bytes([*content, value])
 
 
-def _read_number(content: bytes, place: int) -> tuple[int, int]:
+def read_number(content: bytes, place: int) -> tuple[int, int]:
     """The number at `place`, and the place behind it."""
     value = 0
     for shift in range(_MOST_NUMBER_BYTES):

@@ -59,6 +59,10 @@ class FewCounts:
         self._symbols: list[int] = []  # ascending
         self._counts: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        """Number of symbols that came."""
+        return len(self._symbols)
+
     def of(self, symbol: int) -> int:
         """The count of a symbol."""
         return self._counts.get(symbol, 0)

@@ -43,6 +43,12 @@ class Streams:
         """A stream for each recording."""
         return cls(tuple(recordings), tuple(range(len(recordings))))
 
+    def by(self, stride: int) -> Streams:
+        """The same with a frame for each block of `stride` frames that a recording begins."""
+        if stride == 1:
+            return self
+        return Streams(tuple(-(-frames // stride) for frames in self.recordings), self.stream_of)
+
     @property
     def count(self) -> int:
         """Number of streams, one where there is no recording."""
@@ -141,6 +147,19 @@ def earlier_equal(values: Int64) -> Int64:
 def _narrow(values: Int64) -> NDArray[np.unsignedinteger]:
     """`values` in the smallest type that holds them: numpy sorts 16 bits ten times as fast as 64."""
     return values.astype(np.min_scalar_type(values.max(initial=0)))
+
+
+def tokens_of(column: Int64, recordings: Sequence[int], stride: int) -> Int64:
+    """Of `column` [frames], the symbols of one factor, those in frames 0, stride, 2 stride and so on of each
+    recording: its tokens.
+
+    recordings: frames of each, in order.
+    """
+    if stride == 1 or not len(column):
+        return column
+    lengths = np.array(recordings, dtype=np.int64)
+    place = np.arange(len(column)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.ascontiguousarray(column[place % stride == 0])
 
 
 def symbols_before(symbols: Int64, recordings: Sequence[int]) -> Int64:

@@ -39,6 +39,9 @@ class Model(ABC):
     def restart(self) -> None:  # noqa: B027 -- most have nothing to do
         """Begin another recording, which has no frame before its first; what was learned stays."""
 
+    def trim(self, most: int) -> None:  # noqa: B027 -- most have nothing to do
+        """Forget what was learned of pairs of symbols where that is of more than `most` pairs."""
+
     @abstractmethod
     def encode(self, encoder: Encoder, symbol: int) -> None:
         """Write a symbol."""
@@ -109,6 +112,10 @@ class Context(Model):
 
     def restart(self) -> None:
         self._before = -1
+
+    def trim(self, most: int) -> None:
+        if sum(map(len, self._after.values())) > most:
+            self._after.clear()
 
     def encode(self, encoder: Encoder, symbol: int) -> None:
         here = self._here()

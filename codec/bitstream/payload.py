@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.bitstream.lengths import Seen, Streams
+from codec.bitstream.lengths import Seen, Streams, tokens_of
 from codec.bitstream.models import (
     MOST_CODES,
     Adaptive,
@@ -57,13 +58,18 @@ class Length(NamedTuple):
 
 
 def shortest(
-    factors: Int64, sizes: Sequence[int], recordings: Sequence[int] | None = None
+    factors: Int64,
+    sizes: Sequence[int],
+    recordings: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
 ) -> dict[str, Length]:
     """The best settings of each of `MODELS` for `factors` [frames, factors], and their length in bits.
 
-    recordings: frames of each recording of a stream of several.
+    recordings: frames of each recording of a stream of several. strides: frames per token of each factor
+    (`Quantizer.factor_strides`); None is one.
     """
-    lengths = _lengths(factors, sizes, Streams.one([len(factors)] if recordings is None else recordings))
+    streams = Streams.one([len(factors)] if recordings is None else recordings)
+    lengths = _lengths(factors, sizes, streams, strides)
     return {
         model: Length(Settings(model, int(increments[0]), int(strengths[0])), float(bits[0]))
         for model, (increments, strengths, bits) in lengths.items()
@@ -71,26 +77,29 @@ def shortest(
 
 
 def shortest_of_each(
-    factors: Int64, sizes: Sequence[int], recordings: Sequence[int]
+    factors: Int64, sizes: Sequence[int], recordings: Sequence[int], strides: Sequence[int] | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """Bits [recordings] of each recording as a stream of its own, with its best settings of each model."""
     if not recordings:
         return {model: np.zeros(0) for model in MODELS}
-    lengths = _lengths(factors, sizes, Streams.each(recordings))
+    lengths = _lengths(factors, sizes, Streams.each(recordings), strides)
     return {model: bits for model, (_, _, bits) in lengths.items()}
 
 
 def _lengths(
-    factors: Int64, sizes: Sequence[int], streams: Streams
+    factors: Int64, sizes: Sequence[int], streams: Streams, strides: Sequence[int] | None
 ) -> dict[str, tuple[Int64, Int64, NDArray[np.float64]]]:
     """Places of the increments and of the strengths, and bits, of each model: all [streams]."""
     constant = np.zeros(streams.count)
     seen = []
-    for column, size in zip(np.ascontiguousarray(factors.T), sizes, strict=True):
+    strides = strides or [1] * len(sizes)
+    of_tokens = {stride: streams.by(stride) for stride in strides}
+    for column, size, stride in zip(np.ascontiguousarray(factors.T), sizes, strides, strict=True):
         if size > MOST_CODES:
-            constant += streams.frames * math.log2(size)
+            constant += of_tokens[stride].frames * math.log2(size)
         else:
-            seen.append(Seen(column, size, streams))
+            tokens = tokens_of(column, streams.recordings, stride)
+            seen.append(Seen(tokens, size, of_tokens[stride]))
     nothing = np.zeros(streams.count, dtype=np.int64)
     static = sum((1 + np.minimum(one.static(), one.uniform()) for one in seen), constant)  # a bit tells which
     adaptive = constant + np.stack(
@@ -108,22 +117,56 @@ def _lengths(
 
 
 def write(
-    factors: Int64, sizes: Sequence[int], settings: Settings, recordings: Sequence[int] | None = None
+    factors: Int64,
+    sizes: Sequence[int],
+    settings: Settings,
+    recordings: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
 ) -> bytes:
-    """The codes `factors` [frames, factors] as bytes, frame by frame."""
+    """The codes `factors` [frames, factors] as bytes, frame by frame; of a factor with a stride, those of the
+    frames 0, stride, 2 stride and so on of a recording."""
     encoder = Encoder()
+    recordings = [len(factors)] if recordings is None else recordings
+    strides = strides or [1] * len(sizes)
     models = [
-        _writing(encoder, column, size, settings)
-        for column, size in zip(np.ascontiguousarray(factors.T), sizes, strict=True)
+        _writing(encoder, tokens_of(column, recordings, stride), size, settings)
+        for column, size, stride in zip(np.ascontiguousarray(factors.T), sizes, strides, strict=True)
     ]
     rows = iter(factors.tolist())
-    for frames in recordings if recordings is not None else [len(factors)]:
+    for frames in recordings:
         for model in models:
             model.restart()
-        for _ in range(frames):
-            for model, symbol in zip(models, next(rows), strict=True):
-                model.encode(encoder, symbol)
+        write_frames(encoder, models, strides, itertools.islice(rows, frames))
     return encoder.finish()
+
+
+def write_frames(
+    encoder: Encoder, models: Sequence[Model], strides: Sequence[int], rows: Iterable[Sequence[int]]
+) -> None:
+    """Write the codes of frames that follow each other, the first of which begins a block of each factor."""
+    if max(strides, default=1) == 1:
+        for row in rows:
+            for model, symbol in zip(models, row, strict=True):
+                model.encode(encoder, symbol)
+        return
+    for frame, row in enumerate(rows):
+        for model, symbol, stride in zip(models, row, strides, strict=True):
+            if frame % stride == 0:
+                model.encode(encoder, symbol)
+
+
+def read_frames(decoder: Decoder, models: Sequence[Model], strides: Sequence[int], rows: Int64) -> None:
+    """Fill `rows` [frames, factors] by what `write_frames` wrote."""
+    if max(strides, default=1) == 1:
+        for row in rows:
+            row[:] = [model.decode(decoder) for model in models]
+        return
+    last = [0] * len(models)
+    for frame, row in enumerate(rows):
+        for place, (model, stride) in enumerate(zip(models, strides, strict=True)):
+            if frame % stride == 0:
+                last[place] = model.decode(decoder)
+        row[:] = last
 
 
 def read(
@@ -132,6 +175,7 @@ def read(
     sizes: Sequence[int],
     settings: Settings,
     recordings: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
 ) -> Int64:
     """The factors [frames, factors] that `write` wrote."""
     decoder = Decoder(payload)
@@ -141,8 +185,7 @@ def read(
     for length in recordings if recordings is not None else [frames]:
         for model in models:
             model.restart()
-        for row in rows[place : place + length]:
-            row[:] = [model.decode(decoder) for model in models]
+        read_frames(decoder, models, strides or [1] * len(sizes), rows[place : place + length])
         place += length
     return rows
 
@@ -150,7 +193,7 @@ def read(
 def _writing(encoder: Encoder, column: Int64, size: int, settings: Settings) -> Model:
     """The model of a factor; what the reader has to know of it is written."""
     if settings.model != "static" or size > MOST_CODES:
-        return _learning(size, settings)
+        return learning(size, settings)
     seen = Seen(column, size, Streams.one([len(column)]))
     table = bool(seen.static()[0] < seen.uniform()[0])
     encoder.encode(int(table), 1, 2)
@@ -162,13 +205,13 @@ def _writing(encoder: Encoder, column: Int64, size: int, settings: Settings) -> 
 
 def _reading(decoder: Decoder, size: int, settings: Settings) -> Model:
     if settings.model != "static" or size > MOST_CODES:
-        return _learning(size, settings)
+        return learning(size, settings)
     table = decoder.position(2)
     decoder.advance(table, 1, 2)
     return Static(read_table(decoder, size)) if table else Uniform(size)
 
 
-def _learning(size: int, settings: Settings) -> Model:
+def learning(size: int, settings: Settings) -> Model:
     """A model that needs nothing but its settings."""
     if size > MOST_CODES:
         return Uniform(size)

@@ -24,6 +24,20 @@ def check_codes(codec: Codec) -> None:
         )
 
 
+def check_own(codec: Codec, digest: str, identity: bytes, sizes: tuple[int, int, int]) -> None:
+    """Raise StreamError unless a header is of `codec`: its identity, and its sample rate, hop and factors."""
+    own = identity_of(digest)
+    if identity != own:
+        raise StreamError(
+            f"it was coded with the weights {identity.hex()}, and these are {own.hex()}; give the run "
+            "that encoded it"
+        )
+    if sizes != (codec.sample_rate, codec.hop, len(codec.quantizer.factor_sizes)):
+        raise StreamError(
+            "its header does not fit the codec that it names: it is not a file of `codecbench encode`"
+        )
+
+
 @torch.no_grad()
 def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -> CodedRecording:
     """Code `audio` [samples], float32 on [-1, 1] at the codec's sample rate.
@@ -38,7 +52,8 @@ def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -
     if len(audio):
         codes = codec.encode(audio[None])
     factors = quantizer.factors(codes)[0].cpu().numpy()
-    lengths = payload.shortest(factors, sizes)
+    strides = quantizer.factor_strides
+    lengths = payload.shortest(factors, sizes, strides=strides)
     chosen = lengths[model] if model else min(lengths.values(), key=lambda length: length.bits)
     return CodedRecording(
         settings=chosen.settings,
@@ -48,7 +63,7 @@ def encode(codec: Codec, digest: str, audio: Tensor, model: str | None = None) -
         samples=len(audio),
         frames=len(factors),
         factors=len(sizes),
-        payload=payload.write(factors, sizes, chosen.settings),
+        payload=payload.write(factors, sizes, chosen.settings, strides=strides),
     )
 
 
@@ -60,20 +75,11 @@ def decode(codec: Codec, digest: str, coded: CodedRecording) -> Tensor:
     """
     check_codes(codec)
     quantizer = codec.eval().quantizer
-    own = identity_of(digest)
-    if coded.identity != own:
-        raise StreamError(
-            f"it was coded with the weights {coded.identity.hex()}, and these are {own.hex()}; give the run "
-            "that encoded it"
-        )
-    shape = (coded.sample_rate, coded.hop, coded.factors)
-    if shape != (codec.sample_rate, codec.hop, len(quantizer.factor_sizes)):
-        raise StreamError(
-            "its header does not fit the codec that it names: it is not a file of `codecbench encode`"
-        )
+    check_own(codec, digest, coded.identity, (coded.sample_rate, coded.hop, coded.factors))
     if not coded.frames:
         return torch.zeros(coded.samples)
-    factors = payload.read(coded.payload, coded.frames, quantizer.factor_sizes, coded.settings)
+    sizes, strides = quantizer.factor_sizes, quantizer.factor_strides
+    factors = payload.read(coded.payload, coded.frames, sizes, coded.settings, strides=strides)
     codes = quantizer.from_factors(torch.from_numpy(factors)[None])
     device = next(codec.parameters()).device
     return codec.decode(codes.to(device))[0, : coded.samples].cpu()

@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from codec.losses.time_convolution import TimeConvolution, convolutions
+from codec.reflection import pad, stft
 from codec.weight_norm import weight_norm
 
 PERIODS = (2, 3, 5, 7, 11)  # primes, so that they overlap little
@@ -44,7 +45,7 @@ class PeriodDiscriminator(nn.Module):
         missing = -audio.shape[-1] % self.period
         if self.always_pad and not missing:
             missing = self.period
-        audio = functional.pad(audio, (0, missing), mode="reflect")
+        audio = pad(audio, 0, missing)
         columns = audio.unflatten(1, (-1, self.period)).mT  # [batch, period, steps]
         outputs = convolutions([*self.layers, self.score], columns.flatten(0, 1).unsqueeze(-1), SLOPE)
         maps = [output.unflatten(0, columns.shape[:2]).permute(0, 3, 2, 1) for output in outputs]
@@ -201,4 +202,4 @@ def _to_one_column(layer: nn.Conv2d, signal: Tensor) -> Tensor:
 def _spectrum(audio: Tensor, window: int, hop: int) -> Tensor:
     with torch.autocast(device_type=audio.device.type, enabled=False):
         rectangle = torch.ones(window, device=audio.device)
-        return torch.stft(audio.float(), window, hop, window=rectangle, return_complex=True)
+        return stft(audio.float(), window, hop, rectangle)

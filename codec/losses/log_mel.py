@@ -7,6 +7,7 @@ import torchaudio.functional
 from torch import Tensor, nn
 
 from codec.losses.spectral import Scale
+from codec.reflection import stft
 
 
 class LogMelLoss(nn.Module):
@@ -41,5 +42,5 @@ class LogMelLoss(nn.Module):
     def _log_mel(self, audio: Tensor, index: int) -> Tensor:
         scale, window = self.scales[index], self.get_buffer(f"window_{index}")
         with torch.autocast(device_type=audio.device.type, enabled=False):
-            spectrum = torch.stft(audio.float(), scale.window, scale.hop, window=window, return_complex=True)
+            spectrum = stft(audio.float(), scale.window, scale.hop, window)
             return (spectrum.abs().mT @ self.get_buffer(f"filters_{index}")).clamp_min(self.FLOOR).log()

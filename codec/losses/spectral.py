@@ -8,6 +8,8 @@ import torch
 import torchaudio.functional
 from torch import Tensor, nn
 
+from codec.reflection import stft
+
 
 class Scale(NamedTuple):
     """One short-time Fourier transform: samples a window and a hop, mel bands."""
@@ -69,5 +71,5 @@ class SpectralLoss(nn.Module):
     def _spectrum(self, audio: Tensor, index: int) -> Tensor:
         scale = self.config.scales[index]
         window = self.get_buffer(f"window_{index}")
-        spectrum = torch.stft(audio, scale.window, scale.hop, window=window, return_complex=True)
+        spectrum = stft(audio, scale.window, scale.hop, window)
         return spectrum * scale.window**-0.5

@@ -53,8 +53,8 @@ def plan(
     uri = store_uri(tracking_uri)  # before a corpus is prepared
     if measure:
         _measure(study_file, overrides, messages(quiet))
-    planned = plans.make(study_file, overrides, uri, directory)
     gpus = listed_gpus()
+    planned = plans.make(study_file, overrides, uri, directory, "cuda" if gpus else "cpu")
     machine = {"workers": workers or gpus or default_workers(), "gpus": gpus}
     if format == "json":
         from experiments.commands.documents import document, studies

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -51,6 +51,18 @@ def source_coding(
         int, typer.Option(min=1, max=4096, metavar="N", help="values per block of a known source")
     ] = 8,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="training steps of each quantizer")] = 200,
+    options: Annotated[
+        str | None,
+        typer.Option(metavar="YAML", help="options of the named quantizers, such as '{gradient: diveq}'"),
+    ] = None,
+    rate_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="entropy-constrained training: squared error per bit per value, separated by commas; "
+            "results are shown at the measured entropy",
+        ),
+    ] = None,
     latents: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +83,10 @@ def source_coding(
 
     With --latents: on features of a trained codec, with the bound of a Gaussian source.
     """
+    weights = [0.0]
+    if rate_weight is not None:
+        weights = [number(0, 1e6, above=True)(value) for value in names_of(rate_weight, "--rate-weight")]
+    given = _options(options, names)
     parse = number(0, _MOST_BITS, above=True)
     targets = [parse(value) for value in names_of(bits, "--bits")]
     outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))
@@ -85,7 +101,11 @@ def source_coding(
             raise QuantizerError(f"unknown source {source!r}; known: {', '.join(known.SOURCES)}")
     quantizers = names or list(DEFAULT_QUANTIZERS)
     for name in quantizers:
-        registry.entry(name)  # a wrong name ends here, not after minutes
+        known_options = registry.entry(name).options  # a wrong name ends here, not after minutes
+        if wrong := [option for option in given if option not in known_options]:
+            raise QuantizerError(
+                f"--options: {name} has no option {wrong[0]!r}; its options: {', '.join(known_options)}"
+            )
     console = messages(quiet)
     if latents is not None:
         from experiments.commands import recorded
@@ -98,9 +118,12 @@ def source_coding(
         Progress(transient=True, console=console, disable=console.muted) as display,
     ):
         jobs = {
-            pool.submit(known.run, name, source, targets, dim=dim, steps=steps): name
+            pool.submit(
+                known.run, name, source, targets, dim=dim, steps=steps, options=given, rate_weight=weight
+            ): name
             for name in quantizers
             for source in chosen
+            for weight in weights
         }
         task = display.add_task("source coding", total=len(jobs))
         for job in as_completed(jobs):
@@ -116,13 +139,30 @@ def source_coding(
         shown = [bottlenecks.SourcePoint.model_validate(asdict(point)) for point in points]
         document.emit(bottlenecks.SourceCodingDocument(points=shown, left_out=refusals))
     else:
-        _print(points, refusals)
+        _print(points, refusals, weighted=rate_weight is not None)
     if figure is not None:
         from analysis.figures.source_coding import draw
 
         if problem := outputs.save(figure, _drawing(draw, points, dim)):
             raise outputs.OutputError(problem)
         messages().say(f"curves: {figure}")
+
+
+def _options(text: str | None, names: Sequence[str] | None) -> dict[str, Any]:
+    """The options that `--options` gives to the named quantizers. Raises OutputError."""
+    if text is None:
+        return {}
+    from experiments.studies.plain_yaml import read
+
+    try:
+        values = read(text)
+    except ValueError as error:
+        raise outputs.OutputError(f"--options: {error}") from None
+    if not isinstance(values, dict) or not names:
+        raise outputs.OutputError(
+            "--options: give names of quantizers, and a mapping such as '{gradient: diveq}' for all of them"
+        )
+    return {str(key): value for key, value in values.items()}
 
 
 def _drawing(draw: Callable[..., None], points: Sequence[Point], dim: int) -> Callable[[Path], None]:
@@ -139,14 +179,17 @@ def _sorted(points: Sequence[Point], targets: Sequence[float], order: Sequence[s
     return sorted({(p.source, p.quantizer, p.bits): p for p in points}.values(), key=place)
 
 
-def _print(points: Sequence[Point], refusals: dict[str, str]) -> None:
+def _print(points: Sequence[Point], refusals: dict[str, str], weighted: bool = False) -> None:
+    """Print a row for each point; with a weight of the rate, the entropy-coded scalar quantizer beside it."""
+    theory = "coded dB" if weighted else "high rate dB"
     table = PlainTable(
-        *("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", "high rate dB", "gap dB"),
+        *("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", theory, "gap dB"),
         texts=("quantizer",),
         ruled=True,
     )
     for point in points:
-        high_rate = "—" if math.isnan(point.high_rate) else f"{point.high_rate:.2f}"
+        beside = point.entropy_coded if weighted else point.high_rate
+        high_rate = "—" if math.isnan(beside) else f"{beside:.2f}"
         table.add(
             *(point.source, point.quantizer, f"{point.bits:.3f}", f"{point.snr:.2f}", f"{point.error:.2f}"),
             *(f"{point.shannon:.2f}", high_rate, f"{point.gap:.2f}"),

@@ -13,6 +13,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_of_cores(processes: int) -> int:
+    """Cores for each of so many `processes` of ours on this machine; at least one."""
+    return max(1, cores() // processes)
+
+
 def free_memory() -> int | None:
     """Bytes that new processes may take: what the machine has free, and what is left of the limit of this
     container. None where the system doesn't say."""

@@ -60,9 +60,16 @@ class Split:
         return self._audio[self._shards[index]][first + start : first + stop]
 
     def crops(
-        self, *, samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        *,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int | None = None,
     ) -> "Crops":
-        """Training batches of crops of `samples` samples."""
+        """Training batches of crops of `samples` samples. threads: of streams; nothing is decoded here."""
         return Crops(
             self, samples=samples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
         )
@@ -237,6 +244,9 @@ class Crops:
 
     def seek(self, cursor: Mapping[str, Any]) -> None:
         """Does nothing, see `cursor`."""
+
+    def close(self) -> None:
+        """Does nothing: no thread reads ahead."""
 
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""

@@ -48,9 +48,11 @@ class Recording:
         """Seconds read so far."""
         return self.position / self.rate
 
-    def read(self, frames: int, dtype: str = "float64") -> NDArray[Any]:
+    def read(self, frames: int, dtype: str = "float64", *, seek: bool = True) -> NDArray[Any]:
         """The next `frames` frames, channels averaged, float [samples]; fewer where the file ends.
 
+        seek: whether MP3 is decoded anew from there, as clips of long files always were; without it, parts
+        are what one reading of the whole gives.
         Damage ends the file, see `damage`. Raises UnreadableAudio where nothing comes before it.
         """
         parts: list[NDArray[Any]] = []
@@ -69,7 +71,7 @@ class Recording:
             self.position += len(samples)
         if self.damage and not self.position:
             raise UnreadableAudio(self.damage)
-        if self._file.format == "MP3" and parts and not left:
+        if seek and self._file.format == "MP3" and parts and not left:
             # Decoding differs by the last bits after a seek; clips of long files were always cut so.
             self._file.seek(self.position)
         return np.concatenate(parts) if parts else np.empty(0, dtype)

@@ -1,7 +1,6 @@
 """Training batches from tar shards, read as a stream: memory does not grow with the corpus."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.common.machine import cores
 from experiments.data.corpus import DataError
 from experiments.data.decoding import read_audio
 from experiments.data.signal import TARGET_DBFS, Float32, Int16, at_level, rms
@@ -17,6 +17,7 @@ from experiments.data.sources.tar_samples import Shard, samples_of
 LANES = 32  # shards that are read side by side, at most
 BLOCK = 64  # crops of a lane that are shuffled together
 NAMED = 20  # failures that are shown one by one
+REMEMBERED = 8  # batches whose clips can be named
 
 _log = logging.getLogger("codecbench.data")
 
@@ -28,11 +29,24 @@ class TarSplit:
         self.name, self.shards, self.sample_rate = "train", list(shards), sample_rate
 
     def crops(
-        self, *, samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        *,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int | None = None,
     ) -> "StreamedCrops":
-        """Batches of crops of `samples` samples, like `data.Split.crops`."""
+        """Batches of crops of `samples` samples, like `data.Split.crops`, decoded in `threads`."""
         return StreamedCrops(
-            self, samples=samples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+            self,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            threads=threads,
         )
 
 
@@ -56,6 +70,10 @@ class Crop(NamedTuple):
     level: float
 
 
+class Closed(Exception):
+    """The crops were closed while a block was read."""
+
+
 class Lane:
     """One stream of crops, a function of the seed alone: every `lanes`-th shard of each epoch's order.
 
@@ -69,6 +87,7 @@ class Lane:
         self.split, self.number, self.lanes, self.seed, self.samples = split, number, lanes, seed, samples
         self._pool = pool
         self._ahead: Future[tuple[list[Crop], Position]] | None = None
+        self.closed = False
         self.seek(Position(), 0)
 
     def seek(self, start: Position, taken: int) -> None:
@@ -106,6 +125,8 @@ class Lane:
         crops: list[Crop] = []
         position = start
         while len(crops) < BLOCK:
+            if self.closed:
+                raise Closed
             position, made = next(self._pieces)
             crops += made
         order = np.argsort(self._bits(2, *start[:4], count=len(crops)), kind="stable")
@@ -186,6 +207,7 @@ class StreamedCrops:
 
     Steps are meant to be asked for in order; another step is reached by reading up to it, or at once by
     `seek` with the `cursor` of then. Memory: two blocks of crops a lane, and a few samples' files.
+    threads: that read and decode; by default one for each core that this process may use.
     """
 
     def __init__(
@@ -198,6 +220,7 @@ class StreamedCrops:
         rank: int = 0,
         world_size: int = 1,
         target_dbfs: float = TARGET_DBFS,
+        threads: int | None = None,
     ) -> None:
         if samples < 1 or batch_size < 1 or seed < 0:
             raise DataError(f"need samples and batch_size >= 1, seed >= 0: {samples}, {batch_size}, {seed}")
@@ -211,14 +234,13 @@ class StreamedCrops:
             )
         self.split, self.samples, self.batch_size, self.target_dbfs = split, samples, batch_size, target_dbfs
         self.rank, self.world_size = rank, world_size
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="shards")
-        self.lanes = {
-            number: Lane(split, number, lanes, seed, samples, self._pool)
-            for number in range(rank, lanes, world_size)
-        }
+        own = range(rank, lanes, world_size)
+        threads = min(threads or cores(), len(own))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
+        self.lanes = {number: Lane(split, number, lanes, seed, samples, self._pool) for number in own}
         self._rows = [row % lanes for row in range(rank, batch_size, world_size)]
         self._step = 0
-        self._names: dict[int, list[str]] = {}  # of the crops of the last two steps
+        self._names: dict[int, list[str]] = {}  # of the crops of the last few steps
 
     def batch(self, step: int) -> Float32:
         """The crops of this process at `step`, float32 [batch / world_size, samples]."""
@@ -229,8 +251,9 @@ class StreamedCrops:
             self._step += 1
             if self._step > step:
                 break
-        self._names = {at: names for at, names in self._names.items() if at == step - 1}
-        self._names[step] = [crop.name for crop in crops]
+        # A new dictionary: another thread may look into the old one.
+        newest = {at: names for at, names in self._names.items() if step - REMEMBERED < at < step}
+        self._names = {**newest, step: [crop.name for crop in crops]}
         return at_level(
             np.stack([crop.pcm for crop in crops]),
             np.array([crop.length for crop in crops], np.int64),
@@ -239,8 +262,9 @@ class StreamedCrops:
         )
 
     def describe(self, step: int) -> str:
-        """The clips of this process's batch at `step`, one of the two read last."""
-        return ", ".join(self._names[step]) if step in self._names else f"of step {step}"
+        """The clips of this process's batch at `step`, one of the `REMEMBERED` read last."""
+        names = self._names.get(step)
+        return f"of step {step}" if names is None else ", ".join(names)
 
     @property
     def skipped(self) -> int:
@@ -267,7 +291,9 @@ class StreamedCrops:
             lane.seek(Position(*position), taken)
 
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop reading ahead, and end the threads when they are done with the clip that they decode."""
+        for lane in self.lanes.values():
+            lane.closed = True
         self._pool.shutdown(cancel_futures=True)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.bitstream import payload
-from codec.bitstream.lengths import symbols_before
+from codec.bitstream.lengths import symbols_before, tokens_of
+from quantizers.parts.strides import token_count
 
 if TYPE_CHECKING:
     from quantizers import Quantizer
@@ -40,16 +41,20 @@ def of_test_set(
         return {}
     factors = np.concatenate(utterances).astype(np.int64)
     recordings = [len(utterance) for utterance in utterances]
-    sizes = quantizer.factor_sizes
-    each = payload.shortest_of_each(factors, sizes, recordings)
-    stream = payload.shortest(factors, sizes, recordings)
+    sizes, strides = quantizer.factor_sizes, quantizer.factor_strides
+    each = payload.shortest_of_each(factors, sizes, recordings, strides)
+    stream = payload.shortest(factors, sizes, recordings, strides)
     bits = {f"rate/coded_{model}": lengths.sum() for model, lengths in each.items()}
     bits["rate/coded"] = np.minimum.reduce([*each.values()]).sum()
     bits["rate/coded_stream"] = min(length.bits for length in stream.values())
     values = {name: float(total) * frame_rate / len(factors) for name, total in bits.items()}
-    entropies = [conditional_entropy(column, recordings) for column in np.ascontiguousarray(factors.T)]
-    known = [entropy for entropy in entropies if entropy is not None]
-    if len(known) == len(entropies):
+    known = []
+    for column, stride in zip(np.ascontiguousarray(factors.T), strides, strict=True):
+        tokens = tokens_of(column, recordings, stride)
+        entropy = conditional_entropy(tokens, [token_count(frames, stride) for frames in recordings])
+        if entropy is not None:
+            known.append(entropy * (len(tokens) / len(factors)))
+    if len(known) == len(sizes):
         values["rate/conditional_entropy_bitrate"] = math.fsum(known) * frame_rate
     return values
 

@@ -1,11 +1,14 @@
 """Quality under disturbance: codes hit by errors, coding again, noise and gain before the encoder."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.evaluation.scores import score
 from experiments.evaluation.test_set import summarise
@@ -28,14 +31,17 @@ def conditions(asked: Robustness, *, coded: bool) -> Iterator[tuple[str, float]]
                 yield kind, float(severity)
 
 
+@full_precision()
 @torch.inference_mode()
 def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: int) -> np.ndarray:
     """`clip` [samples] through `codec` under a disturbance; as long, and at the gain of `clip`.
 
     flips: percent of codes replaced by another one, drawn uniformly. drops: percent of frames lost, the last
     one received standing in for each. shuffles: percent of frames that change places among themselves, each
-    code used as often as before. reencodings: how many times the result is coded again. noise: white, added
-    to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back afterwards.
+    code used as often as before. Where streams have strides, a token is in the first frame of its block, and
+    shuffles move whole periods of the blocks. reencodings: how many times the result is coded again.
+    noise: white, added to the input at a signal-to-noise ratio in dB. gain: of the input in dB, taken back
+    afterwards.
     The same `seed` draws the same noise for every codec.
     """
     number = KINDS.index(kind) if kind in KINDS else len(KINDS)
@@ -50,8 +56,13 @@ def disturbed(codec: Codec, clip: np.ndarray, kind: str, severity: float, seed: 
     audio = torch.from_numpy(signal)[None].to(device)
     if kind in NEED_CODES:
         codes = codec.encode(audio)
-        hit = {"flips": flip, "drops": drop, "shuffles": shuffle}[kind]
-        out = codec.decode(hit(codes, codec.quantizer.codebook_sizes, severity / 100, random))
+        period = math.lcm(*codec.quantizer.stream_strides)
+        hits: dict[str, Callable[..., torch.Tensor]] = {
+            "flips": flip,
+            "drops": drop,
+            "shuffles": partial(shuffle, period=period),
+        }
+        out = codec.decode(hits[kind](codes, codec.quantizer.codebook_sizes, severity / 100, random))
     else:
         out = codec.reconstruct(audio)
         for _ in range(int(severity) if kind == "reencodings" else 0):
@@ -81,12 +92,18 @@ def drop(
 
 
 def shuffle(
-    codes: torch.Tensor, sizes: tuple[int, ...], share: float, random: np.random.Generator
+    codes: torch.Tensor, sizes: tuple[int, ...], share: float, random: np.random.Generator, period: int = 1
 ) -> torch.Tensor:
-    """`codes` with frames chosen with probability `share`, and these put into a random order."""
-    chosen = np.flatnonzero(random.random(codes.shape[1]) < share)
+    """`codes` with frames chosen with probability `share`, and these put into a random order.
+
+    period: of so many frames, which move together; frames after the last whole one stay.
+    """
+    whole = codes.shape[1] // period
+    chosen = np.flatnonzero(random.random(whole) < share)
+    order = np.arange(whole)
+    order[chosen] = random.permutation(chosen)
     source = np.arange(codes.shape[1])
-    source[chosen] = random.permutation(chosen)
+    source[: whole * period] = (order[:, None] * period + np.arange(period)).ravel()
     return codes[:, torch.from_numpy(source).to(codes.device)]
 
 
@@ -96,8 +113,11 @@ def measure(
     asked: Robustness,
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
+    *,
+    workers: int = 1,
 ) -> dict[str, float]:
-    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances."""
+    """`robustness/<kind>/<severity>/<metric>` with its interval and counts, over evenly spaced utterances;
+    scored by `workers` processes."""
     codec.eval()
     chosen = np.unique(np.linspace(0, len(split) - 1, min(asked.utterances, len(split))).astype(int))
     references = {split.names[index]: split.clip(int(index)) for index in chosen}
@@ -108,7 +128,7 @@ def measure(
         for index, (name, clip) in enumerate(references.items()):
             made[name] = disturbed(codec, clip, kind, severity, index)
             check(number, len(todo))
-        scores = score(references, made, codec.sample_rate, asked.metrics or metrics)
+        scores = score(references, made, codec.sample_rate, asked.metrics or metrics, workers=workers)
         prefix = f"robustness/{kind}/{severity:g}/"
         values |= {prefix + key.removeprefix("eval/"): v for key, v in summarise(scores).items()}
         check(number + 1, len(todo))

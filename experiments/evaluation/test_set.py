@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from codec.float32 import full_precision
 from codec.model import Codec
 from experiments.data.dataset import Split
 from experiments.evaluation.scores import aggregate, score
@@ -51,21 +51,6 @@ class Reconstructions:
     factors: list[np.ndarray] = field(default_factory=list)
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Within it, fp32 on a GPU is fp32: torch's default lets cuDNN compute convolutions in TF32, whose codes
-    differ from those of a CPU."""
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
-
-
 @full_precision()
 @torch.inference_mode()
 def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -> Reconstructions:
@@ -73,7 +58,7 @@ def reconstruct(codec: Codec, split: Split, check: Callable[[int, int], None]) -
     codec.eval()
     device = next(codec.parameters()).device
     quantizer = codec.quantizer
-    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    counter = UsageCounter.of(quantizer)
     spread = SpreadCounter(quantizer)
     audio: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     coordinates: list[np.ndarray] = []
@@ -138,8 +123,11 @@ def in_bf16(codec: Codec, split: Split, check: Callable[[int, int], None]) -> di
         with torch.autocast(device.type, torch.bfloat16):
             quantized = quantizer(codec.features(audio))
         exact += bool(torch.equal(quantizer.decode(quantized.codes), quantized.features))
-        differing += int((codec.encode(audio) != quantized.codes).sum())
-        codes += quantized.codes.numel()
+        other = codec.encode(audio)
+        for stream, stride in enumerate(quantizer.stream_strides):
+            tokens = quantized.codes[:, ::stride, stream]
+            differing += int((other[:, ::stride, stream] != tokens).sum())
+            codes += tokens.numel()
         check(index + 1, len(split))
     return {"eval/bf16_round_trip_exact": exact / len(split), "eval/bf16_codes_differ": differing / codes}
 
@@ -150,14 +138,22 @@ def quality(
     metrics: tuple[str, ...],
     check: Callable[[int, int], None],
     reference_cache: Path | None = None,
+    *,
+    workers: int = 1,
 ) -> "tuple[pd.DataFrame, dict[str, float]]":
-    """Scores of every utterance, and `eval/...` aggregates with their 95 % intervals.
+    """Scores of every utterance, by `workers` processes, and `eval/...` aggregates with their 95 % intervals.
 
     reference_cache: a folder in which the runs of a study share what is computed from references alone.
     """
     references, reconstructions = _Side(made.audio, 0), _Side(made.audio, 1)
     scores = score(
-        references, reconstructions, sample_rate, metrics, progress=check, reference_cache=reference_cache
+        references,
+        reconstructions,
+        sample_rate,
+        metrics,
+        workers=workers,
+        progress=check,
+        reference_cache=reference_cache,
     )
     return scores, summarise(scores)
 
@@ -175,13 +171,19 @@ def summarise(scores: "pd.DataFrame") -> dict[str, float]:
 
 def use(report: Mapping[str, Any], spread: Mapping[str, float]) -> dict[str, float]:
     """`usage/...`: means over factors, beside what a uniform source of as many tokens would show; saturation
-    and effective dimension."""
+    and effective dimension.
+
+    `usage/tokens` are frames. Where streams have strides, a joint code spans `usage/joint_frames`, and
+    `usage/joint_tokens` of them were seen.
+    """
     spreads = {f"usage/{name}": value for name, value in spread.items()}
     if not report["factors"]:
         return spreads
     names = ("tokens", *MEANS, "uniform_used_fraction", "uniform_perplexity")
     values = {f"usage/{name}": float(report[name]) for name in names}
     joint = report["joint"] or {}
+    if joint.get("frames", 1) > 1:
+        values |= {f"usage/joint_{name}": float(joint[name]) for name in ("frames", "tokens")}
     return values | spreads | {f"usage/joint_{name}": float(joint[name]) for name in MEANS if name in joint}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from experiments.common.machine import default_workers
 from experiments.execution.jobs import Job, Link, Settings, Update
 from experiments.training.observer import Interrupted
 
@@ -45,6 +46,12 @@ class Context:
     def stopping(self) -> bool:
         """Ask whether to stop the job: the runner says so, or another runner has taken it over."""
         return self.link.stopping() or self.lease.lost
+
+    @property
+    def scorers(self) -> int:
+        """Processes that score a run: on a CPU one, for training takes all cores; beside a GPU those that
+        training leaves idle, as far as the free memory goes."""
+        return 1 if self.settings.device == "cpu" else min(self.settings.cores, default_workers())
 
     def checking(self, stage: str) -> Callable[[int, int], None]:
         """A callback for the progress of a stage, which raises Interrupted where the job is to be stopped."""

@@ -27,8 +27,9 @@ REASON_LENGTH = 500  # characters of an outcome's reason in the tracking store
 class Settings:
     """Settings of the work on runs: where and how; nothing here decides a result.
 
-    device: as torch names it, or auto. lease_seconds: see `leases`. stop_above: by run hash, the validation
-    loss at each step above which a search gives the run up.
+    device: as torch names it, or auto. cores: for each process, beside its training thread: streams are
+    decoded in so many threads, and a run on a GPU is scored in so many processes. lease_seconds: see
+    `leases`. stop_above: by run hash, the validation loss at each step above which a search gives the run up.
     """
 
     store_uri: str
@@ -36,6 +37,7 @@ class Settings:
     parent_id: str
     directory: Path
     device: str = "cpu"
+    cores: int = 1
     lease_seconds: float = field(default_factory=leases.seconds)
     stop_above: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 

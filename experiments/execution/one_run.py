@@ -1,5 +1,6 @@
 """One run of a study, in this process and those that torchrun started beside it."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from experiments.common.machine import cores, share_of_cores
 from experiments.common.run_folder import check_folder
 from experiments.execution import study_runner as runner
 from experiments.execution import worker
@@ -98,7 +100,12 @@ def perform(
     store, parent = runner.open_store(study, [*expand(study, prepared), *others], uri)
     runner.pending([run], store, retry=True)  # it was asked for
     settings = Settings(
-        store_uri=uri, study=study.name, parent_id=parent, directory=directory, device=str(fabric.device)
+        store_uri=uri,
+        study=study.name,
+        parent_id=parent,
+        directory=directory,
+        device=str(fabric.device),
+        cores=max(1, cores() - _beside_this()),  # while this process scores, the others wait
     )
     for number, job in enumerate(jobs):
         begin = partial(distributed.from_first, fabric, number)
@@ -109,6 +116,11 @@ def perform(
     return Outcome(FINISHED)
 
 
+def _beside_this() -> int:
+    """Processes of this training on this machine, besides this one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1
+
+
 def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Event) -> Outcome:
     """Take part in the trainings that the first process begins, until it says that there are no more."""
     nothing: int | None = None
@@ -116,7 +128,13 @@ def _take_part(jobs: Sequence[Job], directory: Path, fabric: "Fabric", stop: Eve
         while (number := distributed.from_first(fabric, nothing)) is not None:
             run = jobs[number].run
             assert isinstance(run, Run)
-            trained_codec.obtain(run, directory, fabric=fabric, observers=[_Stoppable(stop)])
+            trained_codec.obtain(
+                run,
+                directory,
+                fabric=fabric,
+                observers=[_Stoppable(stop)],
+                threads=share_of_cores(_beside_this() + 1),
+            )
     except Exception as error:
         return outcome_of(error)
     return Outcome(FINISHED)

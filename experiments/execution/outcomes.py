@@ -29,9 +29,9 @@ _STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (Exception, FAILED),
 )
 _OUT_OF_MEMORY = (
-    "out of GPU memory. Remedy: raise train.accumulate, which computes the crops of a step in more parts and "
-    "keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start fewer runs a device "
-    "(--runs-per-device)"
+    "out of GPU memory. Remedy: raise train.accumulate (auto finds it), which computes the crops of a step "
+    "in more parts and keeps train.batch_size; or lower train.batch_size or train.crop_seconds; or start "
+    "fewer runs a device (--runs-per-device)"
 )
 _OF_THE_DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),

@@ -20,7 +20,11 @@ def carry_out(run: ReferenceRun, context: Context, run_id: str) -> None:
     check = context.checking("reconstructing")
     reconstructions, bits = reconstruct(codec, shards.split("test"), run.sample_rate, check)
     scores, values = test_set.quality(
-        reconstructions, run.sample_rate, run.evaluate.metrics, context.checking("scoring")
+        reconstructions,
+        run.sample_rate,
+        run.evaluate.metrics,
+        context.checking("scoring"),
+        workers=context.scorers,
     )
     values |= of_reference(codec, bits, reconstructions.audio_seconds)
     values["cost/real_time_factor"] = reconstructions.compute_seconds / reconstructions.audio_seconds

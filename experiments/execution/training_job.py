@@ -79,7 +79,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
     try:
         context.begin()
         obtained = trained_codec.obtain(
-            run, settings.directory, fabric=fabric, observers=observers, run_id=run_id
+            run, settings.directory, fabric=fabric, observers=observers, run_id=run_id, threads=settings.cores
         )
         journal.finish()
     except Interrupted:
@@ -98,7 +98,7 @@ def _train(run: Run, context: Context, run_id: str) -> Obtained:
     finally:
         journal.close()
     if precision := obtained[1].precision:
-        context.store.set_tags(run_id, {Tag.PRECISION: precision})
+        context.store.set_tags(run_id, {Tag.PRECISION: precision, Tag.DEVICE: fabric.device.type})
     return obtained
 
 
@@ -115,6 +115,7 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         evaluate.metrics,
         context.checking("scoring"),
         context.settings.directory / REFERENCES,
+        workers=context.scorers,
     )
     values |= {
         **bitrates.of_codec(codec, reconstructions.usage),
@@ -140,7 +141,10 @@ def _assess(run: Run, context: Context, run_id: str, model_id: str, obtained: Ob
         )
     if evaluate.robustness is not None:
         check = context.checking("disturbing")
-        values |= robustness.measure(codec, test_split, evaluate.robustness, evaluate.metrics, check)
+        asked = evaluate.robustness
+        values |= robustness.measure(
+            codec, test_split, asked, evaluate.metrics, check, workers=context.scorers
+        )
     values["cost/evaluate_seconds"] = time.monotonic() - started
     context.tell("logging")
     with artifacts.logged(context.store, run_id) as folder:
@@ -182,6 +186,7 @@ def _earlier_budgets(
             run.evaluate.metrics,
             context.checking(f"scoring at {budget} steps"),
             context.settings.directory / REFERENCES,
+            workers=context.scorers,
         )
         scored[budget] = _at_a_budget(values, seconds)
     return scored

@@ -11,6 +11,7 @@ from experiments.tracking.run_index import KnownRun
 # Keys of the training section, beyond its objective, on which the time of a step depends.
 _LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "ema_decay")
 _MEASURED = "step-costs.json"
+CPU = "cpu"
 
 
 def relevant(params: Mapping[str, str]) -> dict[str, str]:
@@ -24,12 +25,18 @@ def relevant(params: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def device_of(run: KnownRun) -> str:
+    """The kind of device that trained a run: a CPU where its tags do not say, as before there was a tag."""
+    return run.tags.get("device", CPU)
+
+
 class Costs:
     """Mean times of runs like the one asked for: of the same configuration, else of the same quantizer at
-    any rate, else of any quantizer on the same backbone."""
+    any rate, else of any quantizer on the same backbone. Only runs on the same kind of `device` (`cpu`,
+    `cuda`) count."""
 
-    def __init__(self, known: Sequence[KnownRun]) -> None:
-        self._timed = [(relevant(run.params), run.metrics) for run in known]
+    def __init__(self, known: Sequence[KnownRun], device: str = CPU) -> None:
+        self._timed = [(relevant(run.params), run.metrics) for run in known if device_of(run) == device]
 
     def training(self, config: Mapping[str, str], steps: int) -> float | None:
         """Seconds of `steps` steps, or None where nothing alike was timed."""
@@ -85,13 +92,18 @@ def measured() -> list[KnownRun]:
         kept = json.loads(_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [KnownRun(params=entry["params"], metrics=entry["metrics"]) for entry in kept]
+    return [
+        KnownRun({"device": entry.get("device", CPU)}, entry["params"], entry["metrics"]) for entry in kept
+    ]
 
 
 def keep(timed: Sequence[KnownRun]) -> None:
     """Keep timed runs for later plans on this machine, beside those of other configurations."""
-    kept = {json.dumps(run.params, sort_keys=True): run for run in (*measured(), *timed)}
-    entries = [{"params": run.params, "metrics": run.metrics} for run in kept.values()]
+    every = (*measured(), *timed)
+    kept = {(device_of(run), json.dumps(run.params, sort_keys=True)): run for run in every}
+    entries = [
+        {"device": device_of(run), "params": run.params, "metrics": run.metrics} for run in kept.values()
+    ]
     write_text(_path(), json.dumps(entries))
 
 

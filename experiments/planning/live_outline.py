@@ -11,14 +11,19 @@ from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.study import Study, check
 
 
-def needed_corpora(values: Mapping[str, Any], source: str) -> list[tuple[str, int]]:
-    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError."""
-    return runs.corpora(check(values, source))
+def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> list[tuple[str, int]]:
+    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError.
+
+    fewer_rows: as of `studies.study.check`.
+    """
+    return runs.corpora(check(values, source, fewer_rows=fewer_rows))
 
 
-def outline_of(values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus]) -> Outline:
+def outline_of(
+    values: Mapping[str, Any], source: str, corpora: Sequence[PlannedCorpus], fewer_rows: bool
+) -> Outline:
     """The outline of the study that `values` describe. Raises StudyError."""
-    study = check(values, source)
+    study = check(values, source, fewer_rows=fewer_rows)
     place = {(corpus.spec, corpus.sample_rate): number for number, corpus in enumerate(corpora)}
     prepared = {
         (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(

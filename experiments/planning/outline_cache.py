@@ -28,10 +28,11 @@ def outline(name: str, overrides: Sequence[str]) -> Outline:
     values, source = files.read(name)
     for override in overrides:
         files.override(values, override)
-    needed = _kept("corpora", [values, source], lambda: _live().needed_corpora(values, source))
+    fewer = files.leave_out_rows(overrides)
+    needed = _kept("corpora", [values, source], lambda: _live().needed_corpora(values, source, fewer))
     corpora = [_corpus(spec, rate) for spec, rate in needed]
     what = [values, source, [asdict(corpus) for corpus in corpora]]
-    fields = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora)))
+    fields = _kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora, fewer)))
     return Outline(
         **{
             **fields,

@@ -58,8 +58,13 @@ class Plan:
         return len({run.training_hash for run in runs})
 
 
-def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) -> Plan:
-    """The plan of a study. Raises StudyError, DataError, TrackingError."""
+def make(
+    name: str, overrides: Sequence[str], store: str, runs_directory: Path, device: str = costs.CPU
+) -> Plan:
+    """The plan of a study. device: `cpu` or `cuda`, on which it would run.
+
+    Raises StudyError, DataError, TrackingError.
+    """
     outlined = outline(name, overrides)
     known = run_index.read(store)
     hashes = {run.hash for run in (*outlined.runs, *outlined.references)}
@@ -68,7 +73,7 @@ def make(name: str, overrides: Sequence[str], store: str, runs_directory: Path) 
         put_aside = run.tags.get("superseded") == "true"  # by run --force
         if run.hash in hashes and not put_aside and states.get(run.hash, ("", ""))[0] != FINISHED:
             states[run.hash] = (run.status, run.tags.get("reason", ""))
-    estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory)
+    estimate = _estimate(outlined, _left(states, outlined.runs), known, runs_directory, device)
     return Plan(
         outline=outlined,
         store=store,
@@ -101,9 +106,13 @@ def _on_other_corpora(outlined: Outline, known: Sequence[KnownRun]) -> dict[str,
 
 
 def _estimate(
-    outlined: Outline, todo: Sequence[PlannedRun], known: Sequence[KnownRun], runs_directory: Path
+    outlined: Outline,
+    todo: Sequence[PlannedRun],
+    known: Sequence[KnownRun],
+    runs_directory: Path,
+    device: str,
 ) -> Estimate:
-    timed = Costs([*known, *costs.measured()])
+    timed = Costs([*known, *costs.measured()], device)
     starts = {
         run.warm_start: run
         for run in todo

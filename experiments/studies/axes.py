@@ -16,6 +16,7 @@ from experiments.common.json_digest import identity
 from quantizers.suggestions import did_you_mean
 
 RATES = ("bits", "bitrate")  # of these, `none` knows nothing: it spends no bits
+RATE_WEIGHT = "train.rate_weight"  # which decides the measured rate, and nothing for `none`
 MOST_ROWS = 10_000  # of a study
 MOST_LABEL = 200  # characters
 
@@ -165,21 +166,29 @@ class RowName(NamedTuple):
         return self.series + self.rate
 
 
-def row_name(base: str, axes: Sequence[Axis], place: Values, rateless: bool = False) -> RowName:
+def row_name(base: str, axes: Sequence[Axis], place: Values, without: Collection[str] = ()) -> RowName:
     """The name of a row: `base`, key=value for what changes, and the rate ("fsq steps=600" and " 12 bit").
 
-    Keys that are paired are told by the first of them, if it has another value at each step. A rateless row
-    says nothing of bits and bitrate.
+    Keys that are paired are told by the first of them, if it has another value at each step. without: keys
+    that the row has no use for. A weight of the rate makes a series of its own, in which it is part of the
+    rate, since it decides the measured one; a weight of 0 is not told.
     """
     names = _short([key for axis in axes for key in axis.keys])
     parts: list[str] = []
     rate = ""
     for axis in axes:
-        keys = [key for key in axis.keys if not (rateless and key in RATES)]
+        keys = [key for key in axis.keys if key not in without]
         column = [step[axis.keys.index(keys[0])] for step in axis.steps] if keys else []
-        for key in keys[:1] if len(set(map(repr, column))) == len(column) else keys:
+        told = keys[:1] if len(set(map(repr, column))) == len(column) else keys
+        if RATE_WEIGHT in keys and RATE_WEIGHT not in told:
+            told = [*told, RATE_WEIGHT]
+        for key in told:
             if key in RATES:
-                rate = f" {rate_text(key, place[key])}"
+                rate = f" {rate_text(key, place[key])}{rate}"
+            elif key == RATE_WEIGHT:
+                if place[key]:
+                    parts.append(" entropy-constrained")
+                    rate += f" rate_weight={text(place[key])}"
             else:
                 parts.append(f" {names[key]}={text(place[key])}")
     return RowName(shortened(base + "".join(parts), MOST_LABEL - len(rate)), rate)

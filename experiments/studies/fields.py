@@ -5,7 +5,7 @@ below what would hang or take all memory.
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
@@ -42,6 +42,16 @@ def _whole(value: Any) -> Any:
     if isinstance(value, str):
         raise ValueError("must be a whole number, not a text; leave out the quotes, or correct it")
     return value
+
+
+def _parts(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, str) or not isinstance(whole := _whole(value), int):
+        raise ValueError("must be a whole number, or auto")
+    if not 1 <= whole <= MOST_BATCH:
+        raise ValueError(f"must be from 1 to {MOST_BATCH}, or auto")
+    return whole
 
 
 def _number(value: Any) -> Any:
@@ -85,6 +95,7 @@ Switch = StrictBool
 
 Count = Annotated[int, Whole, Field(ge=1, le=MOST_STEPS)]
 Steps = Annotated[int, Whole, Field(ge=0, le=MOST_STEPS)]
+Parts = Annotated[Annotated[int, Field(ge=1, le=MOST_BATCH)] | Literal["auto"], BeforeValidator(_parts)]
 Rate = Annotated[float, Number, Field(gt=0, le=MOST_RATE)]
 Beta = Annotated[float, Number, Field(ge=0, lt=1)]
 Bits = Annotated[float, Number, Field(gt=0, le=MOST_BITS)]

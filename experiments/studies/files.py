@@ -38,6 +38,11 @@ def read(study: str) -> tuple[dict[str, Any], str]:
     return _extended(_named(study, ""), ()), f"{study}.yaml"
 
 
+def leave_out_rows(overrides: Sequence[str]) -> bool:
+    """Whether `overrides` may leave out rows that the contrasts of a file name, and give no contrasts."""
+    return bool(overrides) and not any(override.startswith("contrasts") for override in overrides)
+
+
 def template(name: str) -> str:
     """The text of a study file to begin with, for a study called `name`."""
     text = (files("experiments.studies") / "template.yaml").read_text(encoding="utf-8")

@@ -25,13 +25,14 @@ def prefix_rows(study: Study, cell: Study, choice: QuantizerChoice) -> Iterator[
     """
     if cell.evaluate.stages != "all":
         return
-    depth = registry.entry(choice.name).cls.depth_of(configuration(cell, choice))
+    quantizer = registry.entry(choice.name).cls
+    depth = quantizer.depth_of(configuration(cell, choice))
     series = study.series()
     own = series[choice.row]
     if list(series.values()).count(own) > 1:
         own = shortened(f"{choice.row} by stages", MOST_LABEL)
     for stages in range(depth - 1, 0, -1):
-        end = f" first {stages} of {depth} stages"
+        end = f" first {stages} of {depth} {quantizer.stage_name}"
         yield PrefixRow(stages, shortened(choice.row, MOST_LABEL - len(end)) + end, own)
 
 
@@ -42,5 +43,5 @@ def check_prefixes(study: Study) -> None:
     if asking and next(rows, None) is None:
         raise StudyError(
             f"{study.name}: evaluate.stages: all needs a quantizer with several stages, and the study has "
-            "none; remove the key, or add a quantizer such as rvq with several stages and dropout"
+            "none; remove the key, or add a quantizer such as rvq with several stages, or fsq with dropout"
         )

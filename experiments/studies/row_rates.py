@@ -51,7 +51,7 @@ def row_rates(study: Study) -> list[Rate]:
                     label=choice.row,
                     bits_per_frame=bits,
                     bitrate=bits * backbone.frame_rate,
-                    token_rate=backbone.frame_rate * quantizer.streams,
+                    token_rate=backbone.frame_rate * quantizer.tokens_per_frame,
                     target=target or None,
                     about=asked_of_features(cell, choice) is not None,
                 )
@@ -65,7 +65,7 @@ def _fewer(label: str, quantizer: quantizers.Quantizer, frame_rate: float) -> Ra
         label=label,
         bits_per_frame=bits,
         bitrate=bits * frame_rate,
-        token_rate=frame_rate * quantizer.streams,
+        token_rate=frame_rate * quantizer.tokens_per_frame,
         trained=False,
     )
 

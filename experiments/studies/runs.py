@@ -70,6 +70,7 @@ class Run:
         train = self.train.identity()
         if entry.cls is Identity:  # nothing starts
             train.pop("start", None)
+            train.pop("rate_weight", None)  # there are no bits
         return {
             "revision": REVISION,
             "quantizer": {
@@ -168,6 +169,7 @@ class Run:
             "freeze_steps": None,
             "decay_at": (),
             "decay_share": 0.2,
+            "rate_weight": 0.0,
         }
         train = self.train.model_copy(update=alone)
         return dataclasses.replace(

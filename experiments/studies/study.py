@@ -16,6 +16,7 @@ from experiments.studies import files as study_files
 from experiments.studies import rows as quantizer_rows
 from experiments.studies.axes import (
     MOST_ROWS,
+    RATE_WEIGHT,
     RATES,
     Axis,
     AxisError,
@@ -52,7 +53,7 @@ from experiments.studies.sections import (
     Section,
     Train,
 )
-from quantizers import Config
+from quantizers import Config, registry
 from quantizers.suggestions import did_you_mean
 
 __all__ = ["Study", "StudyError", "available", "bits_per_frame", "check", "load"]
@@ -151,8 +152,10 @@ class Study(Section):
     def _row_name(self, choice: QuantizerChoice, place: Values) -> RowName:
         own = f" {rate_text('bits', choice.bits)}" if choice.bits is not None else ""
         rate = own if choice.row.endswith(own) else ""  # stays last
-        rateless = choice.name == "none" or choice.bits is not None
-        name = row_name(choice.row.removesuffix(rate), self.axes, place, rateless)
+        without: tuple[str, ...] = RATES if choice.bits is not None else ()
+        if choice.name == "none":
+            without = (*RATES, RATE_WEIGHT)
+        name = row_name(choice.row.removesuffix(rate), self.axes, place, without)
         return RowName(name.series, name.rate + rate)
 
     def _at(self, place: Values) -> "Study":
@@ -182,11 +185,15 @@ def load(study: str, overrides: Sequence[str] = ()) -> Study:
     values, source = study_files.read(study)
     for override in overrides:
         study_files.override(values, override)
-    return check(values, source)
+    return check(values, source, fewer_rows=study_files.leave_out_rows(overrides))
 
 
-def check(values: Mapping[str, Any], source: str) -> Study:
-    """`values` as a study. Raises StudyError naming `source`, the key and the remedy."""
+def check(values: Mapping[str, Any], source: str, *, fewer_rows: bool = False) -> Study:
+    """`values` as a study. Raises StudyError naming `source`, the key and the remedy.
+
+    fewer_rows: contrasts may name rows that are not there, since overrides may have left them out; these
+    contrasts are left out, too.
+    """
     if written := {"axes", "as_given"} & set(values):
         raise StudyError(
             f"{source}: {min(written)}: not for study files; give a list in place of a value: bits: [10, 12]"
@@ -212,6 +219,10 @@ def check(values: Mapping[str, Any], source: str) -> Study:
         raise StudyError(explain(error.errors(), source, origins, Study)) from None
     for cell in cells:
         _check_backbone(cell, source)
+    if fewer_rows:
+        rows = {label for names in study.series().items() for label in names}
+        kept = tuple(one for one in study.contrasts if {one.of, one.less} <= rows)
+        study = study.model_copy(update={"contrasts": kept})
     _check_contrasts(study, source)
     _check_quantizers(study, cells, source, origins)
     return study
@@ -324,7 +335,9 @@ def _check_quantizers(study: Study, cells: Sequence[Study], source: str, origins
     for cell in cells:
         for choice in cell.quantizers:
             try:
-                configuration(cell, choice)
+                config = configuration(cell, choice)
+                if cell.train.rate_weight:
+                    registry.check_rate_estimate(choice.name, config)
             except quantizers.QuantizerError as error:
                 where = f"quantizers.{of_row[choice.row]}" if choice.row in of_row else choice.row
                 raise StudyError(f"{source}: {where}: {error}") from None

@@ -24,6 +24,7 @@ from experiments.studies.fields import (
     Count,
     Number,
     Options,
+    Parts,
     Rate,
     Section,
     Steps,
@@ -55,9 +56,11 @@ _BEFORE: Mapping[str, Any] = {
     "freeze_steps": None,
     "decay_at": [],
     "decay_share": 0.2,
+    "rate_weight": 0.0,
+    "tf32": False,
 }
 # Keys of the training section that do not change the result, and so are no part of a run's identity.
-TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every")
+TRAIN_BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "cudnn_benchmark", "deterministic")
 
 
 def _last_budget(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +157,11 @@ class Train(Section):
     batch_size: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
         default=8, description="crops per step, summed over all processes"
     )
-    accumulate: Annotated[int, Whole, Field(ge=1, le=MOST_BATCH)] = Field(
+    accumulate: Parts = Field(
         default=1,
         description="number of parts into which the crops of a step are split to save memory; must divide "
-        "`batch_size`. Gradients of the parts are summed, and codebooks are updated once per step",
+        "`batch_size`. Gradients of the parts are summed, and codebooks are updated once per step. `auto`: "
+        "as few parts as the memory allows, see [below](#memory); a run's identity counts it as 1",
     )
     crop_seconds: Annotated[float, Number, Field(gt=0, le=MOST_CROP_SECONDS)] = Field(
         default=0.5,
@@ -225,6 +229,21 @@ class Train(Section):
         description="`true`: compile encoder, decoder and discriminators. Results differ in the last bits, "
         "so this key is part of a run's identity",
     )
+    tf32: Switch = Field(
+        default=False,
+        description="`true`: compute fp32 operations on a GPU with a mantissa of 10 bits (TF32). This key is "
+        "part of a run's identity. Evaluation never uses TF32",
+    )
+    cudnn_benchmark: Switch = Field(
+        default=False,
+        description="`true`: cuDNN measures its algorithms on a GPU and takes the fastest. The last bits of "
+        "results may differ between starts; no part of a run's identity",
+    )
+    deterministic: Switch = Field(
+        default=False,
+        description="`true`: a GPU computes the same bits each time, more slowly, see "
+        "[below](#the-same-numbers-again). A CPU always does; no part of a run's identity",
+    )
     warm_start: WarmStart | None = Field(
         default=None,
         description="trained backbone from which every row starts: `{steps: N}` trains it in this study "
@@ -241,6 +260,12 @@ class Train(Section):
     )
     freeze_steps: Count | None = Field(
         default=None, description="number of first steps for which `freeze` holds; `null`: all steps"
+    )
+    rate_weight: Annotated[float, Number, Field(ge=0, le=MOST_RATE)] = Field(
+        default=0.0,
+        description="weight of the rate in entropy-constrained training: loss per bit per frame of the "
+        "estimated entropy of the codes, see [below](#entropy-constrained-training); 0: fixed rate. Rows "
+        "with a weight are placed by their measured rate",
     )
     log_every: Count = Field(
         default=10, description="steps between logged training losses; no part of a run's identity"
@@ -270,6 +295,8 @@ class Train(Section):
     def identity(self) -> dict[str, Any]:
         """The values that decide the trained weights. Later keys are left out where they change nothing."""
         values = self.model_dump(mode="json", exclude=set(TRAIN_BOOKKEEPING))
+        if self.accumulate == "auto":  # one batch, however it is computed
+            values["accumulate"] = 1
         if self.warm_start is not None:
             values["warm_start"] = self.warm_start.identity()
         for name, before in _BEFORE.items():
@@ -306,9 +333,14 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _parts_and_seconds(self) -> "Train":
-        if self.batch_size % self.accumulate:
+        if self.accumulate != "auto" and self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
+            )
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError(
+                "deterministic and cudnn_benchmark exclude each other: what is fastest differs from one "
+                "start to the next; leave one out"
             )
         if len(set(self.freeze)) < len(self.freeze):
             raise ValueError("freeze: a part is given twice; remove one")

@@ -32,6 +32,7 @@ class Tag:
     CORPUS_HASH = f"{TAG}corpus_hash"
     SYNTHETIC = f"{TAG}synthetic"
     PRECISION = f"{TAG}precision"
+    DEVICE = f"{TAG}device"  # that trained it: cpu or cuda; of before there was this tag, a CPU
     SUPERSEDED = f"{TAG}superseded"  # "true": put aside by `run --force`
     VERSION = f"{TAG}version"
     TORCH = f"{TAG}torch"

@@ -58,12 +58,17 @@ class DecayedWeights:
 
 
 class BranchPoint:
-    """A training at the step at which a decay leaves it, to come back to."""
+    """A training at a step that it is to come back to: that at which a decay leaves it, for one.
 
-    def __init__(self, state: TrainingState, device: torch.device) -> None:
+    on_host: keep the copies there, where the device has no memory for them.
+    """
+
+    def __init__(self, state: TrainingState, device: torch.device, *, on_host: bool = False) -> None:
         self._state, self._device = state, device
+        place = torch.device("cpu") if on_host else None
         self._tensors: Mapping[str, Tensor] = {
-            name: value.detach().clone() for name, value in state.tensors().items()
+            name: value.detach().to(place or value.device, copy=True)
+            for name, value in state.tensors().items()
         }
         self._metadata = state.metadata()
         self._random = random_state(device)

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from experiments.training.on_device.arithmetic import prepare_process
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -27,6 +29,8 @@ def single(device: torch.device) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
+    if device.type == "cuda":
+        prepare_process()
     index = [device.index or 0] if device.type == "cuda" else 1
     fabric = Fabric(accelerator=device.type, devices=index, plugins=[LightningEnvironment()])
     fabric.launch()
@@ -44,6 +48,8 @@ def launched(device_type: str) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
+    if device_type == "cuda":
+        prepare_process()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     if device_type == "cuda" and local > torch.cuda.device_count():
         raise ProcessError(

@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from codec.model import Codec
-from experiments.data.dataset import Crops, Split
-from experiments.data.streaming import StreamedCrops, TarSplit, joined
+from experiments.data.dataset import Split
+from experiments.data.streaming import TarSplit, joined
 from experiments.studies.sections import Train
 from experiments.training import distributed, validation
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.decays import BranchPoint, DecayedWeights
 from experiments.training.freezing import freeze
 from experiments.training.observer import Interrupted, Observer, Trained, log_metrics, warn
+from experiments.training.on_device.arithmetic import arithmetic
+from experiments.training.on_device.batches import DeviceBatches
+from experiments.training.on_device.memory import FittingParts
 from experiments.training.outcomes import Outcomes
 from experiments.training.precision import compiled
 from experiments.training.replicas import Replicas
@@ -37,6 +40,7 @@ def train(
     fabric: "Fabric",
     checkpoint: Checkpoint,
     observers: Sequence[Observer] = (),
+    threads: int | None = None,
 ) -> Trained:
     """Train `codec` in place, from the state in `checkpoint` if there is one.
 
@@ -45,14 +49,30 @@ def train(
     steps bit for bit on CPU. With a moving average of weights, that is what `codec` holds in the end.
 
     fabric: the processes (`experiments.training.distributed`). Each calls this, with observers of its own;
-    only those of the first hear of validations, warnings and saved states.
+    only those of the first hear of validations, warnings and saved states. threads: that decode a streamed
+    corpus; by default one for each core that this process may use.
 
     Raises Diverged, Interrupted, ProcessError, and CheckpointError for a state that cannot be read or
     written.
     """
     samples = round(config.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
-    crops = _share_of_batches(train_split, samples, config, seed, fabric)
+    crops = _share_of_batches(train_split, samples, config, seed, fabric, threads)
     validation_audio = validation.batch(validation_split, samples)
+    with closing(crops), arithmetic(config, fabric.device):
+        return _train(codec, config, crops, validation_audio, seed, fabric, checkpoint, observers)
+
+
+def _train(
+    codec: Codec,
+    config: Train,
+    crops: DeviceBatches,
+    validation_audio: Tensor,
+    seed: int,
+    fabric: "Fabric",
+    checkpoint: Checkpoint,
+    observers: Sequence[Observer],
+) -> Trained:
+    """`train` on `crops`; validation_audio: [crops, samples]."""
     freeze(codec, config, 0, fabric.world_size)
     state = initial_state(codec, config, seed=seed, device=fabric.device)
     replicas = Replicas(fabric, state, config)
@@ -68,16 +88,18 @@ def train(
         clock = _Clock(state, config)
         decayed = DecayedWeights(checkpoint.path.parent)
         outcomes = Outcomes(state, config, crops, fabric, observers)
+        fitting = FittingParts(state, config, fabric.device, first)
         saved = (state, crops, checkpoint, fabric, observers, outcomes)
         while state.step < config.steps:
             clock.read()
             for budget in decayed.missing(config, state.step, fabric):
                 _save(*saved)
-                clock.leave_out(_decay(budget, decayed, state, replicas, crops, config, observers, outcomes))
+                branch = (decayed, state, replicas, crops, config, fitting, observers, outcomes)
+                clock.leave_out(_decay(budget, *branch))
             if _asked_to_stop(fabric, observers):
                 _save(*saved)
                 raise Interrupted(f"stopped after step {state.step}; start the same command again to resume")
-            update = _advance(state, replicas, crops, config)
+            update = _advance(state, replicas, crops, config, fitting)
             last = state.step == config.steps
             speed = clock.speed()
             logged = state.step % config.log_every == 0 or last
@@ -90,7 +112,9 @@ def train(
             clock.read()
             if state.step % config.checkpoint_every == 0 and not last:
                 _save(*saved)
-            text = "{}{:.1f} steps/s, {:.0f} s of audio/s".format(outcomes.described(), *speed.values())
+            text = "{}{}{:.1f} steps/s, {:.0f} s of audio/s".format(
+                outcomes.described(), fitting.described(), *speed.values()
+            )
             for observer in observers:
                 observer.progress(state.step, config.steps, text)
         _save(*saved)
@@ -102,7 +126,7 @@ def train(
     return Trained(
         steps=state.step,
         seconds=state.seconds,
-        audio_seconds=state.step * config.batch_size * samples / codec.sample_rate,
+        audio_seconds=state.step * config.batch_size * validation_audio.shape[-1] / codec.sample_rate,
         skipped=state.skipped,
         precision=state.precision,
     )
@@ -111,24 +135,23 @@ def train(
 def _advance(
     state: TrainingState,
     replicas: Replicas,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     config: Train,
+    fitting: FittingParts,
     budget: int | None = None,
 ) -> Update:
     """Make one step, towards `budget` if that is not the last."""
     freeze(state.codec, config, state.step, replicas.fabric.world_size)
-    audio = _on_device(crops.batch(state.step), replicas.fabric.device)
-    update = step(state, replicas, audio, config, budget)
-    if state.average is not None:
-        state.average.update(state.codec, state.step + 1, update.finite)
-    state.step += 1
-    return update
+    audio = crops.batch(state.step)
 
+    def made() -> Update:
+        update = step(state, replicas, audio, config, budget)
+        if state.average is not None:
+            state.average.update(state.codec, state.step + 1, update.finite)
+        state.step += 1
+        return update
 
-def _on_device(batch: np.ndarray, device: torch.device) -> Tensor:
-    """A batch on `device`; a GPU copies it while it works and the host goes on, which takes pinned memory."""
-    audio = torch.from_numpy(batch)
-    return audio.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else audio.to(device)
+    return fitting.make(made)
 
 
 def _decay(
@@ -136,8 +159,9 @@ def _decay(
     decayed: DecayedWeights,
     state: TrainingState,
     replicas: Replicas,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     config: Train,
+    fitting: FittingParts,
     observers: Sequence[Observer],
     outcomes: Outcomes,
 ) -> float:
@@ -150,7 +174,7 @@ def _decay(
     while state.step < budget:
         if _asked_to_stop(fabric, observers):
             raise Interrupted(f"stopped after step {start}; start the same command again to resume")
-        outcomes.add(_advance(state, replicas, crops, config, budget))
+        outcomes.add(_advance(state, replicas, crops, config, fitting, budget))
         for observer in observers:
             observer.progress(start, config.steps, f"decay to {budget} steps, at {state.step}")
     outcomes.settle()
@@ -170,26 +194,34 @@ def _asked_to_stop(fabric: "Fabric", observers: Sequence[Observer]) -> bool:
 
 
 def _share_of_batches(
-    split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric"
-) -> Crops | StreamedCrops:
-    """This process's share of every batch of crops of `samples` samples."""
-    parts = config.accumulate * fabric.world_size
+    split: Split | TarSplit, samples: int, config: Train, seed: int, fabric: "Fabric", threads: int | None
+) -> DeviceBatches:
+    """This process's share of every batch of crops of `samples` samples, on its device."""
+    if config.accumulate == "auto" and fabric.world_size > 1:
+        raise distributed.ProcessError(
+            "train.accumulate: auto is for one process: of several, each might come to another number; give "
+            "it a number, such as the one that a single process logs as train/accumulate"
+        )
+    each = 1 if config.accumulate == "auto" else config.accumulate
+    parts = each * fabric.world_size
     if config.batch_size % parts:
         raise distributed.ProcessError(
             f"train.batch_size {config.batch_size} cannot be divided among {fabric.world_size} processes "
-            f"with {config.accumulate} parts each; make it a multiple of {parts}"
+            f"with {each} parts each; make it a multiple of {parts}"
         )
-    return split.crops(
+    crops = split.crops(
         samples=samples,
         batch_size=config.batch_size,
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        threads=threads,
     )
+    return DeviceBatches(crops, fabric.device)
 
 
 def _restore(
-    state: TrainingState, crops: Crops | StreamedCrops, checkpoint: Checkpoint, fabric: "Fabric"
+    state: TrainingState, crops: DeviceBatches, checkpoint: Checkpoint, fabric: "Fabric"
 ) -> list[tuple[str, str]]:
     """Go on from the checkpoint, if there is one; warnings, each with its kind."""
     precision = state.precision
@@ -209,7 +241,7 @@ def _restore(
 
 def _save(
     state: TrainingState,
-    crops: Crops | StreamedCrops,
+    crops: DeviceBatches,
     checkpoint: Checkpoint,
     fabric: "Fabric",
     observers: Sequence[Observer],

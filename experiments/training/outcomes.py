@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from experiments.data.dataset import Crops
-from experiments.data.streaming import StreamedCrops
 from experiments.studies.sections import Train
 from experiments.training import distributed
 from experiments.training.observer import Diverged, Observer, log_metrics, warn
+from experiments.training.on_device.batches import DeviceBatches
 from experiments.training.state import TrainingState
 from experiments.training.step import Update, overweight
 
@@ -70,7 +69,7 @@ class Outcomes:
         self,
         state: TrainingState,
         config: Train,
-        crops: Crops | StreamedCrops,
+        crops: DeviceBatches,
         fabric: "Fabric",
         observers: Sequence[Observer],
         delay: int | None = None,

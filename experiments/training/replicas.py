@@ -53,7 +53,8 @@ class Replicas:
     def backward(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Add the gradient of the sum of `terms` as one of the parts of a step; the sum."""
         loss = torch.stack([term.float() for term in terms.values()]).sum()
-        share = loss if self._config.accumulate == 1 else loss / self._config.accumulate
+        parts = self._state.parts(self._config)
+        share = loss if parts == 1 else loss / parts
         scaler = self._state.scaler
         if not loss.requires_grad:  # all that this loss depends on is frozen
             return loss

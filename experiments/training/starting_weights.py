@@ -1,5 +1,6 @@
 """Starting weights of a codec: a backbone that was trained before, and a quantizer that starts from data."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,12 +92,12 @@ def start_from_data(codec: Codec, split: Split | TarSplit, run: Run, fabric: "Fa
 def features(codec: Codec, split: Split | TarSplit, run: Run) -> Tensor:
     """At least `FRAMES` frames [frames, dim], float32, that the encoder makes of seeded crops."""
     samples = round(run.train.crop_seconds * codec.sample_rate / codec.hop) * codec.hop
-    crops = split.crops(samples=samples, batch_size=CROPS, seed=SEED + run.seed)
     device, training = next(iter(codec.parameters())).device, codec.training
     codec.eval()
     batches: list[Tensor] = []
-    while sum(map(len, batches)) < FRAMES:
-        audio = torch.from_numpy(crops.batch(len(batches))).to(device)
-        batches.append(codec.features(audio).flatten(0, 1).float())
+    with closing(split.crops(samples=samples, batch_size=CROPS, seed=SEED + run.seed)) as crops:
+        while sum(map(len, batches)) < FRAMES:
+            audio = torch.from_numpy(crops.batch(len(batches))).to(device)
+            batches.append(codec.features(audio).flatten(0, 1).float())
     codec.train(training)
     return torch.cat(batches)

@@ -33,6 +33,7 @@ _COUNTERS: dict[str, tuple[type, ...]] = {
     "precision": (str,),
     "data": (dict,),
 }
+_FOUND_PARTS = "found_parts"  # beside them, where there is one
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,7 +54,12 @@ class TrainingState:
     saturated: bool = False  # whether a channel was saturated then
     run_id: str = ""  # of MLflow
     precision: str = ""  # of the network's blocks, `fp32 then bf16` where sittings differed
+    found_parts: int = 0  # of a step, to which `train.accumulate: auto` has come; 0 where a number is given
     data: dict[str, Any] = field(default_factory=dict)  # position in streamed data, `cursor` of the crops
+
+    def parts(self, config: Train) -> int:
+        """In how many parts a step is made."""
+        return self.found_parts if config.accumulate == "auto" else config.accumulate
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -96,7 +102,8 @@ class TrainingState:
 
     def metadata(self) -> dict[str, str]:
         """Counters and the scale of fp16, as JSON by their names in a checkpoint."""
-        metadata = {"progress": json.dumps({name: getattr(self, name) for name in _COUNTERS})}
+        names = [*_COUNTERS, *([_FOUND_PARTS] if self.found_parts else [])]
+        metadata = {"progress": json.dumps({name: getattr(self, name) for name in names})}
         if self.scaler is not None:
             metadata["scaler"] = json.dumps(self.scaler.state_dict())
         return metadata
@@ -104,7 +111,7 @@ class TrainingState:
     def check(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """See that `load` can take these from a checkpoint. Raises DamagedFile."""
         for name, value in read_json(metadata, "progress").items():
-            if type(value) not in _COUNTERS.get(name, ()):
+            if type(value) not in {**_COUNTERS, _FOUND_PARTS: (int,)}.get(name, ()):
                 raise DamagedFile(f"its {name} is {value!r}")
         if self.scaler is not None and "scaler" in metadata:
             read_json(metadata, "scaler")
@@ -153,11 +160,15 @@ def initial_state(codec: Codec, config: Train, *, seed: int, device: torch.devic
         discriminator_optimizers=(
             [discriminator_optimizer(adversary, config)] if adversary is not None else []
         ),
-        scaler=(
-            torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE) if dtype is torch.float16 else None
-        ),
+        scaler=new_scaler(device) if dtype is torch.float16 else None,
         precision=precision,
+        found_parts=1 if config.accumulate == "auto" else 0,
     )
+
+
+def new_scaler(device: torch.device) -> GradScaler:
+    """The scaler of fp16 gradients before the first step."""
+    return torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

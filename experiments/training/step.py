@@ -32,10 +32,11 @@ def step(
 ) -> Update:
     """Update the discriminators, then the codec against the updated ones, from one forward pass.
 
-    audio: [crops, samples], this process's share of the batch. It passes in `config.accumulate` parts, whose
-    gradients add up; codebooks that are moving averages move once, by all parts. budget: as in `schedule`.
+    audio: [crops, samples], this process's share of the batch. It passes in equal parts (`train.accumulate`),
+    whose gradients add up; codebooks that are moving averages move once, by all parts. budget: as in
+    `schedule`.
     """
-    codebooks = state.codebooks
+    codebooks, parts = state.codebooks, state.parts(config)
     set_learning_rates(state.optimizers, schedule(state.step, config, budget))
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -43,10 +44,10 @@ def step(
         codebook.hold()
 
     adversary = state.losses.adversary_at(state.step)
-    means = _Means(config.accumulate)
+    means = _Means(parts)
     finite: Tensor | None = None
-    for number, part in enumerate(audio.chunk(config.accumulate), 1):
-        last = number == config.accumulate
+    for number, part in enumerate(audio.chunk(parts), 1):
+        last = number == parts
         with replicas.accumulating(last, adversarial=adversary is not None):
             with replicas.autocast():
                 output = replicas.codec(part)
@@ -61,6 +62,10 @@ def step(
                     means.values["discriminator_gradient_norm"] = norm
             with replicas.autocast():
                 terms = state.losses.generator(output, part, state.step)
+            if config.rate_weight and state.codec.quantizer.streams:
+                bits = state.codec.quantizer.estimated_bits(output.features)
+                terms["rate"] = config.rate_weight * bits
+                means.add({"estimated_bits_per_frame": bits})
             loss = replicas.backward(terms)
             means.add(terms)
             means.add({"loss": loss, **_scalars(output.quantized.diagnostics)})

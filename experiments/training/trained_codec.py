@@ -20,6 +20,7 @@ from experiments.training.fitted_options import fitted
 from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
+from experiments.training.on_device.arithmetic import arithmetic
 from experiments.training.starting_weights import load_backbone, start_from_data
 from experiments.training.state import check_fit
 from experiments.training.validation import check_finite
@@ -31,13 +32,19 @@ _log = logging.getLogger("codecbench.train")
 
 
 def obtain(
-    run: Run, directory: Path, *, fabric: "Fabric", observers: Sequence[Observer] = (), run_id: str = ""
+    run: Run,
+    directory: Path,
+    *,
+    fabric: "Fabric",
+    observers: Sequence[Observer] = (),
+    run_id: str = "",
+    threads: int | None = None,
 ) -> tuple[Codec, Trained, Shards]:
     """The codec of `run`, how it was trained, and its corpus. Of several processes, each calls this, and the
     first gets the trained codec.
 
-    directory: of all runs; each has a folder named by its training's hash. observers, run_id, and what is
-    raised: as in `train`.
+    directory: of all runs; each has a folder named by its training's hash. observers, run_id, threads, and
+    what is raised: as in `train`.
     """
     shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
     if shards.content_hash != run.corpus.content_hash:
@@ -56,7 +63,8 @@ def obtain(
         return codec.to(fabric.device), trained, shards
     load_backbone(codec, run, directory)
     if run.train.start == "data":  # a state that there is takes its place
-        start_from_data(codec, shards.training(), run, fabric)
+        with arithmetic(run.train, fabric.device):
+            start_from_data(codec, shards.training(), run, fabric)
     if fabric.is_global_zero:
         observers = [*observers, *latent_snapshots(codec, run, shards.split("validation"), folder)]
     trained = train(
@@ -68,6 +76,7 @@ def obtain(
         fabric=fabric,
         checkpoint=checkpoint,
         observers=observers,
+        threads=threads,
     )
     if fabric.is_global_zero:
         config = {"config": json.dumps(run.resolved())}

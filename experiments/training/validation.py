@@ -65,7 +65,7 @@ def measure(codec: Codec, losses: Losses, audio: Tensor) -> tuple[dict[str, floa
 def codebook_use(quantizer: Quantizer, codes: Tensor) -> list[float]:
     """Perplexity of each independent codebook over `codes` [batch, frames, streams], as a share of what a
     uniform source of as many tokens would show: 0 for a single code, 1 for even use."""
-    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    counter = UsageCounter.of(quantizer)
     counter.update(codes, quantizer.factors(codes))
     return [
         (factor["perplexity"] - 1) / max(factor["uniform_perplexity"] - 1, 1e-9)

@@ -96,12 +96,18 @@ def shapes(build: Build) -> None:
 def bits(build: Build) -> None:
     """Declared bits are those of the sizes, and the factors are the whole code."""
     quantizer = _started(build)
-    expected = math.fsum(math.log2(size) for size in quantizer.codebook_sizes)
+    strides = quantizer.stream_strides
+    assert len(strides) == quantizer.streams, f"{len(strides)} strides for {quantizer.streams} streams"
+    sizes = zip(quantizer.codebook_sizes, strides, strict=True)
+    expected = math.fsum(math.log2(size) / stride for size, stride in sizes)
     assert quantizer.bits_per_frame == expected, (
         f"bits_per_frame is {quantizer.bits_per_frame}, not {expected}"
     )
     factors = math.prod(quantizer.factor_sizes)
     assert factors == math.prod(quantizer.codebook_sizes), f"factors have {factors} codes in all"
+    per_frame = zip(quantizer.factor_sizes, quantizer.factor_strides, strict=True)
+    coded = math.fsum(math.log2(size) / stride for size, stride in per_frame)
+    assert math.isclose(coded, expected), f"factors have {coded} bits per frame, not {expected}"
 
 
 def round_trip(build: Build) -> None:
@@ -114,6 +120,24 @@ def round_trip(build: Build) -> None:
     assert difference == 0, f"decoded features differ by {difference:.3g}"
     again = quantizer.from_factors(quantizer.factors(out.codes))
     assert torch.equal(again, out.codes), "from_factors(factors(codes)) are other codes"
+
+
+def strides(build: Build) -> None:
+    """A token fills its block of frames, the first of which is all that is decoded, whatever the length."""
+    quantizer = _started(build).eval()
+    if set(quantizer.stream_strides) <= {1}:
+        raise Skip("each of its streams has a token per frame")
+    for frames in (1, 2 * max(quantizer.stream_strides), 3 * max(quantizer.stream_strides) - 1):
+        features = random_features(scale=3.0)
+        features = torch.cat([features] * (1 + frames // features.shape[1]), 1)[:, :frames]
+        out = quantizer(features)
+        others = torch.zeros_like(out.codes)
+        for stream, stride in enumerate(quantizer.stream_strides):
+            tokens = out.codes[:, ::stride, stream]
+            repeated = tokens.repeat_interleave(stride, 1)[:, :frames]
+            assert torch.equal(repeated, out.codes[..., stream]), f"codes of stream {stream} are no blocks"
+            others[:, ::stride, stream] = tokens
+        assert torch.equal(quantizer.decode(others), out.features), "codes that are no tokens are decoded"
 
 
 def encode(build: Build) -> None:
@@ -203,6 +227,21 @@ def batch_invariance(build: Build) -> None:
     apart = torch.cat([quantizer(clip.unsqueeze(0)).codes for clip in features])
     share = (together != apart).float().mean().item() if together.numel() else 0.0
     assert share == 0, f"{share:.2%} of the codes depend on the batch"
+
+
+def pieces(build: Build) -> None:
+    """Where it says so, a clip gets the same codes and features in pieces of whole periods of its strides."""
+    quantizer = _started(build).eval()
+    if not quantizer.in_pieces:
+        raise Skip("it says that frames depend on each other")
+    period = math.lcm(*quantizer.stream_strides)
+    features = torch.cat([random_features()] * (2 * period), 1)
+    frames = 3 * period
+    whole = quantizer(features)
+    parts = [quantizer(part) for part in features.split(frames, 1)]
+    assert torch.equal(torch.cat([part.codes for part in parts], 1), whole.codes), "pieces get other codes"
+    same = torch.equal(torch.cat([part.features for part in parts], 1), whole.features)
+    assert same, "pieces get other features"
 
 
 def determinism(build: Build) -> None:
@@ -350,8 +389,18 @@ def prefixes(build: Build) -> None:
 CHECKS: Mapping[str, Callable[[Build], None]] = {
     function.__name__: function
     for function in (
-        *(shapes, bits, round_trip, fresh, encode, gradient, eval_loss, state_dict, autocast),
-        *(batch_invariance, determinism, resume, small_inputs, large_inputs, pickling, errors, diverged),
+        *(shapes, bits, round_trip, strides, fresh, encode, gradient, eval_loss, state_dict, autocast),
+        *(
+            batch_invariance,
+            pieces,
+            determinism,
+            resume,
+            small_inputs,
+            large_inputs,
+            pickling,
+            errors,
+            diverged,
+        ),
         *(start, start_anywhere, start_refuses, compiled, exported, revival, prefixes),
     )
 }

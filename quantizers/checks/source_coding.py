@@ -18,22 +18,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quantizers import registry
-from quantizers.contract import Quantizer
+from quantizers.checks.entropy_coded import entropy_coded_snr
+from quantizers.checks.rate_distortion import blahut_arimoto_snr, water_filling_snr
+from quantizers.contract import NO_ESTIMATE, Quantizer
 from quantizers.geometry.figures_of_merit import EXACT, TRELLIS
 from quantizers.geometry.lattices import DIMENSIONS
 from quantizers.methods.fsq import FSQ
 from quantizers.methods.lattice import LatticeConfig, LatticeQuantizer
+from quantizers.methods.learned_lattice import LearnedLatticeConfig, LearnedLatticeQuantizer
 from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.option_checks import QuantizerError
+from quantizers.usage import UsageCounter
 
 RECORDED = "recorded"
 SOURCES = ("uniform", "gaussian", "laplacian", "correlated")
@@ -78,6 +81,8 @@ class Point:
     gap: float  # shannon - snr
     # As high_rate, for the second moment of the quantizer's own cells; NaN where they have none of their own.
     own_high_rate: float = math.nan
+    nominal: float = math.nan  # bits of the codebooks; `bits` is less where it is a measured entropy
+    entropy_coded: float = math.nan  # entropy-coded uniform scalar quantization at `bits`
 
 
 def sample(source: str, blocks: int, dim: int, generator: torch.Generator | None = None) -> Tensor:
@@ -106,13 +111,13 @@ def shannon_snr(source: Source, bits: float, dim: int) -> float:
     algorithm.
     """
     if isinstance(source, Recorded):
-        return _water_filling(bits, source.test.double().mT.cov())
+        return water_filling_snr(bits, source.test.double().mT.cov())
     if source == "gaussian":
         return 20 * math.log10(2) * bits
     if source == "correlated":
         lags = torch.arange(dim, dtype=torch.float64)
-        return _water_filling(bits, CORRELATION ** (lags.unsqueeze(0) - lags.unsqueeze(1)).abs())
-    return _blahut_arimoto(source, bits)
+        return water_filling_snr(bits, CORRELATION ** (lags.unsqueeze(0) - lags.unsqueeze(1)).abs())
+    return blahut_arimoto_snr(source, bits)
 
 
 def high_rate_snr(source: str, bits: float, dim: int, second_moment: float = 1 / 12) -> float:
@@ -138,6 +143,8 @@ def cell_moment(quantizer: Quantizer) -> float:
     config: Any = quantizer.config
     if isinstance(quantizer, LatticeQuantizer):
         return math.nan if config.bound == "shell" else EXACT[config.lattice]
+    if isinstance(quantizer, LearnedLatticeQuantizer):
+        return quantizer.lattice.figure_of_merit()
     if isinstance(quantizer, TrellisQuantizer):
         return TRELLIS[config.states]
     if isinstance(quantizer, Q2D2):
@@ -154,21 +161,39 @@ def measure(
     batch: int = 1024,
     test_blocks: int = 8192,
     seed: int = 0,
+    label: str = "",
+    rate_weight: float = 0.0,
+    learning_rate: float = 1e-2,
 ) -> Point:
     """Train `quantizer` on `source` for `steps` batches of blocks, and test it on fresh ones, or on all that
-    were recorded for the test."""
+    were recorded for the test.
+
+    label: in place of the quantizer's name. rate_weight: squared error per bit per value; with one, the
+    training is entropy-constrained, and the point is placed by the measured entropy of its codes.
+    """
     dim = quantizer.dim
     generator = torch.Generator().manual_seed(seed)
-    train(quantizer, source, steps=steps, batch=batch, generator=generator)
+    train(
+        quantizer,
+        source,
+        steps=steps,
+        batch=batch,
+        generator=generator,
+        rate=learning_rate,
+        rate_weight=rate_weight,
+    )
     recorded = isinstance(source, Recorded)
     blocks = source.test if isinstance(source, Recorded) else sample(source, test_blocks, dim, generator)
     with torch.no_grad():
-        decoded = [quantizer.eval()(part.unsqueeze(0)).features[0] for part in blocks.split(8192)]
-    distortion = (torch.cat(decoded) - blocks).square().mean(1).double()
+        outputs = [quantizer.eval()(part.unsqueeze(0)) for part in blocks.split(8192)]
+    decoded = torch.cat([out.features[0] for out in outputs])
+    distortion = (decoded - blocks).square().mean(1).double()
     groups = source.clips if isinstance(source, Recorded) else torch.arange(len(blocks))
     mean, error = _mean(distortion, groups)
     power = blocks.var(0).mean().item() if recorded else 1.0
-    bits = quantizer.bits_per_frame / dim
+    nominal = bits = quantizer.bits_per_frame / dim
+    if rate_weight:
+        bits = _entropy(quantizer, torch.cat([out.codes for out in outputs], 1)) / dim
     bound = shannon_snr(source, bits, dim)
     cubic = own = math.nan
     if not isinstance(source, Recorded):
@@ -176,7 +201,7 @@ def measure(
         own = high_rate_snr(source, bits, dim, cell_moment(quantizer))
     snr = 10 * math.log10(power / mean)
     return Point(
-        quantizer.name,
+        label or quantizer.name,
         RECORDED if isinstance(source, Recorded) else source,
         bits,
         snr,
@@ -185,7 +210,16 @@ def measure(
         cubic,
         bound - snr,
         own,
+        nominal,
+        entropy_coded_snr(source, bits) if isinstance(source, str) else math.nan,
     )
+
+
+def _entropy(quantizer: Quantizer, codes: Tensor) -> float:
+    """Bits per frame of an entropy coder that codes each factor by its frequencies in `codes`."""
+    counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
+    counter.update(codes, quantizer.factors(codes))
+    return float(counter.report()["entropy_bits_per_frame"])
 
 
 def _mean(values: Tensor, groups: Tensor) -> tuple[float, float]:
@@ -203,10 +237,15 @@ def train(
     batch: int,
     generator: torch.Generator,
     rate: float = 1e-2,
+    rate_weight: float = 0.0,
 ) -> None:
-    """Minimise the squared error; Adam, cosine decay."""
+    """Minimise the squared error, and `rate_weight` times the estimated bits per value; Adam, cosine decay.
+
+    With a weight it starts at a quarter of the scale: tanh is then nearly straight over four deviations, and
+    the entropy is near what a weight leads to.
+    """
     quantizer.train()
-    _start(quantizer, _draw(source, 4096, quantizer.dim, generator))
+    _start(quantizer, _draw(source, 4096, quantizer.dim, generator), 0.25 if rate_weight else 1.0)
     parameters = list(quantizer.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate) if parameters else None
     for step in range(steps):
@@ -217,6 +256,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         loss = (out.features - blocks).square().mean() + out.loss
+        if rate_weight:
+            loss = loss + rate_weight * quantizer.estimated_bits(blocks) / quantizer.dim
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -228,15 +269,15 @@ def _draw(source: Source, blocks: int, dim: int, generator: torch.Generator) -> 
     return sample(source, blocks, dim, generator)
 
 
-def _start(quantizer: Quantizer, blocks: Tensor) -> None:
-    """Where square linear maps surround the quantizer, start from the identity and the least-squares way
-    back."""
+def _start(quantizer: Quantizer, blocks: Tensor, scale: float = 1.0) -> None:
+    """Where square linear maps surround the quantizer, start from the identity times `scale` and the
+    least-squares way back."""
     inside, outside = getattr(quantizer, "project_in", None), getattr(quantizer, "project_out", None)
     if not (isinstance(inside, torch.nn.Linear) and isinstance(outside, torch.nn.Linear)):
         return
     with torch.no_grad():
         if inside.weight.shape[0] == inside.weight.shape[1]:
-            inside.weight.copy_(torch.eye(len(inside.weight)))
+            inside.weight.copy_(scale * torch.eye(len(inside.weight)))
             inside.bias.zero_()
         smooth = quantizer.eval()(blocks.unsqueeze(0)).features[0] - outside.bias
         quantizer.train()
@@ -256,9 +297,10 @@ def run(
     steps: int = 200,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    rate_weight: float = 0.0,
 ) -> tuple[list[Point], str]:
     """One quantizer, with these `options`, on one source at each number of `bits` a value; and why, if it
-    refused some of them.
+    refused some of them. rate_weight: as in `measure`.
 
     Scalar, planar and lattice methods get one channel a value, so that no value is lost on the way in; on
     recorded frames as many as they choose at that rate, as in a codec. Runs on one thread: the tensors are
@@ -272,7 +314,9 @@ def run(
     fit_options, given = registry.entry(name).cls.fit_options, dict(options or {})
     channels = {"channels": dim} if "channels" in fit_options else {}
     if "blocks" in fit_options:
-        block = DIMENSIONS[given.get("lattice", LatticeConfig.lattice)]
+        block = given.get("dimension", LearnedLatticeConfig.dimension)
+        if name == "lattice":
+            block = DIMENSIONS[given.get("lattice", LatticeConfig.lattice)]
         channels = {"blocks": max(1, round(dim / block))}
     if isinstance(source, Recorded):
         source, dim, channels = source.standard, source.train.shape[1], {}
@@ -285,56 +329,13 @@ def run(
             refusal = str(error)
             continue
         if quantizer.streams:
-            points.append(measure(quantizer, source, steps=steps, seed=seed))
+            if rate_weight and not quantizer.estimates_rate(quantizer.config):
+                refusal = f"{name} {NO_ESTIMATE}"
+                break
+            label = " ".join([name, *(f"{key}={value}" for key, value in given.items())])
+            if rate_weight:
+                label += f" rate_weight={rate_weight:g}"
+            trained = measure(quantizer, source, steps=steps, seed=seed, label=label, rate_weight=rate_weight)
+            points.append(trained)
     torch.set_num_threads(threads)
     return points, refusal
-
-
-def _water_filling(bits: float, covariance: Tensor) -> float:
-    eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
-    low, high = 0.0, float(eigenvalues.max())
-    for _ in range(100):
-        level = (low + high) / 2
-        rate = 0.5 * torch.log2((eigenvalues / level).clamp_min(1)).mean().item()
-        low, high = (level, high) if rate > bits else (low, level)
-    return -10 * math.log10(
-        (torch.minimum(eigenvalues, torch.tensor(level)).mean() / eigenvalues.mean()).item()
-    )
-
-
-@cache
-def _curve(source: str) -> tuple[tuple[float, float], ...]:
-    """Points (bits, distortion) of the rate-distortion function of a memoryless source, on a fine grid of
-    values."""
-    if source == "uniform":
-        values = torch.linspace(-math.sqrt(3), math.sqrt(3), 601, dtype=torch.float64)
-        mass = torch.ones_like(values)
-    else:
-        values = torch.linspace(-9, 9, 1201, dtype=torch.float64)
-        mass = torch.exp(-math.sqrt(2) * values.abs())
-    mass = mass / mass.sum()
-    distance = (values.unsqueeze(1) - values.unsqueeze(0)).square()
-    points = []
-    output = mass.clone()
-    for slope in torch.logspace(-0.3, 2.7, 25, dtype=torch.float64).tolist():
-        kernel = torch.exp(-slope * distance)
-        for _ in range(60):
-            normaliser = kernel @ output
-            output = output * ((mass / normaliser) @ kernel)
-        normaliser = kernel @ output
-        joint = mass.unsqueeze(1) * kernel * output / normaliser.unsqueeze(1)
-        error = (joint * distance).sum().item()
-        bits = (-slope * error - (mass * normaliser.log()).sum().item()) / math.log(2)
-        points.append((bits, error))
-    return tuple(points)
-
-
-def _blahut_arimoto(source: str, bits: float) -> float:
-    curve = _curve(source)
-    for (low, first), (high, second) in pairwise(curve):
-        if low <= bits <= high:
-            share = (bits - low) / (high - low)
-            return -10 * ((1 - share) * math.log10(first) + share * math.log10(second))
-    if bits < curve[0][0]:  # towards zero bits and unit distortion
-        return -10 * bits / curve[0][0] * math.log10(curve[0][1])
-    return -10 * math.log10(curve[-1][1]) + 20 * math.log10(2) * (bits - curve[-1][0])

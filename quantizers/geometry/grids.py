@@ -128,6 +128,11 @@ class PlanarGrid:
         return PairedGrids([self]).to(points.device).nearest(points.unsqueeze(-2))[1].squeeze(-1)
 
 
+def cell_area(kind: str, spacing: str = "ideal") -> float:
+    """Area of a cell of the grid, in grid units."""
+    return {"rect": 1.0, "rhombic": 0.5, "hex": ROW if spacing == "ideal" else 1.0}[kind]
+
+
 class PairedGrids(nn.Module):
     """One planar grid for each pair of channels, all of one kind and spacing, quantized together without a
     loop.

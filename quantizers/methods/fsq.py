@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from quantizers.contract import Quantized
 from quantizers.geometry.views import LevelGrid, PlanarView
 from quantizers.integers import whole
-from quantizers.option_checks import check_choice
+from quantizers.option_checks import check_choice, check_weight
 from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer, LevelsConfig
+from quantizers.parts.stage_dropout import DroppedChannels
 from quantizers.parts.straight_through import straight_through, zero_loss
+from quantizers.rate_estimate import Cells
 from quantizers.saturation import ChannelRanges, ranges
 
 STRETCH = 1.001  # the published code stretches the range by 1e-3 so that the outer levels are reached
@@ -32,13 +34,16 @@ class FSQConfig(LevelsConfig):
     activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
     gradient: `unit` is straight-through. `noise` is the same, but training adds uniform noise of the width
         of a cell instead of rounding (Balle et al., arXiv 1611.01704; Stable Codec, arXiv 2411.19842).
+    dropout: share of the clips of a training batch that are decoded from a random number of first channels,
+        so that every number of them can be decoded (see `parts.stage_dropout`).
     """
 
-    added = ("activation", "gradient")
+    added = ("activation", "gradient", "dropout")
 
     range: str = "edge"
     activation: str = "tanh"
     gradient: str = "unit"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +51,7 @@ class FSQConfig(LevelsConfig):
         check_choice("range", self.range, ("edge", "cell"))
         check_choice("activation", self.activation, tuple(SLOPES))
         check_choice("gradient", self.gradient, ("unit", "noise"))
+        check_weight("dropout", self.dropout, maximum=1.0)
 
 
 def half_range(level: int, reach: str) -> float:
@@ -53,7 +59,7 @@ def half_range(level: int, reach: str) -> float:
     return (level - 1) / 2 * STRETCH if reach == "edge" else level / 2
 
 
-class FSQ(ChannelQuantizer):
+class FSQ(DroppedChannels, ChannelQuantizer):
     """A linear map to len(levels) channels, tanh, rounding, and a linear map back.
 
     Equation 1 of the paper: half = (levels - 1) / 2 * 1.001, offset = 1/2 for even levels,
@@ -96,6 +102,14 @@ class FSQ(ChannelQuantizer):
         return 3 if options.get("range", FSQConfig.range) == "edge" else 2
 
     @classmethod
+    def stages_of(cls, config: FSQConfig) -> int:
+        return len(config.levels)
+
+    @classmethod
+    def first_of(cls, config: FSQConfig, stages: int) -> FSQConfig:
+        return replace(config, levels=config.levels[:stages])
+
+    @classmethod
     def planar_views(cls, config: FSQConfig) -> tuple[PlanarView, ...]:
         """Channels 1 and 2, 3 and 4, and so on; an odd last one is left out."""
         views = []
@@ -117,7 +131,7 @@ class FSQ(ChannelQuantizer):
             codes = self.packing.pack(whole(levels - self.lowest))
             if self.training and self.config.gradient == "noise":
                 levels = coordinates - self.offset + torch.rand_like(coordinates) - 0.5
-        quantized = straight_through(self._value(levels), coordinates / self.scale)
+        quantized = self.without_dropped(straight_through(self._value(levels), coordinates / self.scale))
         diagnostics = {} if self.training else {"coordinates": coordinates.detach()}
         return Quantized(self.project_out(quantized), codes, zero_loss(features), diagnostics)
 
@@ -128,8 +142,18 @@ class FSQ(ChannelQuantizer):
     def middle(self) -> Tensor:
         return -self.shift / SLOPES[self.config.activation]
 
-    def surrogate(self, features: Tensor) -> Tensor:
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        if self.drops:
+            return None
         return self.project_out(self._coordinates(self.project_in(features)) / self.scale)
+
+    @classmethod
+    def estimates_rate(cls, config: FSQConfig) -> bool:
+        return True
+
+    def cells(self, features: Tensor) -> Cells:
+        positions = self._coordinates(self.project_in(features)) - self.offset
+        return Cells(positions, self.lowest, self.highest, max(self.config.levels))
 
     def _coordinates(self, low: Tensor) -> Tensor:
         """Channels in units of levels, before the offset of even levels is taken off."""

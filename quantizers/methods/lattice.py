@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from quantizers.contract import Config, Quantized
 from quantizers.geometry.lattices import DIMENSIONS, NAMES, Cosets, lattice
 from quantizers.geometry.shells import NAMES as SHELLS
 from quantizers.geometry.shells import SIZES, Shell
-from quantizers.integers import whole
+from quantizers.geometry.voronoi_codes import VoronoiCode, off_centre
 from quantizers.option_checks import (
     QuantizerError,
     check_choice,
@@ -33,15 +33,17 @@ from quantizers.option_checks import (
     check_limits,
     check_open,
     check_spread,
+    check_weight,
 )
 from quantizers.parts.activations import SLOPES, bounded
 from quantizers.parts.channels import ChannelQuantizer
+from quantizers.parts.stage_dropout import DroppedChannels
 from quantizers.parts.straight_through import straight_through, zero_loss
-from quantizers.rates import BITS_PER_CHANNEL, check_bits
+from quantizers.rate_estimate import Cells
+from quantizers.rates import BITS_PER_CHANNEL, check_bits, choose_enlargements
 from quantizers.saturation import ChannelRanges, ranges
 
 BOUNDS = ("cube", "voronoi", "shell")
-_PULLS = 12  # most steps towards the origin of a point outside the enlarged Voronoi cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,11 @@ class LatticeConfig(Config):
     activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
     gradient: `unit` is straight-through. `noise` is the same, but training adds noise that is uniform in the
         Voronoi cell instead of quantizing (Zamir and Feder 1996, On lattice quantization noise).
+    dropout: share of the clips of a training batch that are decoded from a random number of first blocks,
+        so that every number of them can be decoded (see `parts.stage_dropout`).
     """
 
-    added = ("activation", "gradient")
+    added = ("activation", "gradient", "dropout")
 
     lattice: str = "E8"
     bound: str = "cube"
@@ -66,6 +70,7 @@ class LatticeConfig(Config):
     spread: float = 1.0
     activation: str = "tanh"
     gradient: str = "unit"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(self.counts))
@@ -74,6 +79,7 @@ class LatticeConfig(Config):
         check_spread(self.spread)
         check_choice("activation", self.activation, tuple(SLOPES))
         check_choice("gradient", self.gradient, ("unit", "noise"))
+        check_weight("dropout", self.dropout, maximum=1.0)
         for count in self.counts:
             check_count("each of counts", count, minimum=2 if self.bound == "voronoi" else 1)
         size = DIMENSIONS[self.lattice] if self.bound == "cube" else 1
@@ -113,7 +119,7 @@ def check_shell(name: str) -> None:
         raise QuantizerError(f"bound shell needs lattice {', '.join(SHELLS)}, not {name}")
 
 
-class LatticeQuantizer(ChannelQuantizer):
+class LatticeQuantizer(DroppedChannels, ChannelQuantizer):
     """A linear map to blocks of channels, tanh, scaling, the nearest lattice points, a linear map back.
 
     As in Q2D2 with range `cell` and gradient `unit`, tanh spans the piece of the lattice including the cells
@@ -126,6 +132,7 @@ class LatticeQuantizer(ChannelQuantizer):
     family = "lattice"
     paper = "Conway and Sloane 1982, 1983"
     fit_options = ("blocks",)
+    stage_name = "blocks"
     config: LatticeConfig
 
     scale: Tensor
@@ -139,6 +146,8 @@ class LatticeQuantizer(ChannelQuantizer):
         sizes = [size for block in self._blocks for size in block.sizes]
         scale = torch.cat([block.half_width for block in self._blocks]) * config.spread
         self.register_buffer("scale", scale.float(), persistent=False)
+        edge = lattice(config.lattice).volume ** (1 / self.block_dim)
+        self.most_cells = math.ceil(2 * float(scale.max()) / edge) + 3
         self.lay_out(len(scale), sizes)
         self.exports = config.bound != "voronoi"  # that one branches on tensor values
 
@@ -160,8 +169,17 @@ class LatticeQuantizer(ChannelQuantizer):
         check_limits({"channels": blocks * DIMENSIONS[name]})
         if bound == "shell":
             return {**rest, "counts": (1,) * blocks}
-        choose = _choose_cube if bound == "cube" else _choose_voronoi
-        return {**rest, "counts": choose(name, bits, blocks)}
+        if bound == "voronoi":
+            return {**rest, "counts": choose_enlargements(DIMENSIONS[name], bits, blocks)}
+        return {**rest, "counts": _choose_cube(name, bits, blocks)}
+
+    @classmethod
+    def stages_of(cls, config: LatticeConfig) -> int:
+        return len(config.blocks)
+
+    @classmethod
+    def first_of(cls, config: LatticeConfig, stages: int) -> LatticeConfig:
+        return replace(config, counts=sum(config.blocks[:stages], ()))
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:
@@ -191,7 +209,7 @@ class LatticeQuantizer(ChannelQuantizer):
             if self.noise is not None and self.training:
                 value = unit + self.noise(coordinates) / self.scale
         diagnostics = {} if self.training else {"coordinates": coordinates}
-        out = self.project_out(straight_through(value, unit))
+        out = self.project_out(self.without_dropped(straight_through(value, unit)))
         return Quantized(out, self.packing.pack(factors), zero_loss(features), diagnostics)
 
     def channel_values(self, codes: Tensor) -> Tensor:
@@ -208,8 +226,24 @@ class LatticeQuantizer(ChannelQuantizer):
         kept = [i for i, size in enumerate(self.packing.factor_sizes) if size > 1]
         return self.packing.unpack(codes)[..., kept]
 
-    def surrogate(self, features: Tensor) -> Tensor:
+    def surrogate(self, features: Tensor) -> Tensor | None:
+        if self.drops:
+            return None
         return self.project_out(self._bounded(self.project_in(features)))
+
+    @classmethod
+    def estimates_rate(cls, config: LatticeConfig) -> bool:
+        return (
+            config.bound == "cube"
+        )  # coordinates of `voronoi` are along a skewed basis, so coded apart they cost more
+
+    def cells(self, features: Tensor) -> Cells:
+        """In units of the edge of a cube of a cell's volume. The sum over a block is then the entropy of the
+        lattice points where the density hardly varies within a cell, and above it elsewhere."""
+        edge = lattice(self.config.lattice).volume ** (1 / self.block_dim)
+        reach = self.scale / edge
+        positions = self._bounded(self.project_in(features)) * reach
+        return Cells(positions, torch.ceil(-reach - 0.5), torch.floor(reach + 0.5), self.most_cells)
 
     def _bounded(self, low: Tensor) -> Tensor:
         if self.config.bound != "shell":
@@ -253,10 +287,7 @@ class CubeBlock(nn.Module):
 
 class VoronoiBlock(nn.Module):
     """Points of a lattice in its Voronoi cell enlarged `count` times; factors: integer coordinates modulo
-    the count.
-
-    A point outside is pulled towards the origin until its nearest lattice point is in the code.
-    """
+    the count, see `geometry.voronoi_codes`."""
 
     basis: Tensor
     centre: Tensor
@@ -266,52 +297,26 @@ class VoronoiBlock(nn.Module):
         super().__init__()
         self.count = counts[0]
         self.cosets = Cosets(lattice(name))
-        n = DIMENSIONS[name]
+        n, edge = DIMENSIONS[name], lattice(name).volume ** (1 / DIMENSIONS[name])
         self.sizes = (self.count,) * n
         # A cube of the volume of the enlarged cell.
-        self.half_width = torch.full(
-            (n,), self.count * lattice(name).volume ** (1 / n) / 2, dtype=torch.float64
-        )
+        self.half_width = torch.full((n,), self.count * edge / 2, dtype=torch.float64)
         self.register_buffer("basis", lattice(name).basis, persistent=False)
-        # Off centre by a little, so that no lattice point lies on the boundary of the enlarged cell.
-        centre = (
-            0.03
-            * torch.sin(1.7 * torch.arange(1, n + 1, dtype=torch.float64))
-            * lattice(name).volume ** (1 / n)
-        )
-        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("centre", off_centre(n, edge), persistent=False)
 
     def encode(self, points: Tensor) -> Tensor:
         """Factors [..., n] of the code point for `points` [..., n]."""
-        flat = points.reshape(-1, points.shape[-1]).to(self.basis.dtype)
-        found = self.cosets.nearest(flat)[0]
-        outside = self._outside(found).nonzero().squeeze(-1)
-        for _ in range(_PULLS):
-            if not len(outside):
-                break
-            offset = flat[outside] - self.centre
-            facet = self.cosets.nearest(offset / self.count)[0]
-            beyond = 2 * (offset * facet).sum(-1, keepdim=True)
-            # To the facet that cuts the ray; a point that is inside, though its nearest point is not, a
-            # little inwards.
-            pull = torch.where(beyond > 0, self.count * facet.square().sum(-1, keepdim=True) / beyond, 0.9)
-            flat[outside] = self.centre + offset * pull.clamp_max(0.98)
-            found[outside] = self.cosets.nearest(flat[outside])[0]
-            outside = outside[self._outside(found[outside])]
-        found[outside] = 0.0  # the origin is in every code
-        coordinates = torch.linalg.solve_triangular(self.basis.mT, found.mT, upper=True).mT
-        return whole(coordinates.round()).remainder(self.count).view(points.shape)
+        return self._code().encode(points)
 
     def decode(self, factors: Tensor) -> Tensor:
         """Points [..., n] float32 of `factors`."""
-        return self._reduce(factors.to(self.basis.dtype) @ self.basis).float()
+        return self._code().decode(factors).float()
 
-    def _outside(self, points: Tensor) -> Tensor:
-        return (self._reduce(points) - points).abs().amax(-1) > 1e-6
+    def _code(self) -> VoronoiCode:
+        return VoronoiCode(self.count, self.basis, self._nearest, self.centre, triangular=True)
 
-    def _reduce(self, points: Tensor) -> Tensor:
-        """The code point that differs from each lattice point by a lattice vector `count` times over."""
-        return points - self.count * self.cosets.nearest((points - self.centre) / self.count)[0]
+    def _nearest(self, points: Tensor) -> Tensor:
+        return self.cosets.nearest(points)[0]
 
 
 class CellNoise(nn.Module):
@@ -371,12 +376,3 @@ def _choose_cube(name: str, bits: float, blocks: int) -> tuple[int, ...]:
                 best = error, flat
     assert best is not None
     return tuple(best[1])
-
-
-def _choose_voronoi(name: str, bits: float, blocks: int) -> tuple[int, ...]:
-    """Enlargements of each block, two neighbouring integers at most."""
-    n = DIMENSIONS[name]
-    low = max(2, int(2 ** (bits / (n * blocks))))
-    each = [n * math.log2(low), n * math.log2(low + 1)]
-    ups = min(range(blocks + 1), key=lambda up: abs((blocks - up) * each[0] + up * each[1] - bits))
-    return (low,) * (blocks - ups) + (low + 1,) * ups

@@ -84,6 +84,7 @@ class TrellisQuantizer(ChannelQuantizer):
         self.register_buffer("scale", levels * config.spread, persistent=False)
         self.lay_out(len(config.levels), config.levels)
         self.exports = config.over == "channels"  # the other has one step per frame
+        self.in_pieces = config.over == "channels"  # the other searches a path through all frames
 
     @classmethod
     def kind_of_levels(cls, options: Mapping[str, Any]) -> str:

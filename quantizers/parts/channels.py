@@ -142,6 +142,11 @@ class ChannelQuantizer(Quantizer):
         return tuple((level,) for level in self.config.levels)
 
     @property
+    def keeps_order(self) -> bool:
+        """Whether the first blocks of channels are worth most, since the others can be left out."""
+        return False
+
+    @property
     def middle(self) -> Tensor | float:
         """What `project_in` gives in the middle of a channel's range, [channels] or one for all."""
         return 0.0
@@ -154,6 +159,7 @@ class ChannelQuantizer(Quantizer):
         components that share a planar grid or a lattice. Every channel is brought to unit variance, which
         stretches a cell by the ratio of the deviations when it is seen in feature space. A hexagon is worth
         0.17 dB only while it stays one, and neighbours are the components whose deviations are most alike.
+        Where blocks can be left out, the first components go to the first of them.
 
         The scale of each block is the one that leaves the least error on these features, see `scales`.
         """
@@ -198,9 +204,12 @@ class ChannelQuantizer(Quantizer):
         """
         blocks = self.steps
         firsts = [sum(map(len, blocks[:number])) for number in range(len(blocks))]
+        ranked = list(range(len(blocks)))
+        if not self.keeps_order:
+            ranked.sort(key=lambda block: -math.prod(blocks[block]))
         order = [
             firsts[block] + channel
-            for block in sorted(range(len(blocks)), key=lambda block: -math.prod(blocks[block]))
+            for block in ranked
             for channel in sorted(range(len(blocks[block])), key=lambda channel: -blocks[block][channel])
         ]
         count, rank = len(order), components.rank

@@ -11,7 +11,15 @@ import torch
 
 from codec import resampling
 from codec.references import contract
-from codec.resampling import KERNEL_LIMIT, Design, blockwise, kernel_size, resample, transform
+from codec.resampling import (
+    KERNEL_LIMIT,
+    Design,
+    StreamResampler,
+    blockwise,
+    kernel_size,
+    resample,
+    transform,
+)
 from experiments.data.signal import KAISER
 from experiments.metrics import signals
 
@@ -103,3 +111,19 @@ def test_rates_that_no_recording_has_have_a_reason() -> None:
     assert not any(resampling.rate_problem(rate) for rate in (4_000, 16_001, 192_000))
     with pytest.raises(signals.MetricFailure, match="sample rate 1 Hz"):
         signals.prepare_pair(np.ones(10, np.float32), np.ones(10, np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(44_100, 16_000), (8_000, 16_000), (16_000, 16_000), (16_001, 16_000)]
+)
+@pytest.mark.parametrize("part", [997, 30_000])
+def test_a_stream_is_resampled_as_the_whole(source: int, target: int, part: int) -> None:
+    signal = np.random.default_rng(0).standard_normal(3 * source + 77)
+    stream = StreamResampler(source, target, KAISER)
+    parts = [stream.feed(signal[first : first + part]) for first in range(0, len(signal), part)]
+    assert max(map(len, parts)) < 2.5 * target + part * target / source
+    made = np.concatenate([*parts, stream.finish()])
+    whole = resample(signal, source, target, KAISER)
+    assert len(made) == len(whole)
+    assert np.abs(made - whole).max() < 1e-13
+    assert np.array_equal(made.astype(np.float32), whole.astype(np.float32))

@@ -8,8 +8,9 @@ from torch import nn
 
 import quantizers
 from codec import backbones, model
-from codec.backbones.seanet import EdgeConv1d, SEANetEncoder, elu, reflect
+from codec.backbones.seanet import EdgeConv1d, SEANetEncoder, elu
 from codec.backbones.vocos import InverseSTFT, VocosDecoder
+from codec.reflection import reflect
 from codec.weight_norm import fold_weight_norm
 
 SMALL = backbones.WavTokenizerBackbone(

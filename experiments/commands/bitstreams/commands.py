@@ -35,6 +35,16 @@ def encode(
             "fewest bits"
         ),
     ] = None,
+    block: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=600,
+            metavar="SECONDS",
+            help="code in blocks of so many seconds, each of which can be decoded as it arrives; default one "
+            "block up to a minute, blocks of 10 s for longer recordings",
+        ),
+    ] = None,
     directory: RunsFolder = Path("runs"),
     quiet: Quiet = False,
     tracking_uri: TrackingUri = None,
@@ -46,8 +56,7 @@ def encode(
     from experiments.commands.bitstreams import files
 
     trained = files.load(chosen, tracking_uri, directory)
-    content, note = files.encode(trained, source, model, messages(quiet))
-    files.write(target, content)
+    note = files.encode(trained, source, target, model, block, messages(quiet))
     messages(quiet).note(f"{_named(target)}: {note}")
 
 
@@ -71,8 +80,7 @@ def decode(
 
     kind = files.audio_format(target)
     trained = files.load(chosen, tracking_uri, directory)
-    content, note = files.decode(trained, source, kind)
-    files.write(target, content)
+    note = files.decode(trained, source, target, kind)
     messages(quiet).note(f"{_named(target)}: {note}")
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import io
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import soundfile
 import torch
 import typer
-from scipy.io import wavfile
+from torch import Tensor
 
+from codec import pieces
 from codec.bitstream import recordings
-from codec.bitstream.container import CodedRecording, StreamError
-from experiments.commands import outputs
+from codec.bitstream.container import MAGIC, STREAM_VERSION, CodedRecording, StreamError
+from codec.bitstream.streams import BLOCK_SECONDS, StreamDecoder, StreamEncoder
+from experiments.commands.bitstreams import audio_output
+from experiments.commands.bitstreams.audio_input import NOTHING, AudioInput, collected, first_bytes
+from experiments.commands.bitstreams.audio_output import AudioWriter, Output
 from experiments.commands.display.terminal import Console
 from experiments.commands.outputs import STANDARD_STREAM
 from experiments.data import audio_files
 from experiments.data.audio_files import UnreadableFile
-from experiments.data.recording import open_recording
-from experiments.data.signal import resample
 from experiments.tracking.models.trained_codecs import TrainedCodec, load_trained
 
-_WHOLE = 2**62  # frames of any recording
-_FLOAT_FORMATS = ("WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # whose samples can be float32
+WHOLE_SECONDS = 60.0  # of a recording that is coded as one payload
 
 
 class FileError(ValueError):
@@ -41,36 +44,86 @@ def load(run: str | Path, tracking_uri: str | None, runs_folder: Path) -> Traine
     return trained
 
 
-def encode(trained: TrainedCodec, source: str, model: str | None, console: Console) -> tuple[bytes, str]:
-    """Code the audio file at `source`: the file's bytes, and a line about them. Raises FileError."""
-    codec = trained.codec
-    audio, remark = _read_audio(source, codec.sample_rate)
-    if remark:
-        console.say((f"warning: {_named(source)} {remark}", "yellow"))
-    coded = recordings.encode(codec, trained.digest, audio, model)
-    content = coded.to_bytes()
-    note = f"{len(content)} bytes for {coded.seconds:.2f} s by the model {coded.settings.model!r}"
-    if coded.samples:
-        measured = 8 * len(content) / coded.seconds / 1e3
-        note += f": {measured:.3f} kbit/s, nominally {codec.bitrate / 1e3:.3f}"
-    return content, note
+def encode(
+    trained: TrainedCodec, source: str, target: str, model: str | None, block: float | None, console: Console
+) -> str:
+    """Code the audio file at `source` into `target`, and return a line about it. Raises FileError.
 
-
-def decode(trained: TrainedCodec, source: str, kind: str) -> tuple[bytes, str]:
-    """Decode the file at `source`: an audio file of format `kind`, and a line about it. Raises FileError."""
-    content = _read_bytes(source)
+    block: seconds of each block; None codes a recording of up to `WHOLE_SECONDS` as one payload, and a longer
+    one in blocks where the codec and the model can.
+    """
+    stream = typer.get_binary_stream("stdin") if source == STANDARD_STREAM else Path(source)
+    audio = AudioInput(stream, trained.codec.sample_rate)
     try:
-        coded = CodedRecording.from_bytes(content)
-        audio = recordings.decode(trained.codec, trained.digest, coded)
+        with audio_output.opened(target) as output:
+            note = _encode(trained, audio.parts(), output, model, block)
+    except UnreadableFile as error:
+        raise FileError(f"{_named(source)} cannot be read as audio: {error}") from None
+    except StreamError as error:
+        raise FileError(f"{_named(source)} cannot be coded: {error}") from None
+    if audio.remark:
+        console.say((f"warning: {_named(source)} {audio.remark}", "yellow"))
+    return note
+
+
+def _encode(
+    trained: TrainedCodec, parts: Iterator[Tensor], output: Output, model: str | None, block: float | None
+) -> str:
+    codec = trained.codec
+    if block is None:
+        first, ended = collected(parts, round(WHOLE_SECONDS * codec.sample_rate))
+        if not ended and (model == "static" or not _in_pieces(trained)):
+            first, ended = torch.cat([first, *parts]), True
+        if ended:
+            coded = recordings.encode(codec, trained.digest, first, model)
+            output.write(coded.to_bytes())
+            return _about(trained, output.size, coded.samples, coded.settings.model)
+        parts = itertools.chain([first], parts)
+    seconds = (BLOCK_SECONDS, WHOLE_SECONDS) if block is None else (block, 0.0)
+    encoder = StreamEncoder(codec, trained.digest, model, *seconds)
+    for part in parts:
+        if content := encoder.feed(part):
+            output.write(content)
+    output.write(encoder.finish())
+    assert encoder.settings is not None
+    return _about(trained, output.size, encoder.samples, encoder.settings.model)
+
+
+def _about(trained: TrainedCodec, size: int, samples: int, model: str) -> str:
+    codec, seconds = trained.codec, samples / trained.codec.sample_rate
+    note = f"{size} bytes for {seconds:.2f} s by the model {model!r}"
+    if samples:
+        note += f": {8 * size / seconds / 1e3:.3f} kbit/s, nominally {codec.bitrate / 1e3:.3f}"
+    return note
+
+
+def decode(trained: TrainedCodec, source: str, target: str, kind: str) -> str:
+    """Decode the file at `source` into `target`, an audio file of format `kind`, and return a line about it.
+
+    Raises FileError.
+    """
+    rate = trained.codec.sample_rate
+    try:
+        with _binary(source) as stream:
+            head, read = first_bytes(stream, len(MAGIC) + 1)
+            if not head:
+                raise StreamError(NOTHING if source == STANDARD_STREAM else "it is empty")
+            if head == MAGIC + bytes([STREAM_VERSION]):
+                decoder = StreamDecoder(trained.codec, trained.digest, read)
+                parts = decoder.parts()
+            else:
+                content = b"".join(iter(lambda: read(2**20), b""))
+                coded = CodedRecording.from_bytes(content)
+                parts = iter([recordings.decode(trained.codec, trained.digest, coded)])
+            with audio_output.opened(target) as output:
+                writer = AudioWriter(output, rate, kind)
+                for part in parts:
+                    writer.write(part.numpy())
+                writer.close()
+            taken = decoder.taken if head == MAGIC + bytes([STREAM_VERSION]) else len(content)
     except StreamError as error:
         raise FileError(f"{_named(source)} cannot be decoded: {error}") from None
-    file = io.BytesIO()
-    if kind == "WAV":  # libsndfile would write the time of day into it, and so never the same file twice
-        wavfile.write(file, coded.sample_rate, audio.numpy())
-    else:
-        subtype = "FLOAT" if kind in _FLOAT_FORMATS else None
-        soundfile.write(file, audio.numpy(), coded.sample_rate, format=kind, subtype=subtype)
-    return file.getvalue(), f"{coded.seconds:.2f} s at {coded.sample_rate} Hz from {len(content)} bytes"
+    return f"{writer.samples / rate:.2f} s at {rate} Hz from {taken} bytes"
 
 
 def audio_format(target: str) -> str:
@@ -82,38 +135,24 @@ def audio_format(target: str) -> str:
     return kind
 
 
-def write(target: str, content: bytes) -> None:
-    """Write `content` to a file or to stdout. Raises OutputError where it was written elsewhere."""
-    if target == STANDARD_STREAM:
-        stream = typer.get_binary_stream("stdout")
-        stream.write(content)
-        stream.flush()
-    elif problem := outputs.save(Path(target), lambda path: path.write_bytes(content)):
-        raise outputs.OutputError(problem)
-
-
-def _read_audio(source: str, sample_rate: int) -> tuple[torch.Tensor, str]:
-    """Mono audio [samples] at `sample_rate` Hz, and a remark on a file that ends too early."""
-    given = _read_bytes(source) if source == STANDARD_STREAM else Path(source)
-    try:
-        with open_recording(given) as recording:
-            samples = recording.read(_WHOLE)
-            remark = recording.ending()
-            rate = recording.rate
-    except UnreadableFile as error:
-        raise FileError(f"{_named(source)} cannot be read as audio: {error}") from None
-    if not np.isfinite(samples).all():
-        raise FileError(f"{_named(source)} has samples that are NaN or infinite")
-    return torch.from_numpy(resample(samples, rate, sample_rate)).float(), remark
-
-
-def _read_bytes(source: str) -> bytes:
+@contextmanager
+def _binary(source: str) -> Iterator[BinaryIO]:
     if source == STANDARD_STREAM:
-        return typer.get_binary_stream("stdin").read()
+        yield typer.get_binary_stream("stdin")
+        return
     path = Path(source)
     if why := audio_files.problem(path):
         raise FileError(f"{path} cannot be read: {why}")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        yield file
+
+
+def _in_pieces(trained: TrainedCodec) -> bool:
+    try:
+        pieces.check_pieces(trained.codec)
+    except pieces.PiecesError:
+        return False
+    return True
 
 
 def _named(source: str) -> str:

@@ -104,6 +104,13 @@ class SourcePoint(Part):
     high_rate: Real = Field(description="high-rate prediction for a cubic lattice; null where there is none")
     gap: Real = Field(description="`shannon` minus `snr`")
     own_high_rate: Real = Field(description="high-rate prediction for the cells of this quantizer")
+    nominal: Real = Field(
+        description="nominal bits per value; `bits` is the measured entropy where `--rate-weight` is given"
+    )
+    entropy_coded: Real = Field(
+        description="entropy-coded uniform scalar quantization at `bits`; null except for `gaussian` and "
+        "`laplacian`"
+    )
 
 
 class SourceCodingDocument(Document):

@@ -74,7 +74,7 @@ def rates(names: Sequence[str] | None, bits: float, frame_rate: float | None, di
                     off=100 * (exact / bits - 1),
                     streams=quantizer.streams,
                     bitrate=exact * frame_rate if frame_rate else None,
-                    token_rate=frame_rate * quantizer.streams if frame_rate else None,
+                    token_rate=frame_rate * quantizer.tokens_per_frame if frame_rate else None,
                     codebook_sizes=[*quantizer.codebook_sizes],
                     options=_rate_options(quantizer.config),
                     reason="",

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: one thread each, one GPU each where there are any."""
+"""Worker processes on this machine: one GPU each where there are any, and their share of the cores."""
 
 import contextlib
 import os
@@ -13,10 +13,11 @@ from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING
 
 from experiments.common import child_processes
-from experiments.common.machine import default_workers, gpus
+from experiments.common.machine import default_workers, gpus, share_of_cores
 from experiments.execution import worker
 from experiments.execution.jobs import LOST, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.outcomes import reason_of
+from experiments.metrics import pool as scorers
 from experiments.tracking.schema import FAILED
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class LocalPool:
 
     def __post_init__(self) -> None:
         self.size = self.workers or len(self.gpus) or default_workers()
+        self.settings = replace(self.settings, cores=share_of_cores(self.size))
         self._context = child_processes.context(_PRELOADED)
         self._stop: Event = self._context.Event()
         self._queue: deque[Job] = deque()
@@ -200,3 +202,4 @@ def _serve(
                 traceback.print_exc()
                 outcome = Outcome(FAILED, reason_of(error), logged=False)
             pipe.send(outcome)
+    scorers.close()

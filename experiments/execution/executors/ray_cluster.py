@@ -35,7 +35,8 @@ class RayCluster:
     def open(self, settings: Settings) -> "Iterator[RayPool]":
         ray = _connect(self.address)
         try:
-            yield RayPool(ray, _absolute(settings), self.cpus, self.gpus)
+            settings = replace(_absolute(settings), cores=max(1, int(self.cpus)))
+            yield RayPool(ray, settings, self.cpus, self.gpus)
         finally:
             ray.shutdown()
 

@@ -30,9 +30,11 @@ def _track(signal: Signal) -> np.ndarray:
         import torch
         import torchcrepe
 
+        from codec.float32 import full_precision
+
         clip = torch.tensor(signal.at(_RATE))[None]
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        with warnings.catch_warnings():
+        with full_precision(), warnings.catch_warnings():
             # librosa's, about the level of silence in its loudness curve.
             warnings.simplefilter("ignore")
             pitch, periodicity = torchcrepe.predict(

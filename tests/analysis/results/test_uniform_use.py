@@ -28,6 +28,15 @@ def test_expectation_is_that_of_uniform_draws(codes: int) -> None:
     assert with_uniform_use(runs(np.log2(codes)))[UNIFORM[2]].item() <= 1
 
 
+def test_a_joint_code_of_several_frames() -> None:
+    """Streams with strides: 7 bits per frame are 28 in a period of four frames, of which 1000 were seen."""
+    strided = runs(7.0).assign(**{"usage/joint_frames": 4.0, "usage/joint_tokens": 1000.0})
+    other = pd.concat([strided, runs(7.0)], ignore_index=True)
+    shares = with_uniform_use(other)[UNIFORM[0]]
+    assert shares[0] == pytest.approx(1000 / 2**28, rel=1e-4)
+    assert shares[1] == pytest.approx(1, abs=1e-3)
+
+
 def test_unknown_stays_unknown() -> None:
     mixed = pd.concat([runs(8.0), runs(float("nan"))], ignore_index=True)
     shares = with_uniform_use(mixed)[UNIFORM[0]]

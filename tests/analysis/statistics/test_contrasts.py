@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from analysis import load
 from analysis.figures.effects import effect_figure
@@ -18,6 +21,7 @@ from analysis.statistics.shape_gains import quality_per_bit, shape_bits
 from analysis.tables.comparison import TableError
 from analysis.tables.contrasts import contrast_table
 from analysis.tables.formats import FORMATS, render
+from experiments.cli import app
 from experiments.tracking import schema
 
 PLANNED = [
@@ -119,6 +123,21 @@ def test_the_figure_draws_each_difference_and_theory(results: Any) -> None:
     wanted = frame[frame["metric"] == "pesq"]
     for value in [*wanted["difference"], *wanted["by_shape"].dropna()]:
         assert np.isclose(drawn, value).any()
+
+
+def test_the_command_prints_and_draws(store: Any, tmp_path: Path) -> None:
+    runs = [store.Run(label, seed=seed) for label in ("fsq", "q2d2-hex") for seed in (0, 1)]
+    parent = store.study("commanded", runs)
+    for key, value in schema.contrasts(PLANNED[:1]).items():
+        store.client.set_tag(parent, key, value)
+    uri, picture = ["--tracking-uri", store.uri], tmp_path / "effects.svg"
+    found = CliRunner().invoke(app, ["effects", "commanded", *uri, "--figure", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert "q2d2-hex less fsq" in found.output
+    assert "<svg" in picture.read_text()
+    found = CliRunner().invoke(app, ["effects", "commanded", *uri, "--format", "json", "--columns", "pesq"])
+    document = json.loads(found.output)
+    assert document["sections"][0]["rows"][0]["label"] == "q2d2-hex less fsq"
 
 
 def test_several_studies_name_themselves_where_they_share_a_line(results: Any) -> None:

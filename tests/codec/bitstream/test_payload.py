@@ -49,6 +49,28 @@ def test_codes_come_back_exactly_and_are_as_long_as_computed(
         assert len(written) <= bits / 8 * 1.001 + 2
 
 
+@settings(deadline=None, max_examples=30)
+@given(recordings=st.lists(st.integers(0, 90), max_size=4), seed=st.integers(0, 99))
+def test_tokens_of_factors_with_strides_are_written_once(recordings: list[int], seed: int) -> None:
+    sizes, strides = [9, 64, 2**40], [4, 3, 2]
+    columns = []
+    for size, stride in zip(sizes, strides, strict=True):
+        random = np.random.default_rng(seed)
+        parts = [np.repeat(random.integers(0, size, n // stride + 1), stride)[:n] for n in recordings]
+        columns.append(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
+    factors = np.stack(columns, axis=1)
+    tokens = [sum(-(-frames // stride) for frames in recordings) for stride in strides]
+    nominal = sum(n * math.log2(size) for n, size in zip(tokens, sizes, strict=True))
+    lengths = payload.shortest(factors, sizes, recordings, strides)
+    assert min(length.bits for length in lengths.values()) <= nominal + 1e-6
+    for chosen, bits in lengths.values():
+        written = payload.write(factors, sizes, chosen, recordings, strides)
+        assert np.array_equal(
+            payload.read(written, len(factors), sizes, chosen, recordings, strides), factors
+        )
+        assert len(written) <= bits / 8 * 1.001 + 2
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     frames=st.integers(0, 60),

@@ -151,5 +151,5 @@ def test_every_cut_and_every_changed_byte_is_noticed() -> None:
             CodedRecording.from_bytes(bytes(changed))
     with pytest.raises(StreamError, match="5 bytes follow its end"):
         CodedRecording.from_bytes(content + b"extra")
-    with pytest.raises(StreamError, match=r"version 2 .* reads version 1"):
-        CodedRecording.from_bytes(MAGIC + b"\x02" + content[5:])
+    with pytest.raises(StreamError, match=r"version 3 .* reads versions 1 and 2"):
+        CodedRecording.from_bytes(MAGIC + b"\x03" + content[5:])

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import analysis
 from codec.bitstream.recordings import encode
 from experiments.cli import app
+from experiments.commands.bitstreams import files
 from experiments.common import run_folder, tensor_files
 from experiments.data import prepare
 from experiments.data.signal import resample
@@ -83,6 +84,36 @@ def test_other_rates_and_lengths(trainings: list[Path], tmp_path: Path, rate: in
     command("decode", tmp_path / "coded", tmp_path / "out.wav", "--checkpoint", trainings[0])
     audio, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
     assert np.array_equal(audio, reconstructed(trainings[0], stereo.mean(axis=1), rate))
+
+
+@pytest.mark.parametrize("block", [None, 0.4])
+def test_a_long_recording_in_blocks_is_what_reconstruct_gives(
+    trainings: list[Path], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: float | None
+) -> None:
+    """From a file and from a pipe, into files of two formats and into a pipe."""
+    monkeypatch.setattr(files, "WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(files, "BLOCK_SECONDS", 0.3)
+    options = [] if block is None else ["--block", block]
+    one, other = tmp_path / "a.cbits", tmp_path / "b.cbits"
+    said = command("encode", clip, one, "--checkpoint", trainings[0], *options)
+    assert f"{one.stat().st_size} bytes" in said.stderr
+    assert one.read_bytes()[4] == 2  # the version in blocks
+    command("encode", "-", other, "--checkpoint", trainings[0], *options, input=clip.read_bytes())
+    assert one.read_bytes() == other.read_bytes()
+    expected = reconstructed(trainings[0], *soundfile.read(clip))
+    for name in ("a.wav", "a.aif"):
+        command("decode", one, tmp_path / name, "--checkpoint", trainings[0])
+        audio, rate = soundfile.read(tmp_path / name, dtype="float32")
+        assert rate == RATE
+        assert np.array_equal(audio, expected)
+    piped = command("decode", "-", "-", "--checkpoint", trainings[0], "-q", input=one.read_bytes())
+    audio, _ = soundfile.read(io.BytesIO(piped.stdout_bytes), dtype="float32")
+    assert np.array_equal(audio, expected)
+    cut = one.read_bytes()[:-9]
+    out = tmp_path / "cut.wav"
+    refused = command("decode", "-", out, "--checkpoint", trainings[0], input=cut, code=2).output
+    assert "stdin cannot be decoded: it is cut short" in refused
+    assert not out.exists()
 
 
 def test_a_recording_without_samples(trainings: list[Path], tmp_path: Path) -> None:
@@ -172,8 +203,14 @@ def test_what_cannot_be_is_refused(trainings: list[Path], clip: Path, tmp_path: 
     assert "No such file" in refused("decode", tmp_path / "nothing", out, *one)
     assert "No such file" in refused("encode", tmp_path / "nothing", coded, *one)
     assert "a folder, not a file" in refused("encode", tmp_path, coded, *one)
-    assert "stdin cannot be read as audio: empty file" in refused("encode", "-", coded, *one, input=b"")
-    assert "stdin cannot be decoded: it was not" in refused("decode", "-", out, *one, input=b"")
+    assert "stdin cannot be read as audio: nothing arrived" in refused("encode", "-", coded, *one, input=b"")
+    assert "stdin cannot be decoded: nothing arrived" in refused("decode", "-", out, *one, input=b"")
+    assert "stdin cannot be decoded: it was not" in refused("decode", "-", out, *one, input=b"CB it")
+    (tmp_path / "empty").write_bytes(b"")
+    assert "empty cannot be decoded: it is empty" in refused("decode", tmp_path / "empty", out, *one)
+    assert "empty cannot be read as audio: empty" in refused("encode", tmp_path / "empty", coded, *one)
+    static = ["--model", "static", "--block", "1"]
+    assert "the model 'static' sends" in refused("encode", clip, coded, *one, *static)
     assert "no format of audio is known by this ending" in refused("decode", coded, tmp_path / "a.txt", *one)
     assert "either --run or --checkpoint" in refused("encode", clip, coded)
     assert "either --run or --checkpoint" in refused("encode", clip, coded, *one, "--run", "abcd")

@@ -1,5 +1,6 @@
 """The commands about quantizers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,28 @@ def test_source_coding(tmp_path: Path) -> None:
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_source_coding_with_options_and_a_weight_of_the_rate() -> None:
+    small = ["--bits", "3", "--sources", "gaussian", "--steps", "5", "--workers", "1", "--dim", "2"]
+    options = ["--options", "{activation: sigmoid}"]
+    points = json.loads(run("source-coding", "fsq", *small, *options, "--format", "json"))["points"]
+    assert [point["quantizer"] for point in points] == ["fsq activation=sigmoid"]
+    assert points[0]["bits"] == points[0]["nominal"]
+    output = run("source-coding", "fsq", "vq", *small, "--rate-weight", "0.01,0.1", "--format", "json")
+    said = json.loads(output)
+    names = {point["quantizer"]: point for point in said["points"]}
+    assert names.keys() == {"fsq rate_weight=0.01", "fsq rate_weight=0.1"}
+    assert all(point["bits"] < point["nominal"] == 3.0 for point in names.values())
+    assert "vq has no differentiable estimate of its rate" in said["left_out"]["vq"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--options", "[1]"], "--options: give names of quantizers, and a mapping"),
+        (["--options", "{a: "], "--options: not valid YAML"),
+        (["--options", "{level: 3}"], "fsq has no option 'level'"),
+        (["--rate-weight", "0"], "0: give a number above 0"),
         (["--sources", "cauchy"], "unknown source 'cauchy'; known: uniform"),
         (["--sources", ","], "give at least one name"),
         (["--bits", "1,x"], "'x': give a number above 0"),

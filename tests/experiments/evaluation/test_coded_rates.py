@@ -17,7 +17,7 @@ FRAME_RATE = 50.0
 
 
 def quantizer_of(*sizes: int) -> Any:
-    return SimpleNamespace(streams=1, factor_sizes=sizes)
+    return SimpleNamespace(streams=1, factor_sizes=sizes, factor_strides=(1,) * len(sizes))
 
 
 def walks(count: int, frames: int, seed: int = 0) -> list[Any]:
@@ -89,3 +89,22 @@ def test_rates_are_those_of_the_bytes_that_are_written(name: str) -> None:
     best = min(payload.shortest(every, sizes, lengths).values(), key=lambda length: length.bits)
     stream = payload.write(every, sizes, best.settings, lengths)
     assert abs(values["rate/coded_stream"] * frames / codec.frame_rate / 8 - len(stream)) <= 2
+
+
+def test_tokens_of_streams_with_strides_are_coded_once() -> None:
+    """Three streams at 1, 1/2 and 1/4 tokens per frame of 16 even codes each: 7 bits per frame, and a whole
+    token where the last block is cut."""
+    random = np.random.default_rng(0)
+    utterances = []
+    for frames in (400, 401, 6):
+        columns = [np.repeat(random.integers(0, 16, 101 * 4 // s), s)[:frames] for s in (4, 2, 1)]
+        utterances.append(np.stack(columns, axis=1))
+    quantizer = quantizer_of(16, 16, 16)
+    quantizer.factor_strides = (4, 2, 1)
+    values = of_test_set(quantizer, utterances, FRAME_RATE)
+    tokens = (100 + 200 + 400) + (101 + 201 + 401) + (2 + 3 + 6)
+    exact = 4 * tokens / 807 * FRAME_RATE
+    assert values["rate/coded_adaptive"] == pytest.approx(exact, rel=1e-9)
+    assert values["rate/coded"] == pytest.approx(exact, rel=1e-3)  # no model gains on even codes
+    quantizer.factor_strides = (1, 1, 1)
+    assert of_test_set(quantizer, utterances, FRAME_RATE)["rate/coded"] > 1.1 * exact

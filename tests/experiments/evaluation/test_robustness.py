@@ -51,6 +51,15 @@ def test_shuffled_frames_are_all_still_there_elsewhere() -> None:
         assert torch.equal(mixed[0, :, 0].sort().values, codes[0, :, 0])
 
 
+def test_shuffled_periods_keep_their_tokens() -> None:
+    codes = torch.arange(22).reshape(1, 22, 1) // 4 * 4
+    mixed = robustness.shuffle(codes, (22,), 1.0, np.random.default_rng(0), period=4)
+    assert not torch.equal(mixed, codes)
+    assert sorted(mixed[0, ::4, 0].tolist()) == [0, 4, 8, 12, 16, 20]
+    assert torch.equal(mixed[:, ::4].repeat_interleave(4, 1)[:, :22], mixed)
+    assert torch.equal(mixed[:, 20:], codes[:, 20:])
+
+
 @pytest.mark.parametrize(
     ("kind", "severity"),
     [("flips", 5), ("drops", 5), ("reencodings", 2), ("noise", 20), ("gain", -12), ("shuffles", 100)],

@@ -57,6 +57,24 @@ def test_a_source_with_memory_is_learned(monkeypatch: pytest.MonkeyPatch) -> Non
     assert second < 0.5
 
 
+def test_codes_that_repeat_a_token_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream with a token per four frames beside one per frame: bits are in the frames of tokens, and the
+    even codes of each cost their nominal bits."""
+    monkeypatch.setattr(token_model, "FRAMES", 30)
+    random = np.random.default_rng(0)
+    coarse = np.repeat(random.integers(0, 16, (40, 16)), 4, axis=1)[:, :62]
+    pool = torch.from_numpy(np.stack([coarse, random.integers(0, 4, (40, 62))], -1))
+    torch.manual_seed(0)
+    predictor = TokenModel((16, 4), width=16, strides=(4, 1))
+    token_model._train(predictor, pool, 30, 0, lambda done, asked: None)
+    with torch.no_grad():
+        bits = predictor(pool)
+    tokens = torch.arange(62) % 4 == 0
+    assert (bits[:, ~tokens, 0] == 0).all()
+    assert abs(float(bits[:, tokens, 0].mean()) - 4) < 0.3
+    assert abs(float(bits[..., 1].mean()) - 2) < 0.15
+
+
 def test_measured_on_speech(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_model, "SECONDS", 64.0)
     shards = prepare(f"manifest:{speech}", sample_rate=16_000)

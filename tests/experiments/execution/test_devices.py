@@ -7,7 +7,9 @@ import torch
 import typer
 
 from experiments.commands.options import chosen_device
-from experiments.common.machine import default_workers, gpus, listed_gpus
+from experiments.common import machine
+from experiments.common.machine import gpus, listed_gpus
+from experiments.execution.context import Context
 from experiments.execution.executors.local import Local
 from experiments.execution.jobs import Settings
 
@@ -17,6 +19,7 @@ def eight_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "cores", lambda: 16)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_gpus_of_a_device(
         ("cuda:1", None, 3, 3, "cuda"),
         ("cuda:1", 2, 1, 2, "cuda"),
         ("mps", None, 1, 1, "mps"),
-        ("cpu", None, 1, default_workers(), "cpu"),
+        ("cpu", 3, 1, 3, "cpu"),
     ],
 )
 def test_one_run_a_device_unless_asked_for_more(
@@ -60,6 +63,7 @@ def test_one_run_a_device_unless_asked_for_more(
     with Local(workers, runs_per_device).open(settings) as pool:
         assert pool.size == size
         assert pool.settings.device == seen
+        assert pool.settings.cores == max(1, 16 // size)
         assert set(pool.gpus) == set(gpus(device))
 
 
@@ -78,3 +82,16 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         chosen_device("gpu")
     with pytest.raises(typer.BadParameter, match="use --device cpu"):
         chosen_device("meta")
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "memory", "scorers"),
+    [("cpu", 8, 64, 1), ("cuda:0", 8, 64, 8), ("cuda", 8, 6, 3), ("mps", 1, 64, 1)],
+)
+def test_a_run_on_a_gpu_is_scored_by_the_cores_that_training_leaves_idle(
+    device: str, cores: int, memory: int, scorers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: memory * 2**30)
+    settings = Settings(store_uri="", study="x", parent_id="", directory=tmp_path, device=device, cores=cores)
+    context = Context(job=None, settings=settings, link=None, store=None, lease=None)  # type: ignore[arg-type]
+    assert context.scorers == scorers

@@ -1,5 +1,6 @@
 """One training, a row for every number of its first stages."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,20 @@ def test_each_number_of_stages_is_scored_after_one_training(
         assert found[stages]["rate/streams"] == stages
         assert found[stages]["eval/mel_distance"] != whole["eval/mel_distance"]
         assert found[stages]["cost/train_seconds"] == whole["cost/train_seconds"]
+
+
+def test_channels_that_were_left_out_at_random_are_rows_too(
+    speech: Path, identify: Any, settings: Settings, store: Store, link: Any
+) -> None:
+    choice = "quantizers=[{name: fsq, options: {levels: [8, 6, 5], dropout: 1.0}}]"
+    asked = study.load("quickstart", [choice, *OVERRIDES[1:], f"data=manifest:{speech}"])
+    rows = runs.expand(asked, identify(asked.data.corpus))
+    assert [run.label for run in rows] == ["fsq", "fsq first 2 of 3 channels", "fsq first 1 of 3 channels"]
+    assert execute(rows, settings, link) == [FINISHED] * 3
+    bits = {None: math.log2(240), 2: math.log2(48), 1: 3.0}
+    for run in rows:
+        (logged,) = store.search(run_hash=run.hash)
+        metrics = logged.data.metrics
+        assert metrics["rate/bits_per_frame"] == pytest.approx(bits[run.stages])
+        assert metrics["rate/entropy_bitrate"] <= metrics["rate/bitrate"] * (1 + 1e-9)
+        assert metrics["eval/round_trip_exact"] == 1

@@ -135,6 +135,39 @@ WIDEST = frozenset(
         "tensordot",
     }
 )
+# Operations that CUDA computes differently each time, by torch's documentation of
+# use_deterministic_algorithms: those that then raise, and those that then take another way.
+HAS_NO_DETERMINISTIC_FORM = frozenset(
+    {
+        "_ctc_loss_backward",
+        "_embedding_bag",
+        "adaptive_max_pool2d_backward",
+        "avg_pool3d_backward",
+        "grid_sampler_2d_backward",
+        "histc",
+        "kthvalue",
+        "median",
+        "nll_loss2d_forward",
+        "put_",
+        "reflection_pad1d_backward",
+        "reflection_pad2d_backward",
+        "upsample_bilinear2d_backward",
+        "upsample_linear1d_backward",
+    }
+)
+NONDETERMINISTIC = HAS_NO_DETERMINISTIC_FORM | {
+    "_cudnn_rnn_backward",
+    "convolution_backward",
+    "cumsum",
+    "embedding_dense_backward",
+    "index_add_",
+    "index_copy_",
+    "index_put_",
+    "replication_pad1d_backward",
+    "scatter_",
+    "scatter_add_",
+    "scatter_reduce_",
+}
 _ANY = (aten.any.default, aten.any.dim, aten.any.dims)
 _HOST_READS = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
 _COPIES = (aten._to_copy.default, aten.copy_.default)
@@ -158,11 +191,15 @@ class Contact(NamedTuple):
 
 
 class FakeCUDA(TorchDispatchMode):
-    """The device, and the record of its contacts with the host, in order."""
+    """The device, and the record of its contacts with the host, in order.
+
+    operations: names of all that it was given, such as `conv1d`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.contacts: list[Contact] = []
+        self.operations: set[str] = set()
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def waits(self) -> Counter[str]:
@@ -189,6 +226,7 @@ class FakeCUDA(TorchDispatchMode):
         on_device = any(isinstance(tensor, FakeTensor) for tensor in tensors)
         if not on_device and kwargs.get("device") != CUDA:
             return func(*args, **kwargs)
+        self.operations.add(func.overloadpacket.__name__)
         if torch.is_inference_mode_enabled() and func not in _HOST_READS and _is_composite(func):
             # Without autograd, functions come here whole that otherwise come as the operations they call.
             with self:

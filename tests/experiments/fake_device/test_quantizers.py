@@ -15,7 +15,7 @@ from experiments.training import validation
 from experiments.training.latent_snapshots import LatentSnapshots
 from experiments.training.state import below
 from experiments.training.validation import batch
-from tests.experiments.fake_device.fake_cuda import CUDA, fake_cuda
+from tests.experiments.fake_device.fake_cuda import CUDA, HAS_NO_DETERMINISTIC_FORM, fake_cuda
 from tests.experiments.fake_device.running import DIM, ONE_SCALE, Interrupted, Watcher, build, go, names
 
 # Waits for the device in a step that are left, with their reason.
@@ -53,6 +53,7 @@ def test_a_quantizer_trains_is_restored_and_evaluated(name: str, shards: data.Sh
         with pytest.raises(Interrupted):
             go(codec, shards, tmp_path, watcher := Watcher(2, device), snapshots, steps=3, gradient_clip=1.0)
         assert watcher.waits == LEFT.get(name, {})
+        assert device.operations & HAS_NO_DETERMINISTIC_FORM <= {"reflection_pad1d_backward"}
         assert elsewhere(codec) == []
 
         saved, _ = tensor_files.read(tmp_path / "state.safetensors")

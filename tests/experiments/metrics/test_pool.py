@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.common import child_processes
 from experiments.metrics import golden, pool
 from experiments.metrics.scoring import OK, Task
 
@@ -122,3 +123,24 @@ def test_workers_start_as_all_workers_of_codecbench_do(monkeypatch):
     monkeypatch.setattr(pool.child_processes, "context", context)
     assert [len(scores) for scores in pool.score_tasks([task("a")], 2, {"pystoi", "pesq"})] == [2]
     assert asked == [["torch", "torchaudio", "experiments.metrics.scoring", "pesq", "pystoi"]]
+
+
+def _in_a_worker(pipe):
+    """What a worker process of a study does when it scores: it has workers of its own."""
+    child_processes.become_worker()
+    scores = [score for results in pool.score_tasks([task("a"), task("b")], 2) for score in results]
+    processes = [process.pid for process in (pool._pools[2]._processes or {}).values()]
+    pool.close()
+    pipe.send((sorted((score.utterance, score.metric, score.value) for score in scores), processes))
+
+
+def test_a_worker_process_scores_by_workers_of_its_own_and_ends_with_them():
+    near, far = child_processes.context(["torch"]).Pipe()
+    process = child_processes.context(["torch"]).Process(target=_in_a_worker, args=(far,))
+    child_processes.start_process(process)
+    scores, processes = near.recv()
+    process.join(60)
+    assert process.exitcode == 0
+    assert not [each for each in processes if Path(f"/proc/{each}").exists()]
+    here = [score for name in "ab" for score in pool.score_utterance(task(name))]
+    assert scores == sorted((score.utterance, score.metric, score.value) for score in here)

@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from codec import weights
 from experiments.cli import app
+from experiments.planning import costs
 from experiments.planning import plan as plans
 from experiments.studies import runs, study
 from experiments.studies.row_rates import row_rates, unmatched
 from experiments.tracking import run_index as known_runs
 from experiments.tracking.reader import ClientReader
+from experiments.tracking.run_index import KnownRun
 
 CORPUS = runs.CorpusIdentity(spec="demo", name="demo", content_hash="", synthetic=False)  # not prepared
 
@@ -150,6 +152,8 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     # rvq was not timed: as long as what was. A hundredth of the steps, and an evaluation as long.
     assert made.estimate.training == pytest.approx(100.0)
     assert made.estimate.evaluation == pytest.approx(20.0)
+    on_gpus = plans.make("base", [*overrides, "bits=12"], store, tmp_path, "cuda")
+    assert on_gpus.estimate.training is None  # a CPU's hours are not those of a GPU
     said = plan("base", *options, "--set", "bits=12", "--tracking-uri", store, "--workers", "1")
     assert "1 finished, 1 failed or diverged (--retry does them again)" in said
     assert "about 2 min with 1 worker, from" in said
@@ -191,3 +195,15 @@ def test_measured_steps_make_the_hours_known(
     )
     assert 0 < again["estimate"]["training"] < 600
     assert longer["estimate"]["training"] > again["estimate"]["training"] / 2
+
+
+def test_measured_steps_are_kept_by_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
+    params = {"train.steps": "1", "quantizer.name": "fsq", "backbone.name": "mdct-tiny"}
+    for device, seconds in (("cpu", 3.0), ("cuda", 0.5)):
+        timed = KnownRun(tags={"device": device}, params=params, metrics={"cost/train_seconds": seconds})
+        costs.keep([timed])
+    before = KnownRun(params=params, metrics={"cost/train_seconds": 5.0})  # without a tag: a CPU's
+    known = [before, *costs.measured()]
+    assert costs.Costs(known, "cuda").training(params, 10) == pytest.approx(5.0)
+    assert costs.Costs(known).training(params, 10) == pytest.approx(40.0)

@@ -21,6 +21,7 @@ LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
+    *("soundstream-starts", "soundstream-same-levels", "entropy-constrained"),
 )
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
 

@@ -181,6 +181,8 @@ def test_contrasts_belong_to_a_study_and_not_to_its_runs(tmp_path: Path) -> None
     assert [run.hash for run in runs.expand(planned, CORPUS)] == [
         run.hash for run in runs.expand(plain, CORPUS)
     ]
+    fewer = study.load("dimensions", ["quantizers=[fsq, q2d2-hex]"])
+    assert [one.line for one in fewer.contrasts] == ["q2d2-hex less fsq"]
     path = tmp_path / "mine.yaml"
     path.write_text("extends: dimensions\nname: mine\nquantizers: [vq]\n")
     assert study.load(str(path)).contrasts == ()
