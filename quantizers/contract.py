@@ -226,15 +226,14 @@ class Quantizer(nn.Module, ABC):
         return None
 
     def start(self, features: Tensor) -> None:
-        """Start from data: set what training would have to find first by what `features` [frames, dim] are.
+        """Initialise weights and codebooks from `features` [frames, dim].
 
-        To be called once, before the first step and before any optimizer exists, with frames that the
-        quantizer will see: 20,000 or more where possible, at least one, in order of time. Weights
-        then depend on these frames alone, not on any random generator, and the global one is not touched.
-        Nothing is exchanged between ranks: give all of them the same frames, or send weights and buffers of
-        the first round afterwards.
+        Call this once, before the first step and before an optimizer is created, with frames of the kind
+        that the quantizer will see: 20,000 or more if possible, at least one, in order of time. The weights
+        then depend only on these frames, and the global random generator is not used. Ranks exchange nothing:
+        give all of them the same frames, or send the weights and buffers of the first rank afterwards.
 
-        Raises QuantizerError for frames of another shape, for none, and for NaN or infinite values.
+        Raises QuantizerError for frames of another shape, for no frames, and for NaN or infinite values.
         """
         check_frames(features, self.dim, self._who)
         training = self.training

@@ -35,8 +35,7 @@ from analysis.statistics.budgets import budget_differences, budget_means, by_bud
 from analysis.statistics.comparisons import bd_rates, ranks_across
 from analysis.statistics.contrasts import contrasts
 from analysis.statistics.estimates import summary
-from analysis.statistics.matched_rates import coded_labels, labels_by_rate, main_labels
-from experiments.common.matched_rates import RATE_TOLERANCE
+from analysis.statistics.matched_rates import coded_labels, labels_by_rate, main_labels, rate_in_words
 from quantizers.geometry.lattices import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -238,7 +237,8 @@ def utterances(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         best, second, *_ = *best_first(means, quality_column(metric).higher_is_better), "", ""
         pairs = utterance_frame(results, metric, second, best) if second else pd.DataFrame()
         if len(pairs):
-            figure = utterance_figure(pairs, metric, str(frame.loc[best, "quantizer"]), scale)
+            seeds = int(frame.loc[[best, second], "seeds"].min())
+            figure = utterance_figure(pairs, metric, str(frame.loc[best, "quantizer"]), scale, seeds)
             yield Drawn(f"utterances-{file_name(metric)}", figure, pairs, rate=_headline(results))
 
 
@@ -292,14 +292,7 @@ def animations(results: Results, scale: float = 1.0) -> Iterator[tuple[str, Iter
 
 def _headline(results: Results) -> str:
     """`3.33 kbit/s`, the rate of the figures of one rate, or the range where a study allows several."""
-    mine = results.finished[results.finished["label"].isin(coded_labels(results))]
-    rates = rates_by(mine, "label") / 1e3
-    if rates.empty:
-        return ""
-    low, high = float(rates.min()), float(rates.max())
-    if high > low * (1 + 2 * RATE_TOLERANCE):
-        return f"{low:.2f} to {high:.2f} kbit/s"
-    return f"{rates.mean():.2f} kbit/s"
+    return rate_in_words(results, coded_labels(results))
 
 
 def _unfinished(results: Results) -> list[str]:

@@ -175,9 +175,10 @@ def histogram_figure(
 
 
 def sizes(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per finished run with codes: label, quantizer, seed, tokens, codebook_size (of one stream),
-    frame_codes (of a whole frame), and the fractions of `_SHARES`, of each factor alone and of the codes of a
-    frame jointly.
+    """One row per finished run: label, quantizer, seed, tokens, codebook_size, frame_codes, and shares.
+
+    codebook_size: codes of one stream. frame_codes: codes of a whole frame. The shares are the fractions of
+    `_SHARES`, of each factor alone and of the codes of a frame jointly.
 
     runs: that of `Results`.
     """

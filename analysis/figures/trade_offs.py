@@ -116,8 +116,14 @@ def _short(utterance: str) -> str:
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH // 2]}…{name[-NAME_LENGTH // 2 + 1 :]}"
 
 
-def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scale: float = 1.0) -> Figure:
-    """Draw each utterance of `utterance_frame` as a point, with the names of the largest differences."""
+def utterance_figure(
+    frame: pd.DataFrame, metric: str, quantizer: str = "", scale: float = 1.0, seeds: int | None = None
+) -> Figure:
+    """Draw each utterance of `utterance_frame` as a point, with the names of the largest differences.
+
+    seeds: number of trainings of each system; with 1, the figure says that the variance between trainings is
+    not covered.
+    """
     from matplotlib.figure import Figure
 
     first, second = [name for name in frame.columns if name not in _COLUMNS]
@@ -146,6 +152,17 @@ def utterance_figure(frame: pd.DataFrame, metric: str, quantizer: str = "", scal
     ahead = int(((frame["difference"] < 0) if lower else (frame["difference"] > 0)).sum())
     word = "higher" if column.higher_is_better is None else "better"
     panel.set_title(f"{column.header}: {shown(second)} {word} on {ahead} of {len(frame)} utterances")
+    if seeds == 1:
+        panel.text(
+            0.97,
+            0.03,
+            "one training each: the variance\nbetween trainings is not covered",
+            transform=panel.transAxes,
+            ha="right",
+            va="bottom",
+            fontsize="small",
+            style="italic",
+        )
     panel.locator_params(nbins=6)
     panel.set(xlim=limits, ylim=limits, xlabel=shown(first), ylabel=shown(second), aspect="equal")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.results.placing import rates_by
@@ -74,3 +75,15 @@ def _coded(results: Results) -> dict[str, float]:
     """Bitrate of each label that spends bits, in bit/s, as `results.placing` has it."""
     means = rates_by(results.finished, "label")
     return {str(label): float(rate) for label, rate in means.items() if rate > 0}
+
+
+def rate_in_words(results: Results, labels: Sequence[str]) -> str:
+    """The rate of `labels`, such as `3.33 kbit/s`, or its range where they differ by more than 2 %."""
+    own = results.finished[results.finished["label"].isin(list(labels))]
+    rates = rates_by(own, "label") / 1e3
+    if rates.empty:
+        return ""
+    low, high = float(rates.min()), float(rates.max())
+    if high > low * (1 + 2 * RATE_TOLERANCE):
+        return f"{low:.2f} to {high:.2f} kbit/s"
+    return f"{rates.mean():.2f} kbit/s"

@@ -7,7 +7,7 @@ from drawing the test's own mean squares (normal effects: scaled chi-squares) an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -16,10 +16,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.columns import quality_column
+from analysis.results.study_results import records
 from analysis.statistics.comparisons import LEVEL, scores_of
 from analysis.statistics.intervals import Spread, complete, mean_squares
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from analysis.results.study_results import Results
 
 DRAWS = 20_000
@@ -179,33 +182,50 @@ def power_frame(
     return pd.DataFrame(rows, columns=[*names, *(f"with_{count}_seeds" for count in seeds)])
 
 
-def print_power(frame: pd.DataFrame, metric: str, effect: float, wanted: float) -> None:
-    """Print `power_frame` to the terminal."""
+def _columns(cells: Mapping[str, Sequence[str]]) -> Table:
+    """A table of the columns `cells`; names of pairs are folded where the terminal is too narrow."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in cells:
+        pair = name == "pair"
+        table.add_column(name, justify="left" if pair else "right", no_wrap=not pair, overflow="fold")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def print_power(frame: pd.DataFrame, metric: str, effect: float, wanted: float, rate: str = "") -> None:
+    """Print `power_frame` to the terminal, in two tables if it is too narrow for one.
+
+    rate: the rate of the compared systems, in words.
+    """
     from rich.console import Console
     from rich.measure import Measurement
-    from rich.table import Table
 
     column = quality_column(metric)
     pairs = f"{len(frame)} pairs, Holm" if len(frame) > 1 else "one pair"
     title = (
-        f"{column.header}: utterances needed to show a difference of {effect:g} with probability {wanted:g} "
-        f"(5 %, {pairs})"
+        f"{column.header}{f' at {rate}' if rate else ''}: utterances needed to show a difference of "
+        f"{effect:g} with probability {wanted:g} (5 %, {pairs})"
     )
     counts = [name for name in frame.columns if name.startswith("with_")]
-    view = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("pair", "sd seeds", "sd utt.", "sd rest", "shown now"):
-        view.add_column(name, justify="left" if name == "pair" else "right", no_wrap=True)
-    for name in counts:
-        view.add_column(f"{name.split('_')[1]} seeds", justify="right")
-    for row in frame.to_dict("records"):
-        spread = [f"{row[name]:.{column.digits + 1}f}" for name in ("sd_seed", "sd_utterance", "sd_rest")]
-        needed = ["never" if np.isinf(row[name]) else f"{row[name]:,.0f}" for name in counts]
-        shown = f"{row['detectable']:.{column.digits}f}"
-        view.add_row(f"{row['second']} - {row['first']}", *spread, shown, *needed)
+    cells: dict[str, list[str]] = {"pair": [f"{row['second']} - {row['first']}" for row in records(frame)]}
+    for name, source in (("sd seeds", "sd_seed"), ("sd utt.", "sd_utterance"), ("sd rest", "sd_rest")):
+        cells[name] = [f"{value:.{column.digits + 1}f}" for value in frame[source]]
+    cells["shown now"] = [f"{value:.{column.digits}f}" for value in frame["detectable"]]
+    needed = {f"{name.split('_')[1]} seeds": name for name in counts}
+    for heading, source in needed.items():
+        cells[heading] = ["never" if np.isinf(value) else f"{value:,.0f}" for value in frame[source]]
     console = Console(highlight=False)
-    wide = console.options.update(max_width=1000)
-    console.width = max(console.width, 120, Measurement.get(console, wide, view).maximum)  # nothing is cut
-    console.print(view)
+    console.print(title, markup=False)
+    whole = _columns(cells)
+    if Measurement.get(console, console.options.update(max_width=1000), whole).maximum <= console.width:
+        console.print(whole)
+    else:
+        console.print(_columns({name: values for name, values in cells.items() if name not in needed}))
+        console.print(_columns({"pair": cells["pair"], **{name: cells[name] for name in needed}}))
     own = frame.iloc[0]
     console.print(
         f"sd: standard deviations of paired differences, estimated from {own['seeds']} seeds and up to "

@@ -34,8 +34,8 @@ def contrast_table(
     for results in studies:
         if not planned(results):
             raise TableError(
-                f"study {results.study} plans no contrasts; name them under `contrasts` in its file and "
-                "start `codecbench run` again, which trains nothing that is finished"
+                f"study {results.study} has no contrasts; add them under `contrasts` in its file and start "
+                "`codecbench run` again; finished runs are not trained again"
             )
     chosen = _columns(studies, columns)
     names = ", ".join(results.study for results in studies)
@@ -78,7 +78,7 @@ def _columns(studies: Sequence[Results], keys: Sequence[str] | None) -> tuple[Co
     asked = keys or dict.fromkeys(key for results in studies for key in quality_keys(results))
     chosen = [column for column in select(asked) if column.key != SCORED.key]
     if wrong := [column.key for column in chosen if not column.source.startswith("eval/")]:
-        raise TableError(f"contrasts are of scores, and {wrong[0]} is none; leave it out of --columns")
+        raise TableError(f"contrasts compare scores, and {wrong[0]} is not one; remove it from --columns")
     return tuple(
         replace(column, digits=column.digits + (column.digits < 3))
         for column in chosen
@@ -99,6 +99,6 @@ def _caption(fewest: int, most: int, intervals: str) -> str:
         )
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
     return (
-        f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval leaves 0 "
-        "out. Each contrast was planned and has its own interval, which is not corrected for their number."
+        f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval excludes 0. "
+        "Each contrast was planned; its interval is not corrected for the number of contrasts."
     )

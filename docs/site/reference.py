@@ -24,6 +24,7 @@ SECTIONS = {
     "": Study,
     "quantizers": sections.QuantizerChoice,
     "references": sections.ReferenceChoice,
+    "contrasts": sections.Contrast,
     "backbone": sections.BackboneChoice,
     "data": sections.Data,
     "train": sections.Train,

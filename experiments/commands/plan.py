@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,7 +143,7 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     workers, gpus = machine["workers"], machine["gpus"]
     device = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "CPU, one thread each"
     lines = [
-        f"runs: {len(plan.outline.runs)}, of which {finished} finished"
+        f"runs: {_counted(plan, plan.outline.runs)}, of which {finished} finished"
         + (f", {len(broken)} failed or diverged (--retry does them again)" if broken else "")
         + (f"; store {plan.store}" if plan.states else "")
     ]
@@ -150,11 +151,13 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
         f"{number} runs of {plan.outline.study} are finished on another corpus: add --data {corpus}"
         for corpus, number in plan.on_other_corpora.items()
     ]
+    if plan.outline.search:
+        lines.append(f"not counted here: codecbench search also makes {plan.outline.search}")
     if not runs and not references:
         return [*lines, "nothing is left to run"]
     stages = [
         f"{plan.estimate.warm_starts} warm starts" if plan.estimate.warm_starts else "",
-        f"{len(runs)} runs" if runs else "",
+        _counted(plan, runs, " runs") if runs else "",
         f"{len(references)} references" if references else "",
     ]
     processes = f"{workers} worker process{'es' if workers > 1 else ''}"
@@ -163,6 +166,13 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     )
     lines.append(f"left: {', then '.join(filter(None, stages))}, in {processes} {place}")
     return [*lines, _hours(plan, workers)]
+
+
+def _counted(plan: Plan, runs: Sequence[PlannedRun], what: str = "") -> str:
+    """The number of runs, and that of their trainings where several runs share one."""
+    trainings = plan.trainings(runs)
+    shared = f" from {trainings} training{'s' if trainings > 1 else ''}" if trainings < len(runs) else ""
+    return f"{len(runs)}{what}{shared}"
 
 
 def _hours(plan: Plan, workers: int) -> str:
@@ -184,7 +194,7 @@ def _hours(plan: Plan, workers: int) -> str:
         if estimate.training is None
         else "the first run measures it"
     )
-    return f"time: {known}the rest is not known ({'; '.join(estimate.missing)}); {remedy}"
+    return f"time: {known}not known ({'; '.join(estimate.missing)}); {remedy}"
 
 
 def _measure(study_file: str, overrides: list[str], console: Console) -> None:

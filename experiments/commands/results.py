@@ -117,27 +117,30 @@ def table(
 
 def effects(
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="names of studies that were run here, or imported")
+        list[str], typer.Argument(metavar="STUDY", help="names of studies in the tracking store")
     ],
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="comma-separated metrics; default those of the studies"),
+        typer.Option(metavar="NAMES", help="metrics, separated by commas; default: those of the studies"),
     ] = None,
     format: Annotated[
         Literal["console", "markdown", "latex", "csv", "html", "json"],
-        typer.Option(help="of the table; json is that of codecbench table"),
+        typer.Option(help="output format; json has the document of codecbench table"),
     ] = "console",
     intervals: Annotated[
-        Literal["plus-minus", "range"], typer.Option(help="how 95 % intervals are written")
+        Literal["plus-minus", "range"],
+        typer.Option(help="notation of 95 % intervals: 1.20 ± 0.05 or 1.20 [1.15, 1.25]"),
     ] = "plus-minus",
     figure: Annotated[
         Path | None,
-        typer.Option(parser=file_name, metavar="FILE", help="draw them, too: .png, .svg or .pdf"),
+        typer.Option(
+            parser=file_name, metavar="FILE", help="also draw the differences to a file: .png, .svg or .pdf"
+        ),
     ] = None,
     style: Style = "paper",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print the differences that studies were made for (their contrasts), by what differs, and draw them."""
+    """Print the planned contrasts of studies, grouped by effect, with 95 % intervals."""
     outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))
     keys = None if columns is None else names_of(columns, "--columns")
 
@@ -289,7 +292,7 @@ def power(
 
         document.emit(studies.power_document(study, frame, metric, effect, wanted))
     else:
-        power.print_power(frame, metric, effect, wanted)
+        power.print_power(frame, metric, effect, wanted, matched_rates.rate_in_words(results, labels))
 
 
 def _results_to_draw(study: str, tracking_uri: str | None, bitrate: float | None) -> Results:

@@ -76,13 +76,14 @@ def voronoi(
             except (QuantizerError, grids.GeometryError) as error:
                 raise typer.BadParameter(
                     f"{error}; also: tilings, and the lattices {', '.join(DIMENSIONS)}",
-                    param_hint="QUANTIZER",
+                    param_hint="NAME",
                 ) from None
             figure = grids_figure(views, quantizer, scale)
+        replaced = " (replaced the earlier file)" if path.is_file() else ""
         problem = outputs.save(path, lambda place: styles.save(figure, place.with_suffix(""), [_kind(place)]))
     if problem:
         raise outputs.OutputError(problem)
-    output().say(f"wrote {path}")
+    output().say(f"wrote {path}{replaced}")
 
 
 def _kind(path: Path) -> str:

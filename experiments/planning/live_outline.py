@@ -8,7 +8,7 @@ from experiments.planning import costs
 from experiments.planning.outline import Outline, PlannedCorpus, PlannedRate, PlannedRun
 from experiments.studies import reference_runs, runs
 from experiments.studies.row_rates import row_rates, unmatched
-from experiments.studies.study import check
+from experiments.studies.study import Study, check
 
 
 def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> list[tuple[str, int]]:
@@ -75,6 +75,7 @@ def outline_of(
             for rate in rates
         },
         weights=tuple(dict.fromkeys(filter(None, (run.released_weights for run in expanded)))),
+        search=_search_in_words(study),
     )
 
 
@@ -85,3 +86,17 @@ def _prepared(corpora: Sequence[PlannedCorpus]) -> dict[tuple[str, int], runs.Co
         )
         for corpus in corpora
     }
+
+
+def _search_in_words(study: Study) -> str:
+    """The trainings that `codecbench search` adds: of each family, or of each sampler and seed."""
+    search = study.search
+    if search is None:
+        return ""
+    if search.families:
+        number = search.trials * len(search.families)
+        what = f"{search.trials} trials for each of {len(search.families)} families"
+    else:
+        number = search.trials * 2 * len(search.seeds)
+        what = f"{search.trials} full trainings for each of 2 samplers and {len(search.seeds)} seed(s)"
+    return f"{what}, {number} trainings of {study.train.steps:,} steps in all"

@@ -53,3 +53,4 @@ class Outline:
     references: tuple[PlannedRun, ...]
     rates: dict[str, PlannedRate]  # by label; a row that spends no bits is not there
     weights: tuple[str, ...] = ()  # names of the released weights that rows start from
+    search: str = ""  # the trainings of `codecbench search`, in words; empty where the study has none

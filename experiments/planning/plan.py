@@ -57,6 +57,10 @@ class Plan:
         """Runs that the next `codecbench run` does: failed and diverged ones wait for --retry."""
         return _left(self.states, runs)
 
+    def trainings(self, runs: Sequence[PlannedRun]) -> int:
+        """Number of trainings of `runs`: several rows may be evaluated from one training."""
+        return len({run.training_hash for run in runs})
+
 
 def make(
     name: str,
@@ -127,8 +131,9 @@ def _estimate(
         for run in todo
         if run.warm_start and not is_trained(runs_directory / run.warm_start)
     }
-    untrained = [run for run in todo if not is_trained(runs_directory / run.training_hash)]
-    steps = [(run, run.steps) for run in untrained]
+    # Rows of one training (fewer of its stages, earlier budgets) are evaluated one by one, and trained once.
+    untrained = {run.training_hash: run for run in todo if not is_trained(runs_directory / run.training_hash)}
+    steps = [(run, run.steps) for run in untrained.values()]
     steps += [(run, run.warm_start_steps) for run in starts.values()]
     training: list[float | None]
     if stated is None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 from pydantic import BaseModel
 
 from experiments.common.json_digest import identity
+from quantizers.suggestions import did_you_mean
 
 RATES = ("bits", "bitrate")  # of these, `none` knows nothing: it spends no bits
 RATE_WEIGHT = "train.rate_weight"  # which decides the measured rate, and nothing for `none`
@@ -96,8 +97,9 @@ def combine(lists: Mapping[str, list[Any]], groups: Any) -> tuple[Axis, ...]:
         for key in group:
             if key not in lists:
                 known = ", ".join(lists) or "none"
+                hint = did_you_mean(key, lists)
                 raise AxisError(
-                    f"zip: {shortened(key, 80)} has no list of values here; keys that have one: {known}"
+                    f"zip: {shortened(key, 80)} has no list of values; {hint}keys that have one: {known}"
                 )
             if key in paired:
                 raise AxisError(f"zip: {key} is given twice; pair it once")

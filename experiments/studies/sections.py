@@ -125,16 +125,18 @@ class BackboneChoice(Section):
 
 
 class Contrast(Section):
-    """A difference that a study is made for, planned before its runs are seen: one row less another."""
+    """A planned comparison: the difference between two rows, chosen before any result is known."""
 
-    effect: Label = Field(description="what the rows differ in; contrasts of one effect are shown together")
-    name: Label = Field(default="", description="what its line is called; by default `OF less LESS`")
-    of: Label = Field(description="label of a row; or of a series, for a difference at each rate")
+    effect: Label = Field(
+        description="name of the factor in which the rows differ; contrasts of one effect are shown together"
+    )
+    name: Label = Field(default="", description="name of its line in tables; default: `OF less LESS`")
+    of: Label = Field(description="label of a row, or of a series for one difference per rate")
     less: Label = Field(description="label of the row or series that is subtracted")
 
     @property
     def line(self) -> str:
-        """What its line in tables and figures is called."""
+        """The name of its line in tables and figures."""
         return self.name or f"{self.of} less {self.less}"
 
 

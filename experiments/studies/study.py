@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 import quantizers
 from codec import backbones
@@ -101,7 +102,8 @@ class Study(Section):
         default=(), description="codecs by others and controls to score beside the rows, see references.md"
     )
     contrasts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_CONTRASTS)] = Field(
-        default=(), description="planned differences between two rows: `effect`, `of`, `less`, `name`"
+        default=(),
+        description="planned comparisons of two rows: mappings with `effect`, `of`, `less`, `name`",
     )
     axes: tuple[Axis, ...] = ()
     search: Search | None = Field(
@@ -203,6 +205,8 @@ def check(values: Mapping[str, Any], source: str, *, fewer_rows: bool = False) -
         plain["axes"] = combine(dict(_lists(plain)), plain.pop("zip", []))
         _check_size(plain, len(origins))
     except ValueError as error:  # of an axis, or of a backbone whose options are asked for
+        if unknown := _unknown_keys(values):  # a key that is misspelled in its section, too
+            raise StudyError(explain(unknown, source, origins, Study)) from None
         raise StudyError(f"{source}: {error}") from None
     for key, first in next(places(plain["axes"]), {}).items():
         _put(plain, key.split("."), first)
@@ -222,6 +226,15 @@ def check(values: Mapping[str, Any], source: str, *, fewer_rows: bool = False) -
     _check_contrasts(study, source)
     _check_quantizers(study, cells, source, origins)
     return study
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> list[ErrorDetails]:
+    """The errors of keys that no section has, in a file whose axes do not fit together."""
+    try:
+        Study.model_validate({key: value for key, value in values.items() if key != "zip"})
+    except ValidationError as error:
+        return [one for one in error.errors() if one["type"] == "extra_forbidden"]
+    return []
 
 
 def _check_size(values: Mapping[str, Any], quantizers: int) -> None:
@@ -339,13 +352,13 @@ def _check_contrasts(study: Study, source: str) -> None:
         for key, label in (("of", contrast.of), ("less", contrast.less)):
             if label not in known:
                 raise StudyError(
-                    f"{where}.{key}: no row or series is called {label!r}; {did_you_mean(label, known)}"
+                    f"{where}.{key}: no row or series has the label {label!r}; {did_you_mean(label, known)}"
                     f"known: {', '.join(known)}"
                 )
         if contrast.of == contrast.less:
-            raise StudyError(f"{where}: {contrast.of!r} less itself is 0; name two rows")
+            raise StudyError(f"{where}: {contrast.of!r} is compared with itself; name two rows")
         if (line := (contrast.effect, contrast.line)) in lines:
             raise StudyError(
-                f"{where}: {contrast.line!r} is given twice under {contrast.effect!r}; leave one out"
+                f"{where}: {contrast.line!r} is given twice under {contrast.effect!r}; remove one"
             )
         lines.add(line)

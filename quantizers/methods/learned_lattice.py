@@ -43,13 +43,16 @@ MOST_JOINT = 4096  # codes of a block that are one factor
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedLatticeConfig(Config):
-    """dimension: channels of a block, 2 to 8. counts: by what the cell of each block is enlarged.
+    """Options of `learned-lattice`.
 
-    begin: the lattice before training, `cubic` or A2, A3*, D4, E8 of that dimension.
-    weight: of the mean squared granular error, in units of the cell's volume, by which the generator learns;
-    0 leaves the generator as it begins.
-    spread: a factor on what tanh spans. activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124).
-    dropout: share of the clips of a training batch that are decoded from a random number of first blocks.
+    dimension: channels per block, 2 to 8.
+    counts: factor by which the cell of each block is enlarged.
+    begin: lattice before training: `cubic`, or `A2`, `A3*`, `D4`, `E8` of that dimension.
+    weight: weight of the mean squared granular error, in units of the volume of the cell, by which the
+        generator is trained; 0 keeps the generator as it begins.
+    spread: factor on the range of tanh. Above 1 the outer cells hold more values, below 1 fewer.
+    activation: `tanh`, or `sigmoid` as in iFSQ (arXiv 2601.17124), see `parts.activations`.
+    dropout: fraction of the clips of a training batch that are decoded from a random number of first blocks.
     """
 
     dimension: int = 2

@@ -273,7 +273,7 @@ def test_the_global_generator_is_left_alone() -> None:
         ({"allocation": "evenly"}, 12.0, "allocation must be one of even, water-filling"),
         ({"channels": 0, "allocation": "water-filling"}, 12.0, "channels must be an integer"),
         ({"channels": 3, "allocation": "water-filling"}, 12.0, "channels must be even"),
-        ({"channels": "fit"}, None, "only meaningful together with bits"),
+        ({"channels": "fit"}, None, "only together with bits"),
         ({"channels": "fit", "levels": (3, 3)}, 12.0, "levels and bits both fix the rate"),
         ({"allocation": "water-filling"}, 0.5, "at least 1 bit"),
         ({"channels": 40, "allocation": "water-filling"}, 12.0, "20 blocks have 46.4 bits at least"),

@@ -299,7 +299,7 @@ def test_refusals_say_what_to_do() -> None:
     quantizer = quantizers.create("fsq", dim=8, levels=(5, 5))
     bad = torch.zeros(10, 8)
     bad[2:4, 1] = torch.nan
-    with pytest.raises(quantizers.NonFiniteError, match=r"2 of 10 frames.*look at the audio"):
+    with pytest.raises(quantizers.NonFiniteError, match=r"2 of 10 frames.*check the audio"):
         quantizer.start(bad)
     with pytest.raises(quantizers.NonFiniteError, match=r"fsq cannot quantize features.*2 of 10"):
         quantizer.eval()(bad.unsqueeze(0))

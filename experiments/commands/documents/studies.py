@@ -107,8 +107,10 @@ def plan_document(plan: "Plan", machine: Mapping[str, int]) -> PlanDocument:
     """The document of a plan. machine: `workers` and `gpus`."""
     seconds = plan.estimate.seconds
     hours = None if seconds is None else seconds / 3600 / machine["workers"]
+    outline = asdict(plan.outline)
+    del outline["search"]  # words for people
     values: dict[str, Any] = {
-        **asdict(plan.outline),
+        **outline,
         "store": plan.store,
         "states": {
             key: {"status": status, "reason": reason} for key, (status, reason) in plan.states.items()

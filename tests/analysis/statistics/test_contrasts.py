@@ -87,7 +87,7 @@ def test_the_table_has_a_section_per_effect(results: Any) -> None:
     for kind in FORMATS:
         assert "VQ, finest" in render(table, kind)
     assert render(table, "markdown").splitlines()[2].startswith("| difference | PESQ")
-    with pytest.raises(TableError, match="bitrate is none"):
+    with pytest.raises(TableError, match="bitrate is not one"):
         contrast_table([results], ["bitrate"])
 
 
@@ -95,7 +95,7 @@ def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
     plain = load("seven", seven.uri)
     assert planned(plain) == []
     assert not has_contrasts(plain)
-    with pytest.raises(TableError, match="plans no contrasts; name them under `contrasts`"):
+    with pytest.raises(TableError, match="has no contrasts; add them under `contrasts`"):
         contrast_table([plain])
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from analysis import load
 from analysis.statistics.intervals import spread
-from analysis.statistics.matched_rates import RateError, coded_labels
+from analysis.statistics.matched_rates import RateError, coded_labels, rate_in_words
 from analysis.statistics.power import (
     Components,
     PowerError,
@@ -75,7 +75,9 @@ def test_components_are_found_again() -> None:
     assert found.rest == pytest.approx(0.7, abs=0.02)
 
 
-def test_power_of_a_study(full: Any, seven: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_power_of_a_study(
+    full: Any, seven: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = load("full", full.uri)
     labels = ["vq 18.8 bit", "fsq 18.8 bit", "q2d2-hex 18.8 bit"]
     frame = power_frame(results, "pesq", 0.2, labels, seeds=(3, 10))
@@ -85,14 +87,19 @@ def test_power_of_a_study(full: Any, seven: Any, capsys: pytest.CaptureFixture[s
     for message, arguments in {
         "did you mean|there are: dnsmos": ("peqs", 0.1, labels),
         "must be positive": ("pesq", 0.0, labels),
-        "needs a pair": ("pesq", 0.1, labels[:1]),
+        "needs at least one pair": ("pesq", 0.1, labels[:1]),
     }.items():
         with pytest.raises(PowerError, match=message):
             power_frame(results, *arguments)
     long = frame.assign(first="q2d2-rhombic-released 18.8 bit", second="q2d2-hex-released 18.8 bit")
-    print_power(long.assign(with_3_seeds=np.inf), "pesq", 0.2, 0.8)
+    monkeypatch.setenv("COLUMNS", "80")
+    rate = rate_in_words(results, labels)
+    print_power(long.assign(with_3_seeds=np.inf), "pesq", 0.2, 0.8, rate)
     printed = capsys.readouterr().out
+    assert rate == "2.82 kbit/s"
+    assert printed.startswith(f"PESQ at {rate}: utterances needed")
     assert "…" not in printed
+    assert all(len(line) <= 80 for line in printed.splitlines())
     assert printed.count("never") == 3 + 1  # the last line explains it
     at_last = coded_labels(results, 2820.0)
     assert {"vq 18.8 bit", "fsq 18.8 bit"} <= set(at_last)

@@ -254,8 +254,8 @@ def test_the_checkpoint_of_a_warm_start_is_told_without_its_folder(store: Any) -
     store.study("start", [store.Run("fsq", params=start), store.Run("vq", params=start)])
     caption = comparison(load("start", store.uri)).caption
     assert caption[-1] == (
-        "Encoder and decoder begin from the checkpoint wavtokenizer.ckpt, which names no licence: see where "
-        "it is from."
+        "Encoder and decoder begin from the checkpoint wavtokenizer.ckpt, which states no licence; "
+        "check its source."
     )
 
 

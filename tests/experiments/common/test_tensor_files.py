@@ -118,11 +118,11 @@ def test_weights_are_told_from_other_files_by_their_first_bytes(tmp_path: Path) 
     expected = {
         "text.safetensors": "no safetensors file",
         "cut.safetensors": "only a part of one",
-        "text.ckpt": "no file of torch.save",
+        "text.ckpt": "not a file of torch.save",
         "empty.ckpt": "it is empty",
         "empty.safetensors": "it is empty",
         "missing.ckpt": "not there",
-        ".": "no file",
+        ".": "not a file",
     }
     for name, words in expected.items():
         assert words in tensor_files.fault_of_format(tmp_path / name), name

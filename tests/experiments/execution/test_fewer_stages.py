@@ -64,7 +64,7 @@ def test_rates_are_those_of_the_stages_and_do_not_count_as_unmatched() -> None:
 
 
 def test_a_study_in_which_nothing_has_stages_is_refused() -> None:
-    with pytest.raises(study.StudyError, match="no quantizer of the study has stages"):
+    with pytest.raises(study.StudyError, match="needs a quantizer with several stages"):
         asked = study.load("quickstart", ["quantizers=[fsq]", "bits=9", "evaluate.stages=all"])
         runs.expand(asked, {})
 

@@ -64,7 +64,22 @@ def test_unequal_rates_are_told_before_anything_is_trained() -> None:
     assert "rate mismatch" not in plan("tilings-matched-rate")
 
 
-def test_missing_wantedare_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_one_training_are_counted_as_one_and_trials_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "stages.yaml"
+    path.write_text(
+        "name: stages\nbits: 20\nseeds: [0, 1]\ntrain: {warm_start: {steps: 5}}\nevaluate: {stages: all}\n"
+        "quantizers: [{name: rvq, options: {stages: 4, dropout: 1.0}}]\n"
+    )
+    store = f"sqlite:///{tmp_path}/none.db"
+    said = plan(str(path), "--tracking-uri", store)
+    assert "runs: 8 from 2 trainings, of which 0 finished" in said
+    assert "left: 2 warm starts, then 8 runs from 2 trainings" in said
+    tuned = plan("best-of-family", "--tracking-uri", store)
+    assert "6 trials for each of 6 families, 36 trainings of 1,000 steps in all" in tuned
+    assert "search" not in said
+
+
+def test_missing_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("CODECBENCH_SOUNDSTREAM", raising=False)
     store = ("--tracking-uri", f"sqlite:///{tmp_path}/none.db")

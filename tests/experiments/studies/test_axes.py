@@ -141,7 +141,15 @@ def test_a_cell_is_the_run_that_a_plain_study_asks_for() -> None:
         ),
         (
             {"bits": [8, 10], "zip": [["bits", "train.steps"]]},
-            "train.steps has no list of values here; .*: bits",
+            "train.steps has no list of values; .*: bits",
+        ),
+        (
+            {"bits": [8, 10], "train": {"steps": [5, 6]}, "zip": [["bits", "train.stops"]]},
+            "train.stops has no list of values; did you mean 'train.steps'",
+        ),
+        (
+            {"bits": [8, 10], "train": {"freze": [["encoder"], []]}, "zip": [["bits", "train.freze"]]},
+            "unknown key 'train.freze'; did you mean 'freeze'",
         ),
         ({"bits": [8, 10], "zip": [["bits"]]}, "zip: write lists of keys"),
         (
@@ -200,7 +208,7 @@ def test_extends(tmp_path: Path) -> None:
 def test_extends_errors_name_the_chain(tmp_path: Path) -> None:
     first = write(tmp_path, "a", extends="b.yaml", name="a")
     write(tmp_path, "b", extends="a.yaml", name="b")
-    with pytest.raises(StudyError, match=r"a.yaml extends .*b.yaml extends .*a.yaml: a circle"):
+    with pytest.raises(StudyError, match=r"a.yaml extends .*b.yaml extends .*a.yaml: .* in a circle"):
         study.load(first)
     with pytest.raises(StudyError, match=r"a.yaml: extends: no study 'quikstart'; did you mean 'quickstart'"):
         study.load(write(tmp_path, "a", extends="quikstart", name="a"))

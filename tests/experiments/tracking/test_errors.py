@@ -46,7 +46,7 @@ def told(uri: str, use: Callable[[str], object]) -> str:
         ("127.0.0.1:5000/tracking", "did you mean http://127.0.0.1:5000/tracking?"),
         ("http:/localhost:5000", "did you mean sqlite:///mlflow.db, http://127.0.0.1:5000"),
         ("postgres://me@machine/db", "begins with postgres:, and no kind of store does"),
-        ("./mlruns", "a folder of files, which MLflow no longer takes for a store"),
+        ("./mlruns", "a kind of store that MLflow no longer supports"),
         ("file:mlruns", "mlflow migrate-filestore"),
     ],
 )

@@ -81,7 +81,7 @@ def test_blocks_follow_from_bits() -> None:
     [
         ({"lattice": "A2", "counts": (1,)}, "bound shell needs lattice D4, E8, Leech, not A2"),
         ({"lattice": "A2", "bits": 16.0}, "bound shell needs lattice"),
-        ({}, "each of counts is 1"),
+        ({}, "each entry of counts must be 1"),
         ({"counts": (1, 1), "spread": 1.5}, "spread has no effect"),
     ],
 )
