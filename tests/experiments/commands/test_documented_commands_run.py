@@ -204,9 +204,7 @@ def set_out(command: Command, workshop: Workshop, here: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "one",
-    [
-        pytest.param(one, id=one.text, marks=[pytest.mark.long] * is_long(one)) for one in documented()
-    ],
+    [pytest.param(one, id=one.text, marks=[pytest.mark.long] * is_long(one)) for one in documented()],
 )
 def test_a_documented_line_runs(
     one: Documented, workshop: Workshop, here: Path, monkeypatch: pytest.MonkeyPatch
