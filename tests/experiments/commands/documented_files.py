@@ -44,9 +44,9 @@ def clip(seed: int, noise: float = 0.0, seconds: float = 2.0) -> np.ndarray:
 
 
 def folder_of_clips(folder: Path, noise: float = 0.0) -> Path:
-    """Two clips, the same in every folder but for the noise."""
+    """Three clips, the same in every folder but for the noise."""
     folder.mkdir(parents=True)
-    for seed, name in enumerate(("a", "b")):
+    for seed, name in enumerate(("a", "b", "c")):
         soundfile.write(folder / f"{name}.wav", clip(seed, noise), RATE)
     return folder
 
@@ -100,7 +100,7 @@ class Workshop:
         """Address of a store with the published studies."""
         self.put("docs/results/studies.zip", self.folder)
         said = self._command("import", "docs/results/studies.zip", "--tracking-uri", "sqlite:///published.db")
-        assert re.match(r"put [1-9]\d* runs into", said)
+        assert re.search(r"^put [1-9]\d* runs into", said, re.MULTILINE), said
         return f"sqlite:///{self.folder / 'published.db'}"
 
     @cached_property
