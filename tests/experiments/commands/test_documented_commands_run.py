@@ -51,7 +51,15 @@ REASONS = {
 }
 
 # Asked for by `make test-long`: others do the same with another study, or with fewer quantizers.
-LONG: tuple[str, ...] = ()
+LONG = (
+    *(r"(figures|report|paper) (?!--help).*", r"publish .*"),
+    r"source-coding (?!lloyd-max).*",
+    r"evaluate (recordings|originals|GT)(?!/ decoded/mycodec ).*",
+    r"table (codebook-size|dimensions|rate-distortion|tilings-\S+) .*",
+    r"import .*--tracking-uri.*",
+    *(r"leaderboard .*rate-distortion.*", r"power rate-distortion .*", r"export .*rate-distortion .*"),
+    *(r"effects dimensions", r"plan paper --device-speed .*", r"plan gradients", r"check-metrics"),
+)
 
 # Commands that read studies of a store; every study that is not a published one becomes STUDY.
 _READ_STUDIES = (
@@ -82,7 +90,7 @@ _WORDS = {
 }
 # Options that keep a command short, where a line does not give them; `--steps` also where it does.
 _SHORT = {
-    "source-coding": {"--steps": "2", "--workers": "1"},
+    "source-coding": {"--steps": "2", "--bits": "1", "--sources": "gaussian", "--workers": "1"},
     "geometry": {"--samples": "2000"},
     "evaluate": {"--workers": "1"},
 }
@@ -275,7 +283,10 @@ def test_most_lines_are_run() -> None:
         ("codecbench leaderboard STUDY...", "leaderboard starts dimensions"),
         ("codecbench power STUDY", "power --help"),
         ("codecbench rates", "rates --help"),
-        ("codecbench source-coding --steps 400", "source-coding --steps 2 --workers 1"),
+        (
+            "codecbench source-coding --steps 400",
+            "source-coding --steps 2 --bits 1 --sources gaussian --workers 1",
+        ),
         ("codecbench show RUN | head", "show RUN"),
     ],
 )
