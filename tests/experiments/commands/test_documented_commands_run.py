@@ -92,7 +92,7 @@ _WORDS = {
 _SHORT = {
     "source-coding": {"--steps": "2", "--bits": "1", "--sources": "gaussian", "--workers": "1"},
     "geometry": {"--samples": "2000"},
-    "evaluate": {"--workers": "1"},
+    "evaluate": {"--metrics": "stoi,mel_distance", "--workers": "1"},
 }
 # Places of words that name what a command makes, and refuses to make again.
 _MADE = {"init": 1, "push": 2, "pull": 2}
