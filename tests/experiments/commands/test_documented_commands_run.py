@@ -57,7 +57,7 @@ LONG = (
     r"evaluate (recordings|originals|GT)(?!/ decoded/mycodec ).*",
     r"table (codebook-size|dimensions|rate-distortion|tilings-\S+) .*",
     r"import .*--tracking-uri.*",
-    *(r"leaderboard .*rate-distortion.*", r"power rate-distortion .*", r"export .*rate-distortion .*"),
+    *(r"leaderboard .*rate-distortion.*", r"power (?!--help).*", r"export .*rate-distortion .*"),
     *(r"effects dimensions", r"plan paper --device-speed .*", r"plan gradients", r"check-metrics"),
 )
 
