@@ -76,7 +76,7 @@ def _over_budgets(results: Results, labels: Sequence[str]) -> list[str]:
         else:
             whole = f", the first of the budgets up to {last:,}" if found.since == first else f" of {last:,}"
             sentences.append(
-                f"By {column.header} the order of the {len(found.labels)} systems is the same since "
+                f"By {column.header} the order of the {len(found.labels)} systems has been the same since "
                 f"{found.since:,} steps{whole}."
             )
     return sentences

@@ -81,6 +81,8 @@ def train(
             show=lines.show,
             prepare=preparing,
         )
+    if outcome.status == FINISHED:
+        distributed.leave()
     tell = console.note if outcome.status == FINISHED else console.say
     tell(f"{outcome.status} {outcome.reason}".strip())
     if outcome.status in (jobs.STOPPED, jobs.ELSEWHERE):

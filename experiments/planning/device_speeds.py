@@ -7,8 +7,6 @@ the shares are assumptions: `codecbench plan --measure` on the device itself tak
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quantizers.suggestions import did_you_mean
-
 _PLAIN_SHARE = 0.5  # of the peak in fp32 without tensor cores
 _TENSOR_SHARE = {"h100": 0.25}  # of the peak of tensor cores
 _USUAL_TENSOR_SHARE = 0.3
@@ -54,9 +52,8 @@ def parse(text: str) -> DeviceSpeed:
     except ValueError:
         number = 0.0
     if not 0 < number <= MOST:
-        hint = did_you_mean(name, _PEAKS)
         raise DeviceSpeedError(
-            f"{text!r} is no speed of a device; {hint}give one of {', '.join(_PEAKS)}, or the TFLOP/s that "
+            f"{text!r} is no speed of a device; give one of {', '.join(_PEAKS)}, or the TFLOP/s that "
             f"trainings reach on it, above 0 and at most {MOST:,.0f}"
         )
     return DeviceSpeed(f"a device of {number:g} TFLOP/s", dict.fromkeys(_ARITHMETICS, number * 1e12))

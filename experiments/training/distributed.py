@@ -66,6 +66,16 @@ def launched(device_type: str) -> "Fabric":
     return fabric
 
 
+def leave() -> None:
+    """End this process's part in the group, where all of them are done.
+
+    Otherwise its threads end with the interpreter, which now and then aborts the process ("terminate called
+    without an active exception", Gloo of torch 2.14).
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def is_lost_peer(error: BaseException) -> bool:
     """Tell an error that says that another process of the training has ended."""
     if isinstance(error, dist.DistNetworkError):

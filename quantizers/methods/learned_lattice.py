@@ -130,6 +130,9 @@ class LearnedLatticeQuantizer(DroppedChannels, ChannelQuantizer):
         counts = torch.tensor(config.counts).unsqueeze(1)  # [blocks, 1]
         self.register_buffer("counts", counts, persistent=False)
         self.register_buffer("powers", counts ** torch.arange(n), persistent=False)
+        for number, count in enumerate(dict.fromkeys(config.counts)):
+            places = [place for place, other in enumerate(config.counts) if other == count]
+            self.register_buffer(f"places_{number}", torch.tensor(places), persistent=False)
         sizes = [count**n for count in config.counts]
         if not config.joint:
             sizes = [count for count in config.counts for _ in range(n)]
@@ -206,18 +209,16 @@ class LearnedLatticeQuantizer(DroppedChannels, ChannelQuantizer):
         most = math.ceil(2 * float(max(self.config.counts)) / 2 * self.config.spread) + 3
         return Cells(positions, torch.ceil(-self.scale - 0.5), torch.floor(self.scale + 0.5), most)
 
-    def _codes(self) -> list[tuple[list[int], VoronoiCode]]:
+    def _codes(self) -> list[tuple[Tensor, VoronoiCode]]:
         """The code of each count, and the blocks that have it: blocks of one code are searched together."""
         basis = self.lattice.basis.detach()
 
         def nearest(points: Tensor) -> Tensor:
             return self.lattice.nearest(points, basis)
 
-        counts = self.config.counts
         return [
-            ([place for place, other in enumerate(counts) if other == count], code)
-            for count in dict.fromkeys(counts)
-            for code in [VoronoiCode(count, basis, nearest, self.centre)]
+            (self.get_buffer(f"places_{number}"), VoronoiCode(count, basis, nearest, self.centre))
+            for number, count in enumerate(dict.fromkeys(self.config.counts))
         ]
 
     def _joined(self, coordinates: Tensor) -> Tensor:

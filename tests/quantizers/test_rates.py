@@ -77,7 +77,8 @@ def test_refusals(name: str, options: dict[str, object], words: str) -> None:
 @pytest.mark.parametrize("name", [name for name in quantizers.available() if name != "none"])
 def test_every_method_says_its_bits(name: str) -> None:
     quantizer = quantizers.create(name, dim=32, bits=16.0)
-    assert quantizer.bits_per_frame == math.fsum(math.log2(size) for size in quantizer.codebook_sizes)
+    sizes = zip(quantizer.codebook_sizes, quantizer.stream_strides, strict=True)
+    assert quantizer.bits_per_frame == math.fsum(math.log2(size) / stride for size, stride in sizes)
     assert abs(quantizer.bits_per_frame / 16 - 1) < 0.02
 
 

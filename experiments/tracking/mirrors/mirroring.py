@@ -11,7 +11,6 @@ from typing import TypeVar
 from experiments.tracking.mirrors.contract import Destination, Mirror, MirroredRun, MirrorError
 from experiments.tracking.mirrors.tensorboard import TensorBoard
 from experiments.tracking.mirrors.wandb import WeightsAndBiases
-from quantizers.suggestions import did_you_mean
 
 Answer = TypeVar("Answer")
 
@@ -23,7 +22,7 @@ def destination(address: str) -> Destination:
     kind, _, rest = address.partition(":")
     if kind not in _KINDS:
         known = ", ".join(f"{name}:{what}" for name, what in _KINDS.items())
-        raise MirrorError(f"--mirror {address}: {did_you_mean(kind, _KINDS)}known: {known}")
+        raise MirrorError(f"--mirror {address}: no such mirror; known: {known}")
     if not rest.strip():
         raise MirrorError(f"--mirror {address}: write it as {kind}:{_KINDS[kind]}")
     if kind == "tensorboard":

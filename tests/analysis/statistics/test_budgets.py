@@ -97,5 +97,6 @@ def test_results_and_the_answer_know_budgets(store: Any) -> None:
     assert set(found["seconds"]) == {50.0, 100.0}
     (sentence,) = [each for each in answer(results, ["fsq", "vq"]) if "order" in each]
     assert sentence == (
-        "By PESQ the order of the 2 systems has stood since 500 steps, the first of the budgets up to 1,000."
+        "By PESQ the order of the 2 systems has been the same since 500 steps, the first of the budgets "
+        "up to 1,000."
     )

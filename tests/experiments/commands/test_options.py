@@ -58,7 +58,7 @@ def test_search_takes_data_as_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["search", str(path)])
     assert result.exit_code == 2
-    assert "a search is on one corpus, and this study has 2; name one by --data" in result.output
+    assert "a search uses one corpus, and this study has 2; choose one with --data" in result.output
     result = CliRunner().invoke(app, ["search", str(path), "--data", "folder:none"])
     assert result.exit_code == 2
     assert "folder:none" in result.output  # looked for, and not there

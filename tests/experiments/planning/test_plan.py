@@ -158,8 +158,6 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     # rvq was not timed: as long as what was. A hundredth of the steps, and an evaluation as long.
     assert made.estimate.training == pytest.approx(100.0)
     assert made.estimate.evaluation == pytest.approx(20.0)
-    on_gpus = plans.make("base", [*overrides, "bits=12"], store, tmp_path, "cuda")
-    assert on_gpus.estimate.training is None  # a CPU's hours are not those of a GPU
     said = plan("base", *options, "--set", "bits=12", "--tracking-uri", store, "--workers", "1")
     assert "1 finished, 1 failed or diverged (--retry does them again)" in said
     assert "about 2 min with 1 worker, from" in said
@@ -241,7 +239,7 @@ def test_hours_on_a_device_that_is_not_here(tmp_path: Path, monkeypatch: pytest.
     assert quick["estimate"]["training"] == pytest.approx(steps * crop / 2e9)
     refused = CliRunner().invoke(app, ["plan", "quickstart", "--device-speed", "a10"])
     assert refused.exit_code == 2
-    assert "'a10' is no speed of a device; did you mean 'a100'?" in " ".join(refused.output.split())
+    assert "'a10' is no speed of a device; give one of a100" in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.runs import CorpusIdentity
 from experiments.studies.study import StudyError
 
+APART = {"paper": {"vq-released"}}  # rows that are not compared with the others, which their pages say
 CORPUS = CorpusIdentity(spec="demo", name="demo", content_hash="abc", synthetic=True)
 
 
@@ -16,7 +17,8 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
     loaded = study.load(name)
     assert loaded.name == name
     assert loaded.question
-    assert loaded.allow_rate_mismatch or not unmatched(row_rates(loaded))
+    apart = {label.partition(" ")[0] for label in unmatched(row_rates(loaded))}
+    assert loaded.allow_rate_mismatch or apart <= APART.get(name, set())
 
 
 @pytest.mark.parametrize(

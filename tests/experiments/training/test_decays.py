@@ -88,7 +88,7 @@ def test_a_training_that_is_stopped_comes_to_the_same_budgets(
         ({"decay_at": [50, 40]}, "in rising order"),
         ({"decay_at": [50, 50]}, "in rising order"),
         ({"decay_at": [50, 100], "steps": 200}, "the last budget is 100, and steps is 200"),
-        ({"decay_at": [20, 100], "warmup_steps": 30}, "rises until step 30"),
+        ({"decay_at": [20, 100], "warmup_steps": 30}, "before the warm-up ends at step 30"),
         ({"decay_at": [0, 100]}, "decay_at.0"),
         ({"decay_share": 0}, "decay_share"),
     ],

@@ -176,7 +176,7 @@ def test_a_failing_mirror_warns_once_and_leaves_the_others(at: str, calls: list[
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("tensorbord:x", "did you mean 'tensorboard'"),
+        ("tensorbord:x", "no such mirror; known: tensorboard:DIR"),
         ("tensorboard", "write it as tensorboard:DIR"),
         ("wandb:", "write it as wandb:PROJECT"),
         ("wandb:a/b", "a project's name"),
