@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _FENCE = re.compile(r"^ *(```|~~~)(\w*)")
 _SPAN = re.compile(r"`(codecbench(?: [^`]*)?)`", re.DOTALL)
 _NO_COMMANDS = ("python", "yaml", "toml", "json")  # languages of blocks without command lines
-_ENDS = {"|", "||", "&&", ";", ">", "2>", "&"}  # what ends a command in a shell
+ENDS = {"|", "||", "&&", ";", ">", "2>", "&"}  # what ends a command in a shell
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*(\.\.\.)?")
 
 
@@ -45,10 +45,20 @@ def lines_of(page: Path, text: str) -> Iterator[Line]:
             language = fence[2] if language is None else None
         elif language is None and not line.startswith("    "):
             prose.append(line)
+            yield from (Line(page, f"codecbench {one}", False) for one in commands_in_table(line))
         elif language not in _NO_COMMANDS:
             yield from (Line(page, one, True) for one in commands_in(line.strip().removeprefix("$ ")))
     for span in _SPAN.findall("\n".join(prose)):
         yield Line(page, re.sub(r"\s+", " ", span.replace("\\|", "|")), False)
+
+
+def commands_in_table(line: str) -> Iterator[str]:
+    """Commands with arguments in the first column of a table, where they stand without `codecbench`."""
+    if line.startswith("|"):
+        for span in re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", line)[1]):
+            words = span.split()
+            if len(words) > 1 and words[0] in root().commands:
+                yield span
 
 
 def commands_in(line: str) -> Iterator[str]:
@@ -66,7 +76,7 @@ def commands_in(line: str) -> Iterator[str]:
 def words_of(text: str) -> list[str]:
     """The words of one command after `codecbench`, without comments and pipes."""
     words = shlex.split(text, comments=True)[1:]
-    end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
+    end = next((place for place, word in enumerate(words) if word in ENDS), len(words))
     return words[:end]
 
 
@@ -168,6 +178,7 @@ def test_pages_have_command_lines() -> None:
         ("    X=1 codecbench plan quickstart && codecbench tabel quickstart | head", "no command 'tabel'"),
         ("see `codecbench plan --colums x`", "--colums"),
         ("see `codecbench list quantisers`", "no command 'quantisers'"),
+        ("| `runs STUDY`, `show RUN --all` | prints a run |", "--all"),
     ],
 )
 def test_wrong_command_lines_are_told(text: str, problem: str) -> None:
