@@ -127,7 +127,7 @@ def test_make_image_passes_arguments_that_there_are(arguments: list[str], expect
     assert set(re.findall(r"--build-arg (\w+)=", command)) <= declared
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_copied_files_are_enough_for_a_wheel(tmp_path: Path) -> None:
     """The last step of the image, without the network: build from nothing but what was copied."""
     context = tmp_path / "context"

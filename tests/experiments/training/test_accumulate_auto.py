@@ -73,7 +73,9 @@ def in_the_encoder(memory: Memory, patch: Patch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "precision"), [(in_the_generator, "fp16"), (in_the_encoder, "fp32")], ids=["fp16", "fp32"]
+    ("plant", "precision"),
+    [pytest.param(in_the_generator, "fp16", marks=pytest.mark.long), (in_the_encoder, "fp32")],
+    ids=["fp16", "fp32"],
 )
 def test_the_parts_that_fit_are_found_and_the_weights_are_theirs(
     plant: Callable, precision: str, shards: data.Shards, tmp_path: Path, monkeypatch: Patch
@@ -116,6 +118,7 @@ def test_a_sitting_goes_on_with_the_parts_of_the_one_before(
     assert watcher.logged[3]["train/accumulate"] == 2.0
 
 
+@pytest.mark.long
 def test_memory_that_ends_in_the_second_step_or_where_discriminators_join(
     shards: data.Shards, tmp_path: Path, monkeypatch: Patch
 ) -> None:
