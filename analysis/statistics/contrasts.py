@@ -13,6 +13,7 @@ from analysis.results.study_results import records
 from analysis.statistics.comparisons import scores_of
 from analysis.statistics.intervals import paired_difference
 from analysis.statistics.shape_gains import quality_per_bit, shape_bits
+from experiments.common.matched_rates import RATE_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,18 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
     `difference` is the mean of `of` less that of `less`, paired over the seeds and utterances that both have;
     `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
     contrasts, since each was chosen before its runs were seen. `bitrate` (bit/s) is that of `of`. Rows that
-    have not finished are left out. `by_shape` is what the shape of the cells alone would make in theory
+    have not finished are left out. Where the two rates are more than 2 % apart, `contrast` ends
+    with them. `by_shape` is what the shape of the cells alone would make in theory
     (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
     have a row.
     """
     rows = []
+    rates = rates_by(results.finished, "label")
     first_run = {run["label"]: run for run in records(results.finished.drop_duplicates("label"))}
     for contrast in planned(results):
         for of, less, bitrate in _pairs(results, contrast):
             bits = shape_bits(first_run[of], first_run[less])
+            line = contrast.line + _rates_apart(float(rates[of]), float(rates[less]))
             for metric in metrics or logged_metrics(results):
                 better = quality_column(metric).higher_is_better
                 seeds, scores = scores_of(results, metric, [less, of])
@@ -74,7 +78,7 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
                 by_shape = bits * quality_per_bit(results, less, metric)
                 ends = (found.mean, found.low, found.high, found.p_value, by_shape)
                 counts = (found.seeds, found.utterances)
-                rows.append((contrast.effect, contrast.line, of, less, bitrate, metric, *ends, *counts))
+                rows.append((contrast.effect, line, of, less, bitrate, metric, *ends, *counts))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -85,6 +89,13 @@ def contrasts_of_studies(studies: Sequence[Results], metrics: Sequence[str] | No
     shared = frame.groupby(["effect", "contrast"])["study"].transform("nunique") > 1
     named = frame["contrast"].where(~shared, frame["contrast"] + " (" + frame["study"] + ")")
     return frame.assign(contrast=named)[COLUMNS]
+
+
+def _rates_apart(of: float, less: float) -> str:
+    """What a line adds where its rows (in bit/s) are not at one rate; nothing beside a row without one."""
+    if not (of > 0 and less > 0) or abs(of / less - 1) <= RATE_TOLERANCE:
+        return ""
+    return f" ({of / 1e3:.2f} against {less / 1e3:.2f} kbit/s)"
 
 
 def _pairs(results: Results, contrast: Contrast) -> list[tuple[str, str, float]]:

@@ -13,6 +13,7 @@ from analysis.tables.comparison import INTERVALS, TableError
 from analysis.tables.table import Cell, Row, Section, Table
 
 NAME = "contrasts"
+MOST_LETTERS = 72  # of a line
 
 
 def contrast_table(
@@ -56,7 +57,7 @@ def contrast_table(
             key = (row["effect"], row["contrast"], row["of"], row["less"])
             at = f", {row['bitrate'] / 1e3:.2f} kbit/s" if several[row["effect"], row["contrast"]] > 1 else ""
             values = (cells.get((*key, column.source.removeprefix("eval/")), Cell()) for column in chosen)
-            rows.append(Row(f"{row['contrast']}{at}", tuple(values)))
+            rows.append(Row(f"{_shortened(row['contrast'])}{at}", tuple(values)))
         sections.append(Section(str(effect), tuple(rows)))
     return Table(
         title=f"{names}: planned contrasts",
@@ -84,6 +85,12 @@ def _columns(studies: Sequence[Results], keys: Sequence[str] | None) -> tuple[Co
         for column in chosen
         if column.higher_is_better is not None
     )
+
+
+def _shortened(line: str) -> str:
+    """A line as it leaves room for its values."""
+    half = MOST_LETTERS // 2
+    return line if len(line) <= MOST_LETTERS else f"{line[:half]}…{line[1 - half :]}"
 
 
 def _leaves_0_out(row: dict[str, float]) -> bool:

@@ -194,7 +194,8 @@ def _hours(plan: Plan, workers: int) -> str:
         if estimate.training is None
         else "the first run measures it"
     )
-    return f"time: {known}not known ({'; '.join(estimate.missing)}); {remedy}"
+    what = "evaluation not known" if known else "not known"
+    return f"time: {known}{what} ({'; '.join(estimate.missing)}); {remedy}"
 
 
 def _measure(study_file: str, overrides: list[str], console: Console) -> None:

@@ -128,7 +128,8 @@ class Contrast(Section):
     """A planned comparison: the difference between two rows, chosen before any result is known."""
 
     effect: Label = Field(
-        description="name of the factor in which the rows differ; contrasts of one effect are shown together"
+        min_length=1,
+        description="name of the factor in which the rows differ; contrasts of one effect are shown together",
     )
     name: Label = Field(default="", description="name of its line in tables; default: `OF less LESS`")
     of: Label = Field(description="label of a row, or of a series for one difference per rate")

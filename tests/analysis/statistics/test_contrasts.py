@@ -140,6 +140,15 @@ def test_the_command_prints_and_draws(store: Any, tmp_path: Path) -> None:
     assert document["sections"][0]["rows"][0]["label"] == "q2d2-hex less fsq"
 
 
+def test_rows_of_unequal_rates_are_told_and_long_lines_cut(results: Any) -> None:
+    unequal = [
+        {"effect": "rate", "name": "more bits", "of": "fsq 18.8 bit", "less": "fsq 13.4 bit"},
+        {"effect": "rate", "name": "n" * 200, "of": "fsq 13.4 bit", "less": "vq 13.4 bit"},
+    ]
+    lines = [row.label for row in contrast_table([replace(results, contrasts=unequal)], ["pesq"]).rows]
+    assert lines == ["more bits (2.82 against 2.01 kbit/s)", f"{'n' * 36}…{'n' * 35}"]
+
+
 def test_several_studies_name_themselves_where_they_share_a_line(results: Any) -> None:
     other = replace(results, study="other", contrasts=PLANNED[:1])
     lines = [row.label for row in contrast_table([results, other], ["pesq"]).rows]

@@ -40,6 +40,7 @@ def test_every_shipped_study_is_valid_and_rate_matched(name: str) -> None:
             r"contrasts.0.of: no row or series has the label 'q2d2-hxe'; did you mean 'q2d2-hex'\?",
         ),
         ("contrasts=[{effect: tiling, of: fsq, less: fsq}]", "contrasts.0: 'fsq' is compared with itself"),
+        ('contrasts=[{effect: "", of: fsq, less: vq}]', "contrasts.0.effect"),
         ("contrasts=[{effect: tiling, of: fsq}]", "the key 'contrasts.0.less' is missing"),
         (
             "contrasts=[{effect: a, of: fsq, less: vq}, {effect: a, of: fsq, less: vq}]",
