@@ -20,6 +20,7 @@ from experiments.studies import files
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 ARCHIVE = DOCS / "results" / "studies.zip"
+SOUNDSTREAM = DOCS / "results" / "soundstream.zip"
 PUBLISHED = tuple(sorted(path.parent.name for path in DOCS.glob("results/*/runs.csv")))
 RATE = 16_000  # Hz
 TINY: dict[str, Any] = {
@@ -67,6 +68,7 @@ class Workshop:
         decoded = partial(folder_of_clips, noise=0.01)
         self.files: dict[str, Callable[[Path], object]] = {
             "docs/results/studies.zip": partial(shutil.copy, ARCHIVE),
+            "docs/results/soundstream.zip": partial(shutil.copy, SOUNDSTREAM),
             "studies.zip": partial(shutil.copy, ARCHIVE),
             "published.db": self._link_store,
             "theirs.db": self._link_store,
@@ -98,9 +100,10 @@ class Workshop:
     @cached_property
     def store(self) -> str:
         """Address of a store with the published studies."""
-        self.put("docs/results/studies.zip", self.folder)
-        said = self._command("import", "docs/results/studies.zip", "--tracking-uri", "sqlite:///published.db")
-        assert re.search(r"^put [1-9]\d* runs into", said, re.MULTILINE), said
+        for archive in ("docs/results/studies.zip", "docs/results/soundstream.zip"):
+            self.put(archive, self.folder)
+            said = self._command("import", archive, "--tracking-uri", "sqlite:///published.db")
+            assert re.search(r"^put [1-9]\d* runs into", said, re.MULTILINE), said
         return f"sqlite:///{self.folder / 'published.db'}"
 
     @cached_property
