@@ -23,7 +23,7 @@ from analysis.results.spreadsheet import plain_frame
 from analysis.results.study_metrics import logged_metrics, quality_keys
 from analysis.results.study_results import RUN_COLUMNS, Results, records
 from analysis.statistics.comparisons import bd_rates, pairwise
-from analysis.statistics.contrasts import contrasts, has_contrasts
+from analysis.statistics.contrasts import contrasts
 from analysis.statistics.matched_rates import coded_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.contrasts import contrast_table
@@ -140,9 +140,8 @@ def _tables(results: Results) -> Iterator[tuple[str, str, str, list[str]]]:
         table = comparison(results, logged(columns, results.runs.columns))
         table = replace(table, name=name, title=f"{results.study}: {title}")
         yield name, latex(table), comma_separated(table), everything
-    if has_contrasts(results):
+    if len(frame := contrasts(results)):
         table = contrast_table([results])
-        frame = contrasts(results)
         used = _hashes(results.finished, {*frame["of"], *frame["less"]})
         yield table.name, latex(table), comma_separated(table), used
     labels, metrics = coded_labels(results), logged_metrics(results)

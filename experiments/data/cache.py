@@ -156,14 +156,20 @@ def atomic_directory(target: Path, alone: bool) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        if target.exists():
-            shutil.rmtree(target, ignore_errors=True)
-        try:
-            partial.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
+        _put_in_place(partial, target)
     finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    """Give a finished directory its name. Where another process was first, its one stays."""
+    if target.exists():
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -184,14 +190,7 @@ def staged_directory(target: Path, alone: bool, keep: Callable[[Path], bool]) ->
     partial.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
-        if target.exists():
-            shutil.rmtree(target, ignore_errors=True)
-        try:
-            partial.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            shutil.rmtree(partial, ignore_errors=True)
+        _put_in_place(partial, target)
     except BaseException:
         if not (alone and keep(partial)):
             shutil.rmtree(partial, ignore_errors=True)

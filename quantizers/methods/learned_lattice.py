@@ -206,7 +206,7 @@ class LearnedLatticeQuantizer(DroppedChannels, ChannelQuantizer):
 
     def cells(self, features: Tensor) -> Cells:
         positions = bounded(self.project_in(features), self.config.activation) * self.scale
-        most = math.ceil(2 * float(max(self.config.counts)) / 2 * self.config.spread) + 3
+        most = math.ceil(max(self.config.counts) * self.config.spread) + 3
         return Cells(positions, torch.ceil(-self.scale - 0.5), torch.floor(self.scale + 0.5), most)
 
     def _codes(self) -> list[tuple[Tensor, VoronoiCode]]:

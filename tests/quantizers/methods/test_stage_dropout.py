@@ -162,12 +162,8 @@ def test_without_dropout_training_is_as_before() -> None:
         quantizers.create("rvq", dim=8, dropout=2)
 
 
-def trained(dropout: float) -> tuple[float, float]:
-    """Signal-to-noise ratios of one stage and of all, after a training in which codes and encoder move."""
-    torch.manual_seed(0)
-    quantizer = quantizers.create(
-        "residual-fsq", dim=8, levels=(3, 3), stages=3, dropout=dropout, conditioning="scale"
-    )
+def train(quantizer: quantizers.Quantizer) -> Tensor:
+    """Train briefly on a correlated source, and return its blocks [640, 8]."""
     source: Tensor = gauss_markov(640, 8, 0.95, seed=1).view(64, 10, 8)
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.02)
     for _ in range(300):
@@ -175,7 +171,16 @@ def trained(dropout: float) -> tuple[float, float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    flat = source.flatten(0, 1)
+    return source.flatten(0, 1)
+
+
+def trained(dropout: float) -> tuple[float, float]:
+    """Signal-to-noise ratios of one stage and of all, after a training in which codes and encoder move."""
+    torch.manual_seed(0)
+    quantizer = quantizers.create(
+        "residual-fsq", dim=8, levels=(3, 3), stages=3, dropout=dropout, conditioning="scale"
+    )
+    flat = train(quantizer)
     return signal_to_noise(quantizer.eval().prefix(1), flat), signal_to_noise(quantizer, flat)
 
 
@@ -189,14 +194,7 @@ def trained_fsq(dropout: float) -> list[float]:
     """Signal-to-noise ratios of 1 to 4 channels after one training from a random start."""
     torch.manual_seed(0)
     quantizer = quantizers.create("fsq", dim=8, levels=(7, 7, 7, 7), dropout=dropout)
-    source: Tensor = gauss_markov(640, 8, 0.95, seed=1).view(64, 10, 8)
-    optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.02)
-    for _ in range(300):
-        loss = (quantizer.train()(source).features - source).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    flat = source.flatten(0, 1)
+    flat = train(quantizer)
     return [
         signal_to_noise(quantizer.eval().prefix(stages), flat) for stages in range(1, quantizer.depth + 1)
     ]
