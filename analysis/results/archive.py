@@ -1,7 +1,8 @@
 """Studies in one file: what the tables and figures are made from, to publish or to hand on.
 
-The file is a zip: `archive.json` with the runs, `histories.parquet` with what was logged while training, and
-`artifacts/<run>/` with scores and code counts of each run. Weights are never in it.
+The file is a zip. `archive.json` lists the runs, `histories.parquet` has what was logged while training,
+`scores.parquet` the scores of all runs, `texts.json` their configurations and use of codes, and
+`artifacts/<run>/` further files of one run, as its code counts. Weights are never in it.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.results import archive_scores
+from analysis.results.archive_files import TEXTS_OF_RUN
 from analysis.results.archive_format import (
     ARTIFACTS,
     EXTRAS,
     FORMAT,
     HISTORIES,
     LISTING,
+    SCORES,
+    TEXTS,
     ArchiveError,
     readable,
 )
@@ -38,10 +42,13 @@ from experiments.tracking.reader import reader
 from experiments.tracking.schema import FINISHED, PARENT_TAG, RUNNING, TAG, Tag, status_of
 from experiments.tracking.stored import StoredRun, Value
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _LEARNING = ("train/", "validation/", "budget/")
 _FOLDERS = re.compile(r"(?<![^\s\"':])/(?:[^\s\"':/]+/)+")  # of absolute paths; a URL's // is none
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
-_KINDS = (artifacts.SCORES, artifacts.CONFIG, artifacts.USAGE, artifacts.ERROR)
+_KINDS = (artifacts.SCORES, *TEXTS_OF_RUN)
 
 
 def _nobody(*_: object) -> None:
@@ -88,7 +95,9 @@ def export_studies(
     names = {one.experiment_id: one.name for one in store.experiments()}
     runs = {run.info.run_id: run for run in store.runs(list(names)) if run.info.run_id in owners}
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        entries, points = [], []
+        entries: list[dict[str, Any]] = []
+        points: list[Value] = []
+        files = _Files(archive)
         for number, (run_id, results) in enumerate(sorted(owners.items()), 1):
             run = runs[run_id]
             entries.append(_entry(run, names[run.info.experiment_id]))
@@ -96,8 +105,10 @@ def export_studies(
                 learned = [key for key in entries[-1]["metrics"] if key.startswith(_LEARNING)]
                 points += list(store.histories([run_id], learned))
             if run_id != results.parent_id:
-                _write_files(archive, results, run, extras)
+                files.add(results, run, extras)
             progress("exporting", number, len(owners))
+        _write(archive, SCORES, archive_scores.packed(files.scores))
+        _write(archive, TEXTS, json.dumps(files.texts, indent=1).encode())
         _write(archive, HISTORIES, _parquet(points))
         listing = {"format": FORMAT, "codecbench": version("codecbench"), "runs": entries}
         _write(archive, LISTING, json.dumps(listing, indent=1, sort_keys=True).encode())
@@ -131,45 +142,38 @@ def _parquet(points: Sequence[Value]) -> bytes:
         engine="pyarrow",
         index=False,
         compression="zstd",
+        compression_level=19,
         use_dictionary=["run", "metric"],
         column_encoding={"step": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
     )
     return buffer.getvalue()
 
 
-def _write_files(archive: zipfile.ZipFile, results: Results, run: StoredRun, extras: Collection[str]) -> None:
-    """Write the artifacts of a run that belong in an archive. Raises ResultsError where one is gone."""
-    run_id = run.info.run_id
-    kept = {*_KINDS, artifacts.HISTOGRAMS, *(f"{extra}.npz" for extra in extras)}
-    names = results.files(run_id) & kept
-    if status_of(run)[0] == FINISHED:
-        names |= set(artifacts.needed(run.data.tags))
-    if artifacts.AUDIO in extras:
-        names |= results.files(run_id, artifacts.AUDIO)
-    for name in sorted(names):
-        path = results.needed(run_id, name)
-        content = _compact(path) if name == artifacts.SCORES else path.read_bytes()
-        _write(archive, f"{ARTIFACTS}/{run_id}/{name}", content)
+@dataclass
+class _Files:
+    """Artifacts on their way into an archive. Scores and texts are gathered: runs share a member for each."""
 
+    archive: zipfile.ZipFile
+    scores: dict[str, pa.Table] = field(default_factory=dict)
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
 
-def _compact(path: Path) -> bytes:
-    """The scores of a run in two thirds of the bytes of their file. Raises ArchiveError for a damaged one."""
-    try:
-        table = pq.read_table(path, partitioning=None).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
-        raise ArchiveError(f"{path}, the scores of a run, is damaged: {error}") from None
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=[name for name in table.column_names if name != "value"],
-        column_encoding={"value": "BYTE_STREAM_SPLIT"},
-        write_statistics=False,
-        store_schema=False,
-    )
-    return buffer.getvalue()
+    def add(self, results: Results, run: StoredRun, extras: Collection[str]) -> None:
+        """Take the artifacts of a run that belong in an archive. Raises ResultsError where one is gone."""
+        run_id = run.info.run_id
+        kept = {*_KINDS, artifacts.HISTOGRAMS, *(f"{extra}.npz" for extra in extras)}
+        names = results.files(run_id) & kept
+        if status_of(run)[0] == FINISHED:
+            names |= set(artifacts.needed(run.data.tags))
+        if artifacts.AUDIO in extras:
+            names |= results.files(run_id, artifacts.AUDIO)
+        for name in sorted(names):
+            path = results.needed(run_id, name)
+            if name in TEXTS_OF_RUN:
+                self.texts.setdefault(run_id, {})[name] = path.read_text(encoding="utf-8")
+            elif name == artifacts.SCORES and len(scores := archive_scores.of_run(path)):
+                self.scores[run_id] = scores
+            else:
+                _write(self.archive, f"{ARTIFACTS}/{run_id}/{name}", path.read_bytes())
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

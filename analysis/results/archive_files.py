@@ -11,6 +11,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +23,15 @@ from experiments.tracking import artifacts
 MEMBER_BYTES = 2**29  # of one file, unpacked
 SMALL = 2**20  # bytes, below which nobody minds how much a file grows
 ROWS = 5_000_000  # of scores of a run
-POINTS = 50_000_000  # of all learning curves
+POINTS = 50_000_000  # of all learning curves; also the scores of all runs
 _TEXTS = 2**29  # characters of a column of texts
 _LONGEST = 4096  # characters of the name of an utterance
 _AUDIO_FRAMES = 30 * 60 * 192_000
 _METRIC = re.compile(r"[/\w.: -]{1,250}")
+
+SCORE_COLUMNS = {"utterance": "text", "metric": "text", "value": "number", "status": "text"}
+LATER_COLUMNS = {"backend": "text", "protocol": "text"}  # the first scores had none
+TEXTS_OF_RUN = (artifacts.CONFIG, artifacts.USAGE, artifacts.ERROR)
 
 Points = Sequence[tuple[str, int, float]]  # metric, step, value
 
@@ -40,7 +45,7 @@ _ARRAY = {  # names of arrays, their dimensions, whether they are whole numbers
 
 def curves(content: bytes, runs: Collection[str]) -> dict[str, Points]:
     """Learning curves by run, of `histories.parquet`; `runs` are those that there may be."""
-    table = _bounded(content, {"run": "text", "metric": "text", "step": "whole", "value": "number"}, POINTS)
+    table = bounded(content, {"run": "text", "metric": "text", "step": "whole", "value": "number"}, POINTS)
     frame = table.to_pandas(types_mapper=None)
     found: dict[str, Points] = {}
     if len(frame) and (frame["step"].min() < 0 or frame["step"].max() > 2**53):
@@ -62,10 +67,33 @@ def curves(content: bytes, runs: Collection[str]) -> dict[str, Points]:
     return found
 
 
-def _check_scores(content: bytes) -> None:
-    columns = {"utterance": "text", "metric": "text", "value": "number", "status": "text"}
-    more = {"backend": "text", "protocol": "text"}  # not in the first ones
-    table = _bounded(content, columns, ROWS, more)
+def texts(content: bytes, runs: Collection[str]) -> dict[str, dict[str, bytes]]:
+    """Small text files by run and name, of `texts.json`; `runs` are those that there may be."""
+    _check_json(content)
+    found: dict[str, dict[str, bytes]] = {}
+    for run, files in json.loads(content).items():
+        if run not in runs:
+            raise ValueError(f"{run[:80]!r} is not in the listing")
+        if not isinstance(files, dict) or not set(files) <= set(TEXTS_OF_RUN):
+            raise ValueError(f"{run}: has a file that is none of {', '.join(TEXTS_OF_RUN)}")
+        found[run] = {}
+        for name, text in files.items():
+            if not isinstance(text, str):
+                raise ValueError(f"{run}/{name}: is not a text")
+            found[run][name] = text.encode()
+            try:
+                CHECKS[name](found[run][name])
+            except ValueError as error:
+                raise ValueError(f"{run}/{name}: {error}") from None
+    return found
+
+
+def _check_scores_of_run(content: bytes) -> None:
+    check_scores(bounded(content, SCORE_COLUMNS, ROWS, LATER_COLUMNS))
+
+
+def check_scores(table: pa.Table) -> None:
+    """The scores of one run: finite or not a number, and one for each utterance and metric."""
     values = table["value"].to_numpy()
     wrong = ~np.isfinite(values) & ~np.isnan(values) | (np.abs(values) > 1e12)
     if wrong.any():
@@ -75,16 +103,21 @@ def _check_scores(content: bytes) -> None:
         raise ValueError("an utterance has two scores by one metric")
 
 
-def _bounded(
-    content: bytes, columns: Mapping[str, str], most: int, more: Mapping[str, str] | None = None
+def bounded(
+    content: bytes,
+    columns: Mapping[str, str],
+    most: int,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    gaps: Collection[str] = (),
 ) -> pa.Table:
     """The table in a Parquet file with these columns, perhaps some of `more` and no others, of these kinds,
-    without gaps.
+    with `most` rows at most, and with gaps only in numbers and in the columns named by `gaps`.
 
     Texts are read as numbers into a list of them, so that repetitions take no room.
     """
     names = pq.ParquetFile(io.BytesIO(content)).schema_arrow.names
-    columns = {**columns, **{name: kind for name, kind in (more or {}).items() if name in names}}
+    columns = {**columns, **{name: kind for name, kind in more.items() if name in names}}
     texts = [name for name, kind in columns.items() if kind == "text" and name in names]
     file = pq.ParquetFile(io.BytesIO(content), read_dictionary=texts)
     schema, meta = file.schema_arrow, file.metadata
@@ -105,7 +138,7 @@ def _bounded(
     if len(table) > most:
         raise ValueError("has more rows than it says")
     for name, kind in columns.items():
-        if table[name].null_count and kind != "number":
+        if table[name].null_count and kind != "number" and name not in gaps:
             raise ValueError(f"{name}: has gaps")
         if kind == "text":
             _check_texts(table[name], name)
@@ -122,7 +155,7 @@ def _check_texts(column: pa.ChunkedArray, name: str) -> None:
         lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
         if len(lengths) and lengths.max() > _LONGEST:
             raise ValueError(f"{name}: a text is longer than {_LONGEST} characters")
-        total += int(lengths[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
+        total += int(lengths[chunk.indices.drop_null().to_numpy()].sum()) if len(lengths) else 0
         for text in chunk.dictionary.to_pylist():
             if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text):
                 raise ValueError(f"{name}: {text[:60]!r} has a control character")
@@ -209,7 +242,7 @@ def _check_flac(content: bytes) -> None:
 
 
 CHECKS: Mapping[str, Callable[[bytes], None]] = {
-    artifacts.SCORES: _check_scores,
+    artifacts.SCORES: _check_scores_of_run,
     artifacts.USAGE: _check_json,
     artifacts.CONFIG: _check_text,
     artifacts.ERROR: _check_text,

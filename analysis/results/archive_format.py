@@ -24,9 +24,11 @@ from experiments.tracking.schema import (
     row_labels,
 )
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # 1 has scores and texts of each run as files of their own
 EXTRAS = ("latents", "snapshots", "slices", "audio")  # large, or under the corpus's licence
 LISTING, HISTORIES, ARTIFACTS = "archive.json", "histories.parquet", "artifacts"
+SCORES, TEXTS = "scores.parquet", "texts.json"  # of all runs
 
 MOST_RUNS = 100_000
 LISTING_BYTES = 2**27
@@ -124,7 +126,7 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    format: Literal[1]
+    format: Literal[1, 2]
     codecbench: Text
     runs: Annotated[list[Entry], Field(max_length=MOST_RUNS)]
 
@@ -147,10 +149,10 @@ def parse(content: bytes, where: str) -> Listing:
     """The listing in the bytes of `archive.json`. where: the archive, for messages. Raises ArchiveError."""
     try:
         head = _Head.model_validate_json(content, strict=True)
-        if head.format != FORMAT:
+        if head.format not in READABLE:
             raise ArchiveError(
                 f"{where} has format {head.format}, written by codecbench {head.codecbench[:40]}; this "
-                f"codecbench reads format {FORMAT}. Install that version"
+                f"codecbench reads formats {' and '.join(map(str, READABLE))}. Install that version"
             )
         return Listing.model_validate_json(content)
     except ValidationError as error:

@@ -7,15 +7,19 @@ import stat
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.results.archive_files import CHECKS, MEMBER_BYTES, SMALL, Points, curves
+from analysis.results import archive_scores
+from analysis.results.archive_files import CHECKS, MEMBER_BYTES, SMALL, Points, curves, texts
 from analysis.results.archive_format import (
     ARTIFACTS,
     HISTORIES,
     LISTING,
     LISTING_BYTES,
+    SCORES,
+    TEXTS,
     ArchiveError,
     Listing,
     not_ours,
@@ -23,26 +27,44 @@ from analysis.results.archive_format import (
 )
 from experiments.tracking import artifacts
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 GROWTH = 100  # times that a larger one may grow when it is unpacked; ours grow by up to 30
 _AUDIO = re.compile(rf"{artifacts.AUDIO}/[^/\\\x00-\x1f]{{1,200}}")
 
 
 @dataclass
 class Archive:
-    """An archive that passed every check: its runs, their learning curves, their files by run and name."""
+    """An archive that passed every check: its runs, their learning curves, scores and files."""
 
     listing: Listing
     curves: Mapping[str, Points]
     _zip: zipfile.ZipFile
     _members: Mapping[str, list[str]] = field(default_factory=dict)
+    _scores: Mapping[str, pa.Table] = field(default_factory=dict)
+    _texts: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+
+    def names(self, run_id: str) -> list[str]:
+        """The artifacts that it has of a run."""
+        own = [member.removeprefix(_folder(run_id)) for member in self._members.get(run_id, ())]
+        return [*own, *self._texts.get(run_id, ()), *([artifacts.SCORES] if run_id in self._scores else [])]
 
     def write_files(self, run_id: str, folder: Path) -> None:
         """Write the artifacts of a run into `folder`."""
-        prefix = f"{ARTIFACTS}/{run_id}/"
         for member in self._members.get(run_id, ()):
-            target = folder / member.removeprefix(prefix)
+            target = folder / member.removeprefix(_folder(run_id))
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(self._zip.read(member))
+        for name, content in self._texts.get(run_id, {}).items():
+            (folder / name).write_bytes(content)
+        if run_id in self._scores:
+            archive_scores.write(self._scores[run_id], folder / artifacts.SCORES)
+
+
+def _folder(run_id: str) -> str:
+    """How the members begin that are files of one run."""
+    return f"{ARTIFACTS}/{run_id}/"
 
 
 def opened(path: Path) -> zipfile.ZipFile:
@@ -69,11 +91,18 @@ def checked(archive: zipfile.ZipFile, where: str, progress: Callable[[int, int],
     reading = _Reading(archive, where, {info.filename: info for info in infos})
     listing = parse(reading.read(LISTING, LISTING_BYTES), where)
     runs = {entry.id for entry in listing.runs}
+    together = {SCORES: archive_scores.unpacked, TEXTS: texts} if listing.format > 1 else {}
     members: dict[str, list[str]] = {}
     for info in infos:
-        if info.filename not in (LISTING, HISTORIES):
+        if info.filename not in (LISTING, HISTORIES, *together):
             members.setdefault(reading.owner(info.filename, runs), []).append(info.filename)
-    learning = reading.within(HISTORIES, lambda content: curves(content, runs))
+    whole = Archive(
+        listing,
+        reading.within(HISTORIES, lambda content: curves(content, runs)),
+        archive,
+        members,
+        *(reading.within(name, partial(check, runs=runs)) for name, check in together.items()),
+    )
     done = 0
     for names in members.values():
         for name in names:
@@ -81,11 +110,15 @@ def checked(archive: zipfile.ZipFile, where: str, progress: Callable[[int, int],
             done += 1
             progress(done, len(infos))
     for entry in listing.runs:
+        names = whole.names(entry.id)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ArchiveError(not_ours(where, _folder(entry.id) + twice[0], "is there twice"))
         for name in artifacts.needed(entry.tags) if entry.finished else ():
-            member = f"{ARTIFACTS}/{entry.id}/{name}"
-            if member not in members.get(entry.id, ()):
-                raise ArchiveError(not_ours(where, member, "is not there, and the run finished"))
-    return Archive(listing, learning, archive, members)
+            if name not in names:
+                raise ArchiveError(
+                    not_ours(where, _folder(entry.id) + name, "is not there, and the run finished")
+                )
+    return whole
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.results import archive_scores
+
 Members = dict[str, bytes]
 
 
@@ -33,6 +35,22 @@ def with_listing(members: Members, change: Callable[[dict[str, Any]], object]) -
     listing = json.loads(members["archive.json"])
     change(listing)
     return {**members, "archive.json": json.dumps(listing).encode()}
+
+
+def of_format_1(members: Members) -> Members:
+    """The same archive as codecbench 0.1 wrote it: scores and texts as files of each run."""
+    listing = json.loads(members["archive.json"])
+    runs = [run["id"] for run in listing["runs"]]
+    old = {name: c for name, c in members.items() if name not in ("scores.parquet", "texts.json")}
+    for run, files in json.loads(members["texts.json"]).items():
+        old |= {f"artifacts/{run}/{name}": text.encode() for name, text in files.items()}
+    for run, scores in archive_scores.unpacked(members["scores.parquet"], runs).items():
+        buffer = io.BytesIO()
+        scores.to_pandas().astype({name: str for name in scores.column_names if name != "value"}).to_parquet(
+            buffer
+        )
+        old[f"artifacts/{run}/utterances.parquet"] = buffer.getvalue()
+    return with_listing(old, lambda values: values.update(format=1))
 
 
 def member(members: Members, end: str) -> str:

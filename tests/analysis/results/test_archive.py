@@ -1,5 +1,4 @@
 import importlib
-import io
 import json
 import sqlite3
 import zipfile
@@ -12,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import load
+from analysis.results import archive_scores
 from analysis.results.archive import ArchiveError, export_studies, import_archive
 from analysis.results.archive_members import Archive
 from analysis.results.study_results import Results
@@ -63,16 +63,29 @@ def test_the_bytes_depend_on_the_store_alone(seven: Any, archive: Path, tmp_path
     assert [path.name for path in archive.parent.iterdir()] == ["seven.zip"]
 
 
-def test_scores_take_less_room_and_stay_the_same(seven: Any, archive: Path) -> None:
+def test_scores_take_less_room_and_stay_the_same(seven: Any, archive: Path, tmp_path: Path) -> None:
     results = load("seven", seven.uri)
+    paths = {run: results.needed(run, artifacts.SCORES) for run in results.finished["run_id"]}
     with zipfile.ZipFile(archive) as members:
-        for run_id in results.finished["run_id"]:
-            path = results.needed(run_id, artifacts.SCORES)
-            packed = members.read(f"artifacts/{run_id}/{artifacts.SCORES}")
-            pd.testing.assert_frame_equal(
-                pd.read_parquet(io.BytesIO(packed)), pd.read_parquet(path), check_exact=True
-            )
-            assert len(packed) < 0.8 * path.stat().st_size
+        content = members.read("scores.parquet")
+    scores = archive_scores.unpacked(content, set(paths) | set(results.references["run_id"]))
+    for run, path in paths.items():
+        archive_scores.write(scores[run], tmp_path / "again.parquet")
+        again = pd.read_parquet(tmp_path / "again.parquet")
+        pd.testing.assert_frame_equal(again, pd.read_parquet(path), check_exact=True)
+    assert len(content) < 0.4 * sum(path.stat().st_size for path in paths.values())
+
+
+def test_a_run_without_scores_goes_along(store: Any, tmp_path: Path) -> None:
+    store.study("unscored", [store.Run("fsq"), store.Run("vq")])
+    results = load("unscored", store.uri)
+    path = results.needed(results.finished["run_id"].iloc[0], artifacts.SCORES)
+    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    export_studies(["unscored"], tmp_path / "a.zip", store.uri)
+    assert import_archive(tmp_path / "a.zip", f"sqlite:///{tmp_path}/new.db") == (3, 0)
+    assert len(load("unscored", f"sqlite:///{tmp_path}/new.db").utterances) == len(
+        pd.read_parquet(results.needed(results.finished["run_id"].iloc[1], artifacts.SCORES))
+    )
 
 
 def test_damaged_scores_are_told_before_an_archive_is_written(store: Any, tmp_path: Path) -> None:
@@ -242,7 +255,8 @@ def rewritten(archive: Path, path: Path, **changes: Any) -> Path:
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
         listing = json.loads(old.read("archive.json")) | changes
         new.writestr("archive.json", json.dumps(listing))
-        new.writestr("histories.parquet", old.read("histories.parquet"))
+        for name in ("histories.parquet", "scores.parquet", "texts.json"):
+            new.writestr(name, old.read(name))
     return path
 
 
@@ -255,8 +269,8 @@ def test_what_is_no_archive_is_refused(archive: Path, imported: str, tmp_path: P
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-3000])
     with pytest.raises(ArchiveError, match=r"cut\.zip is not of `codecbench export`, or damaged"):
         import_archive(tmp_path / "cut.zip", imported)
-    newer = rewritten(archive, tmp_path / "newer.zip", format=2, codecbench="9.0")
-    with pytest.raises(ArchiveError, match=r"format 2, written by codecbench 9\.0; .*Install that version"):
+    newer = rewritten(archive, tmp_path / "newer.zip", format=3, codecbench="9.0")
+    with pytest.raises(ArchiveError, match=r"format 3, written by codecbench 9\.0; .*Install that version"):
         import_archive(newer, imported)
     listing = json.loads(zipfile.ZipFile(archive).read("archive.json"))
     listing["runs"][0]["id"] = "../../etc"

@@ -13,8 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import load
 from analysis.results.archive import ArchiveError, export_studies, import_archive
-from tests.analysis.results.hostile import Members, arrays, member, members_of, with_listing, write
+from tests.analysis.results.hostile import (
+    Members,
+    arrays,
+    member,
+    members_of,
+    of_format_1,
+    with_listing,
+    write,
+)
 
 Change = Callable[[Members], Members]
 
@@ -38,6 +47,12 @@ def members(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Members:
     extras = ("latents", "snapshots", "slices", "audio")
     assert export_studies(["hostile"], path, store.uri, extras=extras) == 4
     return members_of(path)
+
+
+@pytest.fixture(scope="module")
+def old_members(members: Members) -> Members:
+    """The same archive as codecbench 0.1 wrote it."""
+    return of_format_1(members)
 
 
 def in_run(change: Callable[[dict[str, Any]], object]) -> Change:
@@ -64,7 +79,7 @@ def added(name: str, content: bytes = b"{}") -> Change:
     """A file of the first run that has a name of its own."""
 
     def apply(members: Members) -> Members:
-        folder = member(members, "utterances.parquet").rpartition("/")[0]
+        folder = member(members, "histograms.npz").rpartition("/")[0]
         return {**members, name.replace("RUN", folder): content}
 
     return apply
@@ -283,13 +298,82 @@ FILES: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", [*LISTING, *FILES])
+def in_texts(change: Callable[[dict[str, Any]], object]) -> Change:
+    """A change of `texts.json`."""
+
+    def apply(members: Members) -> Members:
+        values = json.loads(members["texts.json"])
+        change(values)
+        return {**members, "texts.json": json.dumps(values).encode()}
+
+    return apply
+
+
+def text_of_one(name: str, content: Any) -> Change:
+    return in_texts(lambda values: values[min(values)].update({name: content}))
+
+
+def scores_of_one(**columns: Any) -> Change:
+    """`scores.parquet` with the scores of one run alone, of these columns."""
+
+    def apply(members: Members) -> Members:
+        run = min(json.loads(members["texts.json"]))
+        table = {"run": [run] * 2, **SCORES, **columns}
+        return {**members, "scores.parquet": parquet(**table)}
+
+    return apply
+
+
+TOGETHER: dict[str, tuple[Change, str]] = {
+    "no scores": (without("scores.parquet"), r"scores\.parquet: is not there"),
+    "no texts": (without("texts.json"), r"texts\.json: is not there"),
+    "scores of one run only": (scores_of_one(), "utterances.parquet: is not there, and the run finished"),
+    "scores of no run": (scores_of_one(run=["x", "x"]), "run: 'x' is not in the listing"),
+    "scores in turns": (
+        lambda members: {
+            **members,
+            "scores.parquet": parquet(
+                run=[*sorted(json.loads(members["texts.json"]))[:2]] * 2,
+                utterance=list("aabb"),
+                metric=["stoi"] * 4,
+                value=[0.5] * 4,
+                status=["ok"] * 4,
+            ),
+        },
+        "is there twice",
+    ),
+    "two scores of one": (scores_of_one(utterance=["a", "a"]), "has two scores by one metric"),
+    "scores beyond sums": (scores_of_one(value=[1e300, 1]), "is not a score"),
+    "half of a column": (scores_of_one(backend=["torch", None]), "backend: has gaps within a run"),
+    "gaps in a column": (scores_of_one(status=["ok", None]), "status: has gaps"),
+    "a column too many": (scores_of_one(evil=["a", "b"]), "the columns are"),
+    "scores that are none": (replaced("scores.parquet", b"PAR1"), r"scores\.parquet: "),
+    "texts in a list": (replaced("texts.json", b"[]"), "is not a list of names and values"),
+    "texts nested": (replaced("texts.json", b"[" * 10**5), "is nested too deeply"),
+    "texts of no run": (in_texts(lambda values: values.update(x={})), "'x' is not in the listing"),
+    "texts that are none": (
+        in_texts(lambda values: values.update({min(values): 1})),
+        "has a file that is none",
+    ),
+    "a text that climbs": (text_of_one("../evil", "x"), "has a file that is none of config.yaml"),
+    "a text that is a number": (text_of_one("usage.json", 7), "usage.json: is not a text"),
+    "use that is a list": (text_of_one("usage.json", "[]"), "usage.json: is not a list of names"),
+    "a text too long": (
+        text_of_one("config.yaml", np.random.default_rng(0).bytes(2**20).hex()),
+        "config.yaml: is longer than a mebibyte",
+    ),
+    "a text twice": (added("RUN/config.yaml", b"x"), "config.yaml: is there twice"),
+}
+
+
+@pytest.mark.parametrize("case", [*LISTING, *FILES, *(f"together: {name}" for name in TOGETHER)])
 def test_what_export_does_not_write_is_refused_and_nothing_is_stored(
-    members: Members, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+    members: Members, old_members: Members, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    change, told = {**LISTING, **FILES}[case]
-    path = write(tmp_path / "bad.zip", change(members))
+    name = case.removeprefix("together: ")
+    change, told = TOGETHER[name] if name != case else {**LISTING, **FILES}[case]
+    path = write(tmp_path / "bad.zip", change(old_members if case in FILES else members))
     with pytest.raises(ArchiveError, match=told) as error:
         import_archive(path, "sqlite:///mlflow.db")
     message = str(error.value)
@@ -339,21 +423,36 @@ def test_links_encryption_and_repeated_names_are_refused(members: Members, tmp_p
     refused(tmp_path / "folder.zip", "is not a file")
 
 
+def test_an_archive_of_the_first_format_holds_the_same(
+    members: Members, old_members: Members, tmp_path: Path
+) -> None:
+    found = []
+    for name, each in (("new", members), ("old", old_members)):
+        uri = f"sqlite:///{tmp_path}/{name}.db"
+        assert import_archive(write(tmp_path / f"{name}.zip", each), uri) == (4, 0)
+        found.append(load("hostile", uri))
+    for frame in ("runs", "utterances", "usage", "histories"):
+        one, other = (getattr(results, frame).drop(columns="run_id") for results in found)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
 def test_a_folder_in_the_zip_does_no_harm(members: Members, tmp_path: Path) -> None:
     path = write(tmp_path / "again.zip", {**members, "artifacts/": b""})
     assert import_archive(path, f"sqlite:///{tmp_path}/mlflow.db") == (4, 0)
 
 
-def test_bombs_are_told_by_their_size(members: Members, tmp_path: Path) -> None:
+def test_bombs_are_told_by_their_size(members: Members, old_members: Members, tmp_path: Path) -> None:
     bomb = b" " * 2**27
     refused(
         write(tmp_path / "listing.zip", {**members, "archive.json": bomb}),
         "would grow by more than 100 times",
     )
-    scores = {**members, member(members, "usage.json"): bomb}
-    refused(write(tmp_path / "member.zip", scores), r"usage\.json: would grow by more than 100 times")
+    use = {**old_members, member(old_members, "usage.json"): bomb}
+    refused(write(tmp_path / "member.zip", use), r"usage\.json: would grow by more than 100 times")
+    texts = {**members, "texts.json": bomb}
+    refused(write(tmp_path / "texts.zip", texts), r"texts\.json: would grow by more than 100 times")
     path = tmp_path / "many.zip"
-    run = member(members, "usage.json").rpartition("/")[0]
+    run = member(members, "histograms.npz").rpartition("/")[0]
     many = {f"{run}/audio/{number}.flac": bytes(2**20) for number in range(60)}
     refused(write(path, {**members, **many}), "the zip: would grow by more than 100 times")
 
@@ -361,15 +460,13 @@ def test_bombs_are_told_by_their_size(members: Members, tmp_path: Path) -> None:
 def test_a_flipped_byte_is_told_before_anything_is_stored(members: Members, tmp_path: Path) -> None:
     path = write(tmp_path / "whole.zip", members)
     content = bytearray(path.read_bytes())
-    place = content.find(b"utterances.parquet") + 200
+    place = content.find(b"scores.parquet") + 200
     content[place : place + 50] = b"\xff" * 50
     path.write_bytes(content)
-    refused(path, r"utterances\.parquet: ")
+    refused(path, r"scores\.parquet: ")
 
 
 def test_control_characters_of_a_reason_do_not_reach_the_terminal(members: Members, tmp_path: Path) -> None:
-    from analysis import load
-
     path = write(tmp_path / "told.zip", tag("reason", "\x1b[31mout of\tmemory")(members))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     import_archive(path, uri)
