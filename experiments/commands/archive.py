@@ -10,6 +10,7 @@ import typer
 from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import messages, output
 from experiments.commands.options import Quiet, TrackingUri, file_name
+from experiments.common.plain_words import counted
 from experiments.tracking.store import store_uri
 
 
@@ -43,7 +44,7 @@ def export(
         number = export_studies(
             studies, path, tracking_uri, extras=extra or (), histories=histories, progress=shown
         )
-    output().say(f"wrote {number} runs to {path}, {path.stat().st_size / 1e6:.1f} MB")
+    output().say(f"wrote {counted(number, 'run')} to {path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 def import_(
@@ -56,5 +57,5 @@ def import_(
 
     with progress.progress_bar(messages(quiet)) as shown:
         new, before = import_archive(archive, tracking_uri, progress=shown)
-    known = f"; {before} were in it before" if before else ""
-    output().say(f"put {new} runs into {store_uri(tracking_uri)}{known}")
+    known = f"; {before} already in it" if before else ""
+    output().say(f"put {counted(new, 'run')} into {store_uri(tracking_uri)}{known}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +25,7 @@ from experiments.commands.options import (
     changes_of,
 )
 from experiments.common.machine import default_workers, listed_gpus
+from experiments.common.plain_words import counted
 from experiments.tracking.store import store_uri
 
 if TYPE_CHECKING:
@@ -141,14 +142,14 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     broken = [run for run in plan.outline.runs if plan.state(run) in ("failed", "diverged")]
     finished = len(plan.outline.runs) - len(runs) - len(broken)
     workers, gpus = machine["workers"], machine["gpus"]
-    device = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "CPU, one thread each"
+    device = f"{counted(gpus, 'GPU')}" if gpus else "CPU, one thread each"
     lines = [
         f"runs: {_counted(plan, plan.outline.runs)}, of which {finished} finished"
         + (f", {len(broken)} failed or diverged (--retry does them again)" if broken else "")
         + (f"; store {plan.store}" if plan.states else "")
     ]
     lines += [
-        f"{number} runs of {plan.outline.study} are finished on another corpus: add --data {corpus}"
+        f"{counted(number, 'run')} of {plan.outline.study} finished on {_other_corpus(plan, corpus)}"
         for corpus, number in plan.on_other_corpora.items()
     ]
     if plan.outline.search:
@@ -156,9 +157,9 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     if not runs and not references:
         return [*lines, "nothing is left to run"]
     stages = [
-        f"{plan.estimate.warm_starts} warm starts" if plan.estimate.warm_starts else "",
-        _counted(plan, runs, " runs") if runs else "",
-        f"{len(references)} references" if references else "",
+        counted(plan.estimate.warm_starts, "warm start") if plan.estimate.warm_starts else "",
+        _counted(plan, runs, "run") if runs else "",
+        counted(len(references), "reference") if references else "",
     ]
     processes = f"{workers} worker process{'es' if workers > 1 else ''}"
     place = (
@@ -168,16 +169,26 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     return [*lines, _hours(plan, workers)]
 
 
+def _other_corpus(plan: Plan, corpus: str) -> str:
+    """What to do about finished runs on a corpus that is none of the plan's, or that may be."""
+    kind, _, name = corpus.partition(":")
+    unprepared = [one.spec for one in plan.outline.corpora if not one.content_hash]
+    # Stores keep the last part of a path alone, so that only the content can tell.
+    if any(spec.startswith(f"{kind}:") and PurePath(spec).name == PurePath(name).name for spec in unprepared):
+        return f"{corpus}; whether that is this corpus shows once this one is prepared"
+    return f"another corpus: add --data {corpus}"
+
+
 def _counted(plan: Plan, runs: Sequence[PlannedRun], what: str = "") -> str:
     """The number of runs, and that of their trainings where several runs share one."""
     trainings = plan.trainings(runs)
-    shared = f" from {trainings} training{'s' if trainings > 1 else ''}" if trainings < len(runs) else ""
-    return f"{len(runs)}{what}{shared}"
+    shared = f" from {counted(trainings, 'training')}" if trainings < len(runs) else ""
+    return (counted(len(runs), what) if what else f"{len(runs)}") + shared
 
 
 def _hours(plan: Plan, workers: int) -> str:
     estimate = plan.estimate
-    processes = f"{workers} worker{'s' if workers > 1 else ''}"
+    processes = f"{counted(workers, 'worker')}"
     if estimate.seconds is not None:
         parts = [("training", estimate.training or 0.0), ("evaluation", estimate.evaluation or 0.0)]
         each = ", ".join(f"{name} {words(seconds)}" for name, seconds in parts)

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from experiments.commands.display.run_rows import Row, run_rows
 from experiments.commands.display.terminal import Console, messages, printable
-from experiments.commands.display.time_left import FINISHED, TRAINING, StudyClock, runs_of, words
+from experiments.commands.display.time_left import FINISHED, TRAINING, StudyClock, words
+from experiments.common.plain_words import counted
 
 if TYPE_CHECKING:
     from experiments.data.corpus import Progress as CorpusProgress
@@ -114,12 +115,14 @@ class RunProgress:
         line = self._console.note
         if reused:
             verb, pronoun = ("is", "it is") if len(reused) == 1 else ("are", "they are")
-            line(f"{runs_of(len(reused))} {verb} finished already; {pronoun} not trained again")
+            line(f"{counted(len(reused), 'run')} {verb} finished already; {pronoun} not trained again")
         for status, reason in broken.values():
             warning = (f"a run {status} before", "yellow")
             self._console.say(warning, f" ({reason}); --retry trains it again")
         if todo:
-            line(f"{runs_of(len(todo))} to do; stopped with Ctrl-C, the same command goes on from there")
+            line(
+                f"{counted(len(todo), 'run')} to do; stopped with Ctrl-C, the same command goes on from there"
+            )
         several = len({run.seed for run in todo if run.seed is not None}) > 1
         with self._lock:
             self._clock.expect([run.hash for run in todo])

@@ -11,7 +11,6 @@ import typer
 
 from experiments.commands import outputs, progress
 from experiments.commands.display.terminal import Console, PlainTable, messages, output
-from experiments.commands.display.time_left import runs_of
 from experiments.commands.guard import FAILED, STOPPED, WRONG_INPUT
 from experiments.commands.options import (
     Changes,
@@ -29,6 +28,7 @@ from experiments.commands.options import (
     chosen_device,
     number,
 )
+from experiments.common.plain_words import counted
 from experiments.tracking.mirrors import mirroring
 from experiments.tracking.store import store_uri
 
@@ -196,7 +196,7 @@ def _print_rate_mismatches(
 
 def _print_counts(summary: Summary, console: Console) -> None:
     counts = ", ".join(f"{count} {_WORDS.get(name, name)}" for name, count in summary.counts().items())
-    console.note(f"{runs_of(len(summary.runs))}: {counts}")
+    console.note(f"{counted(len(summary.runs), 'run')}: {counts}")
 
 
 def _end(summary: Summary, console: Console, problems: list[str]) -> None:
@@ -207,7 +207,7 @@ def _end(summary: Summary, console: Console, problems: list[str]) -> None:
     total = len(summary.asked)
     if not summary.complete:
         finished = {run.hash for run in summary.finished}
-        failed = f"{sum(run.hash not in finished for run in summary.asked)} of {total} runs failed"
+        failed = f"{sum(run.hash not in finished for run in summary.asked)} of {counted(total, 'run')} failed"
         console.say((failed, "red"), "; see the table, and error.txt of each in the store")
         raise typer.Exit(FAILED)
     if problems:

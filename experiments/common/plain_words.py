@@ -1,4 +1,4 @@
-"""Plain words for errors of pydantic: `must be at least 0`, not `Input should be greater than ...`."""
+"""Plain words: `must be at least 0` for pydantic's `Input should be greater than ...`; `1 run`, `7 runs`."""
 
 import re
 from typing import Any
@@ -41,6 +41,15 @@ def plain_words(problem: ErrorDetails) -> str:
         return problem["msg"].removeprefix("Value error, ")
     text = words.format(**{name: _plain(value) for name, value in problem.get("ctx", {}).items()})
     return re.sub(r"\b1 (entries|characters)\b", lambda one: _ONE[one[1]], text)
+
+
+def counted(number: int, thing: str) -> str:
+    """The number and its noun, in the plural unless the number is one.
+
+    >>> counted(1, "run"), counted(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _plain(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.common.atomic_files import write_text
+from experiments.common.plain_words import counted
 from experiments.data.cache import SPLITS, Columns, Index
 from experiments.data.corpus import DataError
 from experiments.data.signal import FULL_SCALE, TARGET_DBFS, Float32, Int16, at_level, level_gains
@@ -142,7 +143,7 @@ class Shards:
         skipped = self.skipped
         some = "; ".join(f"{name!r}: {why}" for name, why in skipped[:3])
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        files = f" ({len(skipped)} files were skipped: {some}{more})" if skipped else ""
+        files = f" ({counted(len(skipped), 'file')} skipped: {some}{more})" if skipped else ""
         return f"corpus {self.name!r} has no usable {' or '.join(splits)} clips{files}. {LACKING_REMEDY}"
 
     @property
@@ -164,8 +165,8 @@ class Shards:
         if not self.report:
             return ""
         noted = len(self.report) - len(self.skipped)
-        counts = [f"{len(self.skipped)} files left out"] if self.skipped else []
-        counts += [f"{noted} clips changed and used"] if noted else []
+        counts = [f"{counted(len(self.skipped), 'file')} left out"] if self.skipped else []
+        counts += [f"{counted(noted, 'clip')} changed and used"] if noted else []
         path = self._report_file()
         return f"{self.name}: {', '.join(counts)}; list: {path or 'Shards.report'}"
 
@@ -190,9 +191,9 @@ class Shards:
                 parts.append(f"train streamed from {len(self._stream.shards['train'])} shards")
                 continue
             minutes = sum(columns.samples) / self.sample_rate / 60
-            parts.append(f"{split} {minutes:.1f} min in {len(columns.names)} clips")
+            parts.append(f"{split} {minutes:.1f} min in {counted(len(columns.names), 'clip')}")
         kind = "synthetic speech, " if self.synthetic else ""
-        left_out = f", {len(self.skipped)} files skipped" if self.skipped else ""
+        left_out = f", {counted(len(self.skipped), 'file')} skipped" if self.skipped else ""
         return f"{self.name} ({kind}{self.sample_rate} Hz): {', '.join(parts)}{left_out}"
 
 

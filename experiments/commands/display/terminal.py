@@ -118,8 +118,9 @@ class PlainTable:
     """Rows of texts and numbers, printed in as many panels as the width asks for; no word is broken.
 
     texts: columns of running text, aligned at the left and broken between words. The first column stands in
-    each panel and is a text that is never broken; all others are numbers, aligned at the right. ruled: with a
-    line below the head. A cell is a text, or a pair of a text and a style.
+    each panel, at the left; it is broken between words only where it would take more than half of the width.
+    All others are numbers, aligned at the right. ruled: with a line below the head. A cell is a text, or a
+    pair of a text and a style.
     """
 
     def __init__(self, *columns: str, texts: tuple[str, ...] = (), ruled: bool = False) -> None:
@@ -133,13 +134,15 @@ class PlainTable:
 
     def panels(self, width: int) -> Iterator[Table]:
         """The table in panels that are at most `width` characters wide, where words allow it."""
+        words = [cell_len(word) for cell in self._cells(0) for word in cell.split()]
+        first = min(self._longest(0), max(width // 2, *words))
         places: list[int] = []
         for place in range(1, len(self.columns)):
-            if places and self._wanted([0, *places, place]) > width:
-                yield self._panel(places)
+            if places and first + 2 + self._wanted([*places, place]) > width:
+                yield self._panel(first, places)
                 places = []
             places.append(place)
-        yield self._panel(places)
+        yield self._panel(first, places)
 
     def _wanted(self, places: Sequence[int]) -> int:
         """Characters that columns want side by side; a running text is content with `TEXT_WIDTH`."""
@@ -157,13 +160,18 @@ class PlainTable:
             return self._longest(place)
         return max((cell_len(word) for cell in self._cells(place) for word in cell.split()), default=0)
 
-    def _panel(self, places: Sequence[int]) -> Table:
+    def _panel(self, first: int, places: Sequence[int]) -> Table:
+        """first: the width of the first column."""
         panel = Table(box=box.SIMPLE_HEAD if self.ruled else None, padding=(0, 2, 0, 0), pad_edge=False)
-        for place in (0, *places):
+        whole = first >= self._longest(0)
+        panel.add_column(
+            Text(self.columns[0]), no_wrap=whole, overflow="fold", min_width=first, max_width=first
+        )
+        for place in places:
             text = self.columns[place] in self.texts
             panel.add_column(
                 Text(self.columns[place]),
-                justify="left" if text or place == 0 else "right",
+                justify="left" if text else "right",
                 no_wrap=not text,
                 overflow="fold",
                 min_width=self._narrowest(place),

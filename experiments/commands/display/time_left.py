@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from experiments.common.plain_words import counted
+
 TRAINING = "training"  # the stage that can begin in its middle, where an earlier sitting stopped
 FINISHED = "finished"
 
@@ -109,11 +111,11 @@ class StudyClock:
         """`3 of 7 runs, about 4 min left`; `at least` until a run has finished. Empty before any is known."""
         if not self.total:
             return ""
-        counted = f"{self.done} of {runs_of(self.total)}"
+        so_far = f"{self.done} of {counted(self.total, 'run')}"
         seconds = self.study_left()
         if seconds is None:
-            return counted
-        return f"{counted}, {'about' if self._finished else 'at least'} {words(seconds)} left"
+            return so_far
+        return f"{so_far}, {'about' if self._finished else 'at least'} {words(seconds)} left"
 
     def study_left(self) -> float | None:
         """Seconds until the last run ends, or None where nothing tells yet."""
@@ -153,11 +155,6 @@ class StudyClock:
             if stage in stages
         ]
         return sum(after) / len(after) if after else 0.0
-
-
-def runs_of(count: int) -> str:
-    """`1 run`, `7 runs`."""
-    return f"{count} run{'s' if count != 1 else ''}"
 
 
 def words(seconds: float) -> str:

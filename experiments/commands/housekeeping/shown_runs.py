@@ -12,6 +12,7 @@ from experiments.commands.display.time_left import words
 from experiments.commands.documents import document
 from experiments.commands.documents.runs import ListedRunPart, RunsDocument, ShowDocument
 from experiments.commands.housekeeping import run_list
+from experiments.common.plain_words import counted
 from experiments.tracking import places
 from experiments.tracking.named_runs import label_of, the_run
 from experiments.tracking.schema import Tag, status_of, superseded
@@ -40,7 +41,7 @@ def show_list(study: str, uri: str, runs_folder: Path, format: str) -> None:
     console.table(table)
     counts = [run.status for run in runs]
     told = ", ".join(f"{counts.count(status)} {status}" for status in dict.fromkeys(counts))
-    console.say(f"{len(runs)} runs: {told}. One in full: codecbench show RUN")
+    console.say(f"{counted(len(runs), 'run')}: {told}. One in full: codecbench show RUN")
 
 
 def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:

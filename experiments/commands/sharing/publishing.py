@@ -10,6 +10,7 @@ from analysis.reports import site as sites
 from experiments.commands import outputs
 from experiments.commands.display.terminal import output
 from experiments.commands.sharing import git_branch
+from experiments.common.plain_words import counted
 
 
 def publish(
@@ -43,11 +44,10 @@ def publish(
 
 def _describe(page: sites.Page) -> None:
     """Say what belongs to a page, and what its readers will hear."""
-    size = f"{page.size / 1e6:.1f} MB"
-    output().say(
-        f"{page.folder}: {page.kind} {page.title!r}, {len(page.files)} files, {size}, as {page.name}/"
-    )
+    size, files = f"{page.size / 1e6:.1f} MB", counted(len(page.files), "file")
+    output().say(f"{page.folder}: {page.kind} {page.title!r}, {files}, {size}, as {page.name}/")
     if page.audio:
         output().say(
-            f"  with {page.audio} audio files: see that the licence of the corpus allows to publish them"
+            f"  with {counted(page.audio, 'audio file')}: see that the corpus's licence allows to publish "
+            "recordings"
         )

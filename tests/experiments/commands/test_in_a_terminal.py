@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_tables_and_errors_in_a_narrow_terminal(finished: Finished, terminal: In
     code, lines = terminal(40, folder, "plan", "tiny.yaml")
     assert code == 0
     assert max(map(len, lines)) <= 40
-    assert any(line.startswith(LABELS[1]) for line in lines)
+    first, then = "hex [/edge] with a", "long name"  # a name takes half of a line at most
+    assert f"{first} {then}" == LABELS[1]
+    assert any(one.startswith(first) and two.strip() == then for one, two in pairwise(lines))
     code, lines = terminal(40, folder, "table", "[/rect]")
     assert code == 2
     assert "error: no study '[/rect]' in" in " ".join(" ".join(lines).split())

@@ -65,6 +65,18 @@ def test_no_word_of_a_table_is_broken_and_each_panel_names_the_rows(width: int) 
     assert (panels == 1) == (width >= 80)
 
 
+def test_a_long_name_takes_half_of_the_width_and_the_columns_stay_beside_it() -> None:
+    table = PlainTable("row", "bits/frame", "kbit/s", "tokens/s", "state", texts=("state",))
+    label = "learned-lattice entropy-constrained 40 bit rate_weight=0.0003"
+    table.add(label, "39.86", "6.644", "167", "3 to do")
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, width=88, color_system=None).table(table)
+    first, second, third = file.getvalue().splitlines()
+    assert first.split() == ["row", "bits/frame", "kbit/s", "tokens/s", "state"]
+    assert second.split() == [*label.split()[:-1], "39.86", "6.644", "167", "3", "to", "do"]
+    assert third.strip() == "rate_weight=0.0003"
+
+
 def test_a_table_in_a_file_is_not_cut() -> None:
     file = io.StringIO()
     Console(file=file).table(wide_table())

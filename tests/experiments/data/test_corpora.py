@@ -422,7 +422,7 @@ def test_a_split_of_unusable_files_is_told_with_the_reasons(tmp_path: Path, thre
     splits = {"a": "train", "b": "train", "c": "validation", "silent": "test"}
     rows = [(f"audio/{name}.wav", "", split) for name, split in splits.items()]
     spec = f"manifest:{write_manifest(tmp_path / 'm.csv', rows)}"
-    message = r"no usable test clips \(1 files were skipped: 'audio/silent.wav': silent.*Remedy"
+    message = r"no usable test clips \(1 file skipped: 'audio/silent.wav': silent.*Remedy"
     with pytest.raises(DataError, match=message):
         data.prepare(spec, sample_rate=RATE, complete=True)
     with pytest.raises(DataError, match=message):  # from the cache
@@ -475,7 +475,7 @@ def test_the_list_of_what_is_left_out_lies_in_a_file(tmp_path: Path, three_files
     runner.identify(f"folder:{three_files}", RATE, lambda *_: None, told.append)
     [line] = told
     words, _, path = line.partition("; list: ")
-    assert words == "folder:audio: 1 files left out, 1 clips changed and used"
+    assert words == "folder:audio: 1 file left out, 1 clip changed and used"
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "status", "why"]

@@ -29,7 +29,7 @@ def test_the_code_of_the_data_page_runs(tmp_path: Path, capsys: pytest.CaptureFi
     audio = values["audio"]
     assert isinstance(audio, np.ndarray)
     assert audio.shape == (16, 8_000)
-    assert "train 0.0 min in 1 clips" in capsys.readouterr().out
+    assert "train 0.0 min in 1 clip" in capsys.readouterr().out
 
 
 def test_the_code_of_the_evaluation_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,15 @@ def test_a_study_that_finished_on_another_corpus_is_named(tmp_path: Path) -> Non
         named = {f"codecbench.{key}": value for key, value in {**tags, "run_hash": f"h{number}"}.items()}
         client.create_run(experiment, tags=named)
     said = plan("base", "--set", "quantizers=[fsq]", "--set", "bits=12", "--tracking-uri", store)
-    assert "2 runs of base are finished on another corpus: add --data manifest:other.csv" in said
+    assert "2 runs of base finished on another corpus: add --data manifest:other.csv" in said
+    (tmp_path / "other.csv").write_text(
+        "path,speaker,split\na.wav,1,train\nb.wav,2,validation\nc.wav,3,test\n"
+    )
+    for name in "abc":
+        (tmp_path / f"{name}.wav").touch()
+    given = ("--data", f"manifest:{tmp_path}/other.csv", "--tracking-uri", store)
+    said = plan("base", "--set", "quantizers=[fsq]", "--set", "bits=12", *given)
+    assert "manifest:other.csv; whether that is this corpus shows once this one is prepared" in said
     planned = plans.make("base", ["quantizers=[fsq]", "bits=12"], store, tmp_path)
     assert planned.on_other_corpora == {"manifest:other.csv": 2}
 
