@@ -106,8 +106,8 @@ class StudyInTheUi:
         self.click("//button[contains(@data-component-id, 'runnamecellrenderer')]")
         self.find(f"//a[contains(., '{next(iter(self.runs))}')]")
 
-    def show_columns(self, names: Sequence[str]) -> None:
-        """Add metrics to the list of runs."""
+    def toggle_columns(self, names: Sequence[str]) -> None:
+        """Add columns to the list of runs, or take them out where they are in it."""
         from selenium.webdriver.common.keys import Keys
 
         self.click("//button[contains(@data-component-id, 'columnselector')]")
@@ -124,13 +124,25 @@ class StudyInTheUi:
         self.open("/runs?compareRunsMode=CHART&searchFilter=tags.%60codecbench.kind%60%20%3D%20'run'")
         self.find("//input[@placeholder='Search metric charts']").send_keys(metrics)
         self.find("//*[contains(@class, 'js-plotly-plot')]")
+        hidden = "document.head.insertAdjacentHTML('beforeend', '<style>.modebar {display: none}</style>')"
+        self.driver.execute_script(hidden)  # the buttons over the bars, which MLflow shows below the pointer
 
-    def comparison(self) -> None:
-        """Runs beside each other, their parameters and metrics as parallel coordinates."""
+    def comparison(self, metrics: Sequence[str]) -> None:
+        """Runs beside each other: their labels and `metrics` as parallel coordinates."""
+        from selenium.webdriver.common.keys import Keys
+
         runs = json.dumps(list(self.runs.values()), separators=(",", ":"))
         query = f"?runs={runs}&experiments={json.dumps([self.experiment])}".replace('"', "%22")
         self.driver.get(f"{self.uri}/#/compare-runs{query}")
         self.find("//*[contains(text(), 'Parallel Coordinates')]")
+        shown = "//*[contains(@class, 'select-selection-item')][normalize-space()='{}']"
+        for name in ("quantizer.name", "quantizer.options.codebook_dim", "train/loss"):  # of MLflow's choice
+            self.click(f"{shown.format(name)}//*[contains(@class, 'select-selection-item-remove')]")
+        self.find("//*[contains(@class, 'select-selector')][contains(., 'select metrics')]").click()
+        for name in metrics:
+            self.driver.switch_to.active_element.send_keys(name)
+            self.click(f"//*[contains(@class, 'select-item-option')][normalize-space()='{name}']")
+        self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
 
     def figure(self, path: str) -> Any:
         """A figure among the parent's artifacts: its image."""
@@ -172,15 +184,16 @@ def main() -> None:
     with MlflowServer(arguments.folder.resolve()) as server, browser() as driver:
         study = StudyInTheUi(driver, server.uri, arguments.study)
         study.list_of_runs()
-        study.show_columns(["eval/stoi", "eval/mel_distance", "rate/bitrate"])
+        study.toggle_columns(["Dataset", "Source", "Models"])
+        study.toggle_columns(["eval/pesq", "eval/stoi", "rate/bitrate"])
         take(driver, arguments.output / "mlflow-runs.png")
-        study.comparison()
+        study.comparison(["eval/pesq", "eval/stoi", "eval/mel_distance"])
         take(driver, arguments.output / "mlflow-compare.png")
         study.models()
         take(driver, arguments.output / "mlflow-models.png")
         study.figure("figures/voronoi-q2d2-rhombic.png")
         take(driver, arguments.output / "mlflow-figure.png")
-        study.charts("validation/loss")
+        study.charts("eval/(pesq|stoi)$|validation/loss")
         take(driver, arguments.output / "mlflow-charts.png")
 
 

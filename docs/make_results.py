@@ -6,8 +6,8 @@
 Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
-The differences that a study was made for stand between the `contrasts` comments, and those of `HEADLINE` in
-the README, too.
+The differences that a study was made for stand between the `contrasts` comments. The README has those of
+`HEADLINE` at one rate, as a table and as docs/images/headline.svg.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
-HEADLINE = "starts"  # a study at one rate
+PICTURE = Path(__file__).parent / "images" / "headline.svg"
+HEADLINE, HEADLINE_BITRATE = "soundstream-rates", 3200.0  # bit/s
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
@@ -87,7 +88,9 @@ def main() -> None:
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
         if study == HEADLINE:
             whole = README.read_text(encoding="utf-8")
-            README.write_text(between(whole, "headline", f"\n{contrasts(results)}\n"), encoding="utf-8")
+            shown = contrasts(results, HEADLINE_BITRATE)
+            README.write_text(between(whole, "headline", f"\n{shown}\n"), encoding="utf-8")
+            draw_headline(results)
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 
@@ -109,13 +112,26 @@ def table(results: Results) -> str:
     return render(comparison(results, columns(results)), "markdown")
 
 
-def contrasts(results: Results) -> str:
-    """The study's planned contrasts with 95 % intervals, in Markdown, without a title."""
+def contrasts(results: Results, bitrate: float | None = None) -> str:
+    """The study's planned contrasts with 95 % intervals, in Markdown, without a title; at one rate or all."""
     from analysis.tables.contrasts import contrast_table
     from analysis.tables.formats import render
 
-    _, text = render(contrast_table([results], intervals="range"), "markdown").split("\n\n", 1)
+    _, text = render(contrast_table([results], intervals="range", bitrate=bitrate), "markdown").split(
+        "\n\n", 1
+    )
     return text.strip()
+
+
+def draw_headline(results: Results) -> None:
+    """The figure of `contrasts` at the rate of the README."""
+    from analysis.figures.effects import effect_figure
+    from analysis.figures.style import save, style
+    from analysis.statistics.contrasts import contrasts_of_studies
+
+    with style("paper") as scale:
+        figure = effect_figure(contrasts_of_studies([results], bitrate=HEADLINE_BITRATE), scale)
+        save(figure, PICTURE.with_suffix(""), ["svg"])
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:

@@ -48,8 +48,12 @@ def has_contrasts(results: Results) -> bool:
     return len(contrasts(results)) > 0
 
 
-def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def contrasts(
+    results: Results, metrics: Sequence[str] | None = None, bitrate: float | None = None
+) -> pd.DataFrame:
     """Each planned contrast at each rate by each metric, in the columns of `COLUMNS`.
+
+    bitrate: in bit/s; None: all rates, else those within 2 % of it.
 
     `difference` is the mean of `of` less that of `less`, paired over the seeds and utterances that both have;
     `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
@@ -63,7 +67,9 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
     rates = rates_by(results.finished, "label")
     first_run = {run["label"]: run for run in records(results.finished.drop_duplicates("label"))}
     for contrast in planned(results):
-        for of, less, bitrate in _pairs(results, contrast):
+        for of, less, rate in _pairs(results, contrast):
+            if bitrate is not None and not abs(rate / bitrate - 1) <= RATE_TOLERANCE:
+                continue
             bits = shape_bits(first_run[of], first_run[less])
             line = contrast.line + _rates_apart(float(rates[of]), float(rates[less]))
             for metric in metrics or logged_metrics(results):
@@ -78,13 +84,15 @@ def contrasts(results: Results, metrics: Sequence[str] | None = None) -> pd.Data
                 by_shape = bits * quality_per_bit(results, less, metric)
                 ends = (found.mean, found.low, found.high, found.p_value, by_shape)
                 counts = (found.seeds, found.utterances)
-                rows.append((contrast.effect, line, of, less, bitrate, metric, *ends, *counts))
+                rows.append((contrast.effect, line, of, less, rate, metric, *ends, *counts))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def contrasts_of_studies(studies: Sequence[Results], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def contrasts_of_studies(
+    studies: Sequence[Results], metrics: Sequence[str] | None = None, bitrate: float | None = None
+) -> pd.DataFrame:
     """`contrasts` of several studies, one below the other; lines that several have name their study."""
-    frames = [contrasts(results, metrics).assign(study=results.study) for results in studies]
+    frames = [contrasts(results, metrics, bitrate).assign(study=results.study) for results in studies]
     frame = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     shared = frame.groupby(["effect", "contrast"])["study"].transform("nunique") > 1
     named = frame["contrast"].where(~shared, frame["contrast"] + " (" + frame["study"] + ")")

@@ -17,13 +17,17 @@ MOST_LETTERS = 72  # of a line
 
 
 def contrast_table(
-    studies: Sequence[Results], columns: Sequence[str] | None = None, *, intervals: str = "plus-minus"
+    studies: Sequence[Results],
+    columns: Sequence[str] | None = None,
+    *,
+    intervals: str = "plus-minus",
+    bitrate: float | None = None,
 ) -> Table:
     """Put the planned contrasts of studies in a table: the differences by each metric, with 95 % intervals.
 
     `columns` are keys of metrics; None: those that the studies ask for. Those whose direction is not known
-    are left out. A value is bold where its interval leaves 0 out. It has three decimals where the comparison
-    has two.
+    are left out. bitrate: as for `statistics.contrasts.contrasts`. A value is bold where its interval leaves
+    0 out. It has three decimals where the comparison has two.
 
     Raises:
         ColumnError: an unknown column.
@@ -40,9 +44,10 @@ def contrast_table(
             )
     chosen = _columns(studies, columns)
     names = ", ".join(results.study for results in studies)
-    frame = contrasts_of_studies(studies, metrics_of(studies, columns))
+    frame = contrasts_of_studies(studies, metrics_of(studies, columns), bitrate)
     if frame.empty:
-        raise TableError(f"{names}: no pair of rows of the planned contrasts has finished yet")
+        at = "" if bitrate is None else f" at {bitrate:g} bit/s"
+        raise TableError(f"{names}: no pair of rows of the planned contrasts has finished{at} yet")
     cells = {
         (row["effect"], row["contrast"], row["of"], row["less"], row["metric"]): Cell(
             row["difference"], row["low"], row["high"], mark="best" if _leaves_0_out(row) else ""

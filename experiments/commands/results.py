@@ -138,6 +138,12 @@ def effects(
         ),
     ] = None,
     style: Style = "paper",
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            parser=number(0, above=True), metavar="BIT/S", help="show this rate only; default: all rates"
+        ),
+    ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print the planned contrasts of studies, grouped by effect, with 95 % intervals."""
@@ -153,7 +159,7 @@ def effects(
     from analysis.tables.contrasts import contrast_table, metrics_of
 
     found = [load(study, tracking_uri) for study in dict.fromkeys(studies)]
-    table = contrast_table(found, keys, intervals=intervals)
+    table = contrast_table(found, keys, intervals=intervals, bitrate=bitrate)
     if format == "console":
         console.print_table(table)
     elif format == "json":
@@ -165,7 +171,7 @@ def effects(
         typer.echo(formats.render(table, format), nl=False)
     if figure is not None:
         with styled(style) as scale:
-            drawn = effect_figure(contrasts_of_studies(found, metrics_of(found, keys)), scale)
+            drawn = effect_figure(contrasts_of_studies(found, metrics_of(found, keys), bitrate), scale)
             kind = figure.suffix[1:]
             problem = outputs.save(figure, lambda path: save_figure(drawn, path.with_suffix(""), [kind]))
         if problem:

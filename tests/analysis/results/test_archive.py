@@ -227,7 +227,7 @@ def test_published_tables_come_out_of_the_published_archive(
         if (results := load(study, uri)).contrasts:
             assert make_results.contrasts(results) in page
     readme = (docs.parent / "README.md").read_text(encoding="utf-8")
-    assert make_results.contrasts(load(make_results.HEADLINE, uri)) in readme
+    assert make_results.contrasts(load(make_results.HEADLINE, uri), make_results.HEADLINE_BITRATE) in readme
 
 
 @pytest.mark.parametrize(

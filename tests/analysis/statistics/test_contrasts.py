@@ -54,6 +54,18 @@ def test_a_pair_of_series_is_compared_at_each_rate(results: Any) -> None:
     assert first["difference"] == pytest.approx(0.3 * 0.25, abs=0.03)  # as the store was made
 
 
+def test_one_rate_is_shown_on_request(results: Any) -> None:
+    everything = contrasts(results, ["pesq"])
+    at_one = contrasts(results, ["pesq"], 2010.0)
+    assert list(at_one["of"]) == ["q2d2-hex 13.4 bit"]
+    of_all = everything[everything["of"] == "q2d2-hex 13.4 bit"]
+    assert list(at_one["by_shape"]) == list(of_all["by_shape"])  # by the slope along all rates
+    table = contrast_table([results], ["pesq"], bitrate=2010.0)
+    assert [row.label for row in table.rows] == ["q2d2-hex less fsq"]
+    with pytest.raises(TableError, match="has finished at 7 bit/s yet"):
+        contrast_table([results], bitrate=7.0)
+
+
 def test_shape_is_worth_a_thirtysixth_of_a_bit_per_channel() -> None:
     """5 / (36 sqrt 3) is the second moment of hexagons, 1 / 12 that of squares: 0.167 dB."""
     options = {"param/quantizer.options.levels": "[9, 9, 7, 7, 7, 7]"}
