@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -70,26 +71,35 @@ def power(parts: Components, effect: float, seeds: int, utterances: int, *, leve
 
     The draws are the same for the same `seeds` and `utterances`.
     """
-    generator = np.random.default_rng([seeds, utterances])
+    normal, *squares = _draws(seeds, utterances)
     of_seed = np.nan_to_num(parts.by_seed) ** 2
     of_utterance, of_rest = parts.by_utterance**2, parts.rest**2
 
-    def square(expected: float, freedom: int) -> np.ndarray:
-        return expected * generator.chisquare(freedom, DRAWS) / freedom
+    def square(expected: float, place: int, freedom: int) -> np.ndarray:
+        return expected * squares[place] / freedom
 
     cells = seeds * utterances
     variance = of_seed / seeds + of_utterance / utterances + of_rest / cells
-    mean = effect + np.sqrt(variance) * generator.standard_normal(DRAWS)
+    mean = effect + np.sqrt(variance) * normal
     if seeds == 1:
-        error = square(of_utterance + of_rest, utterances - 1) / utterances
+        error = square(of_utterance + of_rest, 0, utterances - 1) / utterances
         drawn = Spread(mean, np.zeros(DRAWS), error, seeds, utterances)
     else:
-        seeds_square = square(utterances * of_seed + of_rest, seeds - 1)
-        utterances_square = square(seeds * of_utterance + of_rest, utterances - 1)
-        rest = square(of_rest, (seeds - 1) * (utterances - 1))
+        seeds_square = square(utterances * of_seed + of_rest, 0, seeds - 1)
+        utterances_square = square(seeds * of_utterance + of_rest, 1, utterances - 1)
+        rest = square(of_rest, 2, (seeds - 1) * (utterances - 1))
         by_utterance = np.maximum(utterances_square - rest, 0) / cells
         drawn = Spread(mean, seeds_square / cells, by_utterance, seeds, utterances)
     return float((np.abs(mean) > drawn.half_width(level)).mean())
+
+
+@lru_cache(maxsize=256)  # of 0.6 MB; a search for each of many pairs asks for the same ones
+def _draws(seeds: int, utterances: int) -> tuple[np.ndarray, ...]:
+    """Standard normal draws, then chi-square draws of each mean square of the analysis of variance."""
+    generator = np.random.default_rng([seeds, utterances])
+    normal = generator.standard_normal(DRAWS)
+    freedoms = (seeds - 1, utterances - 1, (seeds - 1) * (utterances - 1)) if seeds > 1 else (utterances - 1,)
+    return normal, *(generator.chisquare(freedom, DRAWS) for freedom in freedoms)
 
 
 def needed_utterances(
