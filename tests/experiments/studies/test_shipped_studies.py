@@ -23,7 +23,7 @@ LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
     *("soundstream-starts", "soundstream-same-levels", "entropy-constrained"),
-    *("best-of-family-soundstream", "best-of-family-soundstream-1k"),
+    *("best-of-family-soundstream", "best-of-family-soundstream-1k", "soundstream-lattices"),
     "paper",  # execution/test_paper_study.py does more with smaller discriminators
 )
 STUDIES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in study.available()]
