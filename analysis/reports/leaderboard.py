@@ -18,6 +18,7 @@ from analysis.tables.cells import MISSING, cell_text, interval_text, number
 from analysis.tables.leaderboard import Band, Board, Leaderboard, Level, Standing
 from analysis.tables.published import WARNING, Published
 from analysis.tables.table import Cell
+from experiments.common.plain_words import counted
 
 KIND = "leaderboard"
 _RATE = COLUMNS["bitrate"]
@@ -62,18 +63,14 @@ def _summary(board: Leaderboard) -> str:
     rows = [row for band in board.bands for one in band.boards for level in one.levels for row in level.rows]
     corpora = {one.corpus_hash for band in board.bands for one in band.boards}
     text = (
-        f"{_count(len(rows), 'row')} of {_count(len(board.studies), 'study', 'studies')} on "
-        f"{_count(len(corpora), 'corpus', 'corpora')}, in bands of nominal bitrate."
+        f"{counted(len(rows), 'row')} of {counted(len(board.studies), 'study', 'studies')} on "
+        f"{counted(len(corpora), 'corpus', 'corpora')}, in bands of nominal bitrate."
     )
     if board.papers:
-        text += f" Numbers of {_count(len(board.papers), 'paper table')} stand in grey and are not ranked."
+        text += f" Numbers of {counted(len(board.papers), 'paper table')} stand in grey and are not ranked."
     if board.left_out:
-        text += f" {_count(board.left_out, 'number')} of papers that nobody has checked are left out."
+        text += f" {counted(board.left_out, 'number')} of papers that nobody has checked are left out."
     return f"<p>{html.escape(text)}</p>"
-
-
-def _count(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _band(place: int, band: Band, papers: Mapping[str, Published]) -> str:

@@ -43,13 +43,13 @@ def plain_words(problem: ErrorDetails) -> str:
     return re.sub(r"\b1 (entries|characters)\b", lambda one: _ONE[one[1]], text)
 
 
-def counted(number: int, thing: str) -> str:
-    """The number and its noun, in the plural unless the number is one.
+def counted(number: int, thing: str, several: str = "") -> str:
+    """The number and its noun, in the plural (`several`, default with an s) unless the number is one.
 
-    >>> counted(1, "run"), counted(1200, "run")
-    ('1 run', '1,200 runs')
+    >>> counted(1, "run"), counted(1200, "run"), counted(2, "study", "studies")
+    ('1 run', '1,200 runs', '2 studies')
     """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing if number == 1 else several or f'{thing}s'}"
 
 
 def _plain(value: Any) -> str:
