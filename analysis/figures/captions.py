@@ -29,6 +29,8 @@ CAPTIONS = {
     "effects": "The planned contrasts of the study, each with its own 95 % interval. A grey diamond is what "
     "theory gives to the shape of the cells alone: the bits that they save, times the slope of quality by "
     "rate.",
+    "channels": "Quality against the number of channels of grids and lattices, with 95 % intervals; a line "
+    "joins the systems of one rate. Where they lie on one curve, the cells make no difference.",
     "ranks": "Average ranks over trainings, with the critical difference.",
     "spectrograms": "One utterance, decoded by every system.",
 }

@@ -15,6 +15,7 @@ from analysis.figures.cells.motion import before_and_after_figure, movement_fram
 from analysis.figures.cells.panel import Words
 from analysis.figures.cells.saturation import saturation_of
 from analysis.figures.cells.voronoi import use_frame, voronoi_figure
+from analysis.figures.channels import channel_figure, channel_frame
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
 from analysis.figures.drawn import Drawn, file_name, file_names
@@ -263,6 +264,13 @@ def effects(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
         yield Drawn("effects", effect_figure(frame, scale), frame)
 
 
+def channels(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the number of channels, where rows at one rate have several numbers of them."""
+    frame = channel_frame(results)
+    if len(frame):
+        yield Drawn("channels", channel_figure(frame, scale), frame)
+
+
 def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Average ranks of trainings over rates, seeds and corpora, with the critical difference."""
     for metric in logged_metrics(results)[:1]:
@@ -348,6 +356,7 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     effects,
     rate_distortion,
     differences,
+    channels,
     critical_differences,
     utterances,
     robustness,

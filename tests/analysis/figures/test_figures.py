@@ -398,3 +398,31 @@ def test_learning_curves_leave_out_what_never_changes() -> None:
     }
     histories = pd.concat([steps.assign(metric=name, value=values) for name, values in logged.items()])
     assert list(dict.fromkeys(curves(histories)["metric"])) == ["validation/loss", "train/loss"]
+
+
+def test_quality_is_drawn_against_channels_where_there_are_three_numbers_of_them(store: Any) -> None:
+    counts = {"fsq 20 bit": 4, "q2d2-hex 20 bit": 6, "q2d2-rect 20 bit": 8}
+    made = [
+        store.Run(
+            label,
+            quantizer=label.split()[0],
+            seed=seed,
+            bits=20.0,
+            params={"quantizer.options.levels": str([3] * (count + 2 * seed))},
+        )
+        for label, count in counts.items()
+        for seed in (0, 1)
+    ]
+    store.study(
+        "channels",
+        [*made, store.Run("vq 20 bit", quantizer="vq", bits=20.0), store.Run("fsq 9 bit", bits=9.0)],
+    )
+    (drawn,) = figures.channels(load("channels", store.uri))
+    found = drawn.data.drop_duplicates("label").set_index("label")["channels"]
+    assert found.to_dict() == {label: count + 1.0 for label, count in counts.items()}  # the mean of seeds
+    panel = drawn.figure.axes[0]
+    (curve,) = [line for line in panel.lines if len(line.get_xdata()) == 3]
+    assert list(curve.get_xdata()) == [5.0, 7.0, 9.0]
+    assert [text.get_text() for text in panel.texts] == [f"{drawn.data['rate'][0] / 1e3:.2f} kbit/s"]
+    store.study("two", made[:4])
+    assert not list(figures.channels(load("two", store.uri)))
