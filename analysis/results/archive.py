@@ -1,8 +1,8 @@
 """Studies in one file: what the tables and figures are made from, to publish or to hand on.
 
 The file is a zip. `archive.json` lists the runs, `histories.parquet` has what was logged while training,
-`scores.parquet` the scores of all runs, `texts.json` their configurations and use of codes, and
-`artifacts/<run>/` further files of one run, as its code counts. Weights are never in it.
+`scores.parquet` the scores of all runs, `counts.parquet` how often each code was used, `texts.json` the
+configurations, and `artifacts/<run>/` further files of one run. Weights are never in it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.results import archive_scores
+from analysis.results import archive_counts, archive_scores
 from analysis.results.archive_files import TEXTS_OF_RUN
 from analysis.results.archive_format import (
     ARTIFACTS,
+    COUNTS,
     EXTRAS,
     FORMAT,
     HISTORIES,
@@ -43,6 +44,7 @@ from experiments.tracking.schema import FINISHED, PARENT_TAG, RUNNING, TAG, Tag,
 from experiments.tracking.stored import StoredRun, Value
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 _LEARNING = ("train/", "validation/", "budget/")
@@ -108,6 +110,7 @@ def export_studies(
                 files.add(results, run, extras)
             progress("exporting", number, len(owners))
         _write(archive, SCORES, archive_scores.packed(files.scores))
+        _write(archive, COUNTS, archive_counts.packed(files.counts))
         _write(archive, TEXTS, json.dumps(files.texts, indent=1).encode())
         _write(archive, HISTORIES, _parquet(points))
         listing = {"format": FORMAT, "codecbench": version("codecbench"), "runs": entries}
@@ -151,10 +154,11 @@ def _parquet(points: Sequence[Value]) -> bytes:
 
 @dataclass
 class _Files:
-    """Artifacts on their way into an archive. Scores and texts are gathered: runs share a member for each."""
+    """Artifacts on their way into an archive. Runs share a member for scores, for counts and for texts."""
 
     archive: zipfile.ZipFile
     scores: dict[str, pa.Table] = field(default_factory=dict)
+    counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, results: Results, run: StoredRun, extras: Collection[str]) -> None:
@@ -172,6 +176,8 @@ class _Files:
                 self.texts.setdefault(run_id, {})[name] = path.read_text(encoding="utf-8")
             elif name == artifacts.SCORES and len(scores := archive_scores.of_run(path)):
                 self.scores[run_id] = scores
+            elif name == artifacts.HISTOGRAMS and (counts := archive_counts.of_run(path)):
+                self.counts[run_id] = counts
             else:
                 _write(self.archive, f"{ARTIFACTS}/{run_id}/{name}", path.read_bytes())
 

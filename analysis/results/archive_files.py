@@ -23,7 +23,7 @@ from experiments.tracking import artifacts
 MEMBER_BYTES = 2**29  # of one file, unpacked
 SMALL = 2**20  # bytes, below which nobody minds how much a file grows
 ROWS = 5_000_000  # of scores of a run
-POINTS = 50_000_000  # of all learning curves; also the scores of all runs
+POINTS = 50_000_000  # of all learning curves; also of the scores and of the counts of all runs
 _TEXTS = 2**29  # characters of a column of texts
 _LONGEST = 4096  # characters of the name of an utterance
 _AUDIO_FRAMES = 30 * 60 * 192_000
@@ -35,8 +35,9 @@ TEXTS_OF_RUN = (artifacts.CONFIG, artifacts.USAGE, artifacts.ERROR)
 
 Points = Sequence[tuple[str, int, float]]  # metric, step, value
 
+COUNTED = re.compile(r"(factor|pair)_[0-9]{1,4}")
 _ARRAY = {  # names of arrays, their dimensions, whether they are whole numbers
-    artifacts.HISTOGRAMS: (re.compile(r"(factor|pair)_[0-9]{1,4}"), (1,), True),
+    artifacts.HISTOGRAMS: (COUNTED, (1,), True),
     artifacts.LATENTS: (re.compile(r"pair_[0-9]{1,4}"), (2,), False),
     artifacts.SNAPSHOTS: (re.compile(r"steps|pair_[0-9]{1,4}"), (1, 3), False),
     artifacts.SLICES: (re.compile(r"(points|distances|latents|explained)_[0-9]{1,4}"), (1, 2), False),

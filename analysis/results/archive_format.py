@@ -25,10 +25,10 @@ from experiments.tracking.schema import (
 )
 
 FORMAT = 2
-READABLE = (1, 2)  # 1 has scores and texts of each run as files of their own
+READABLE = (1, 2)  # 1 has scores, counts and texts of each run as files of their own
 EXTRAS = ("latents", "snapshots", "slices", "audio")  # large, or under the corpus's licence
 LISTING, HISTORIES, ARTIFACTS = "archive.json", "histories.parquet", "artifacts"
-SCORES, TEXTS = "scores.parquet", "texts.json"  # of all runs
+SCORES, COUNTS, TEXTS = "scores.parquet", "counts.parquet", "texts.json"  # of all runs
 
 MOST_RUNS = 100_000
 LISTING_BYTES = 2**27

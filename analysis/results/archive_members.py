@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import archive_scores
+from analysis.results import archive_counts, archive_scores
 from analysis.results.archive_files import CHECKS, MEMBER_BYTES, SMALL, Points, curves, texts
 from analysis.results.archive_format import (
     ARTIFACTS,
+    COUNTS,
     HISTORIES,
     LISTING,
     LISTING_BYTES,
@@ -43,12 +44,14 @@ class Archive:
     _zip: zipfile.ZipFile
     _members: Mapping[str, list[str]] = field(default_factory=dict)
     _scores: Mapping[str, pa.Table] = field(default_factory=dict)
+    _counts: Mapping[str, archive_counts.Counts] = field(default_factory=dict)
     _texts: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def names(self, run_id: str) -> list[str]:
         """The artifacts that it has of a run."""
         own = [member.removeprefix(_folder(run_id)) for member in self._members.get(run_id, ())]
-        return [*own, *self._texts.get(run_id, ()), *([artifacts.SCORES] if run_id in self._scores else [])]
+        shared = {artifacts.SCORES: self._scores, artifacts.HISTOGRAMS: self._counts}
+        return [*own, *self._texts.get(run_id, ()), *(name for name, of in shared.items() if run_id in of)]
 
     def write_files(self, run_id: str, folder: Path) -> None:
         """Write the artifacts of a run into `folder`."""
@@ -60,6 +63,8 @@ class Archive:
             (folder / name).write_bytes(content)
         if run_id in self._scores:
             archive_scores.write(self._scores[run_id], folder / artifacts.SCORES)
+        if run_id in self._counts:
+            archive_counts.write(self._counts[run_id], folder / artifacts.HISTOGRAMS)
 
 
 def _folder(run_id: str) -> str:
@@ -91,7 +96,8 @@ def checked(archive: zipfile.ZipFile, where: str, progress: Callable[[int, int],
     reading = _Reading(archive, where, {info.filename: info for info in infos})
     listing = parse(reading.read(LISTING, LISTING_BYTES), where)
     runs = {entry.id for entry in listing.runs}
-    together = {SCORES: archive_scores.unpacked, TEXTS: texts} if listing.format > 1 else {}
+    together = {SCORES: archive_scores.unpacked, COUNTS: archive_counts.unpacked, TEXTS: texts}
+    together = together if listing.format > 1 else {}
     members: dict[str, list[str]] = {}
     for info in infos:
         if info.filename not in (LISTING, HISTORIES, *together):

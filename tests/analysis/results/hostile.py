@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.results import archive_scores
+from analysis.results import archive_counts, archive_scores
 
 Members = dict[str, bytes]
+TOGETHER = ("scores.parquet", "counts.parquet", "texts.json")  # members of all runs, which format 1 has not
 
 
 def members_of(path: Path) -> Members:
@@ -38,10 +39,10 @@ def with_listing(members: Members, change: Callable[[dict[str, Any]], object]) -
 
 
 def of_format_1(members: Members) -> Members:
-    """The same archive as codecbench 0.1 wrote it: scores and texts as files of each run."""
+    """The same archive as codecbench 0.1 wrote it: scores, counts and texts as files of each run."""
     listing = json.loads(members["archive.json"])
     runs = [run["id"] for run in listing["runs"]]
-    old = {name: c for name, c in members.items() if name not in ("scores.parquet", "texts.json")}
+    old = {name: c for name, c in members.items() if name not in TOGETHER}
     for run, files in json.loads(members["texts.json"]).items():
         old |= {f"artifacts/{run}/{name}": text.encode() for name, text in files.items()}
     for run, scores in archive_scores.unpacked(members["scores.parquet"], runs).items():
@@ -50,6 +51,8 @@ def of_format_1(members: Members) -> Members:
             buffer
         )
         old[f"artifacts/{run}/utterances.parquet"] = buffer.getvalue()
+    for run, counts in archive_counts.unpacked(members["counts.parquet"], runs).items():
+        old[f"artifacts/{run}/histograms.npz"] = arrays(**counts)
     return with_listing(old, lambda values: values.update(format=1))
 
 

@@ -6,12 +6,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from analysis import load
-from analysis.results import archive_scores
+from analysis.results import archive_counts, archive_scores
 from analysis.results.archive import ArchiveError, export_studies, import_archive
 from analysis.results.archive_members import Archive
 from analysis.results.study_results import Results
@@ -74,6 +75,27 @@ def test_scores_take_less_room_and_stay_the_same(seven: Any, archive: Path, tmp_
         again = pd.read_parquet(tmp_path / "again.parquet")
         pd.testing.assert_frame_equal(again, pd.read_parquet(path), check_exact=True)
     assert len(content) < 0.4 * sum(path.stat().st_size for path in paths.values())
+
+
+def test_counts_take_less_room_and_stay_the_same(seven: Any, archive: Path) -> None:
+    results = load("seven", seven.uri)
+    runs = {run: results.histograms(run) for run in results.finished["run_id"] if results.histograms(run)}
+    assert runs
+    with zipfile.ZipFile(archive) as members:
+        assert not [name for name in members.namelist() if name.endswith("histograms.npz")]
+        found = archive_counts.unpacked(members.read("counts.parquet"), runs)
+    for run, own in runs.items():
+        for name, values in zip(found[run], own, strict=True):
+            np.testing.assert_array_equal(found[run][name], values)
+
+
+def test_damaged_counts_are_told_before_an_archive_is_written(store: Any, tmp_path: Path) -> None:
+    store.study("miscounted", [store.Run("fsq", histograms=[np.arange(49)])])
+    results = load("miscounted", store.uri)
+    path = results.needed(results.finished["run_id"].iloc[0], artifacts.HISTOGRAMS)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ArchiveError, match=r"histograms.npz, the code counts of a run, is damaged"):
+        export_studies(["miscounted"], tmp_path / "miscounted.zip", store.uri)
 
 
 def test_a_run_without_scores_goes_along(store: Any, tmp_path: Path) -> None:
@@ -255,7 +277,7 @@ def rewritten(archive: Path, path: Path, **changes: Any) -> Path:
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
         listing = json.loads(old.read("archive.json")) | changes
         new.writestr("archive.json", json.dumps(listing))
-        for name in ("histories.parquet", "scores.parquet", "texts.json"):
+        for name in ("histories.parquet", "scores.parquet", "counts.parquet", "texts.json"):
             new.writestr(name, old.read(name))
     return path
 

@@ -79,7 +79,7 @@ def added(name: str, content: bytes = b"{}") -> Change:
     """A file of the first run that has a name of its own."""
 
     def apply(members: Members) -> Members:
-        folder = member(members, "histograms.npz").rpartition("/")[0]
+        folder = member(members, "latents.npz").rpartition("/")[0]
         return {**members, name.replace("RUN", folder): content}
 
     return apply
@@ -324,6 +324,18 @@ def scores_of_one(**columns: Any) -> Change:
     return apply
 
 
+def counts_of_one(**columns: Any) -> Change:
+    """`counts.parquet` with the counts of one run alone, of these columns; `run` may be a number of rows."""
+
+    def apply(members: Members) -> Members:
+        table: dict[str, Any] = {"run": 2, "array": ["factor_0"] * 2, "count": [1, 2], **columns}
+        if isinstance(table["run"], int):
+            table["run"] = [min(json.loads(members["texts.json"]))] * table["run"]
+        return {**members, "counts.parquet": parquet(**table)}
+
+    return apply
+
+
 TOGETHER: dict[str, tuple[Change, str]] = {
     "no scores": (without("scores.parquet"), r"scores\.parquet: is not there"),
     "no texts": (without("texts.json"), r"texts\.json: is not there"),
@@ -348,6 +360,16 @@ TOGETHER: dict[str, tuple[Change, str]] = {
     "gaps in a column": (scores_of_one(status=["ok", None]), "status: has gaps"),
     "a column too many": (scores_of_one(evil=["a", "b"]), "the columns are"),
     "scores that are none": (replaced("scores.parquet", b"PAR1"), r"scores\.parquet: "),
+    "no counts": (without("counts.parquet"), r"counts\.parquet: is not there"),
+    "counts of no run": (counts_of_one(run=["x"] * 2), "run: 'x' is not in the listing"),
+    "counts below zero": (counts_of_one(count=[1, -1]), "count: is negative"),
+    "counts of halves": (counts_of_one(count=[0.5, 1.0]), "count: is double, not a whole"),
+    "an array of another name": (counts_of_one(array=["evil"] * 2), "'evil' is not an array of counts"),
+    "an array that climbs": (counts_of_one(array=["../factor_0"] * 2), "is not an array of counts"),
+    "an array in turns": (
+        counts_of_one(run=3, array=["factor_0", "factor_1", "factor_0"], count=[1, 2, 3]),
+        "array: factor_0 of .* is there twice",
+    ),
     "texts in a list": (replaced("texts.json", b"[]"), "is not a list of names and values"),
     "texts nested": (replaced("texts.json", b"[" * 10**5), "is nested too deeply"),
     "texts of no run": (in_texts(lambda values: values.update(x={})), "'x' is not in the listing"),
@@ -452,7 +474,7 @@ def test_bombs_are_told_by_their_size(members: Members, old_members: Members, tm
     texts = {**members, "texts.json": bomb}
     refused(write(tmp_path / "texts.zip", texts), r"texts\.json: would grow by more than 100 times")
     path = tmp_path / "many.zip"
-    run = member(members, "histograms.npz").rpartition("/")[0]
+    run = member(members, "latents.npz").rpartition("/")[0]
     many = {f"{run}/audio/{number}.flac": bytes(2**20) for number in range(60)}
     refused(write(path, {**members, **many}), "the zip: would grow by more than 100 times")
 
