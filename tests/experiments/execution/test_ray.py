@@ -111,6 +111,7 @@ def test_a_study_survives_the_death_of_a_node(pair: str, tmp_path: Path) -> None
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_a_board_that_is_lost_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process dies: the runner goes on, and tasks are still told to stop."""
     for name, value in QUIET.items():

@@ -141,7 +141,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(small_study: str, tmp_path: Path) ->
     assert state.stat().st_size > 0
 
 
-@pytest.mark.parametrize("warm_start", ["null", "{steps: 20}"])
+@pytest.mark.parametrize("warm_start", [pytest.param("null", marks=pytest.mark.long), "{steps: 20}"])
 def test_a_diverging_run_is_a_status_with_a_reason(warm_start: str, small_study: str, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(small_study)
     arguments = ["run", "small.yaml", "--set", "quantizers=[fsq]", "--set", "train.learning_rate=1000"]

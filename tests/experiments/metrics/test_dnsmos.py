@@ -37,7 +37,7 @@ def test_windows_are_those_of_the_package(seconds, count):
         assert np.allclose(ours / np.float32(len(clip)), theirs, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equals_the_package():
     clip, noisy, rate = golden.utterance(6.0, RATE), golden.noise(6 * RATE, 7).astype(np.float32), RATE
     decoded = clip + 0.01 * noisy

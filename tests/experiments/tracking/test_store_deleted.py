@@ -15,6 +15,7 @@ COMMAND = [sys.executable, "-m", "experiments.cli", "run", "small.yaml", "--no-f
 CHANGES = ["quantizers=[fsq, vq, rvq]", "train.warm_start=null", "train.checkpoint_every=20"]
 
 
+@pytest.mark.long
 def test_a_deleted_store_ends_the_study_in_words_and_the_same_command_goes_on(
     small_study: str, tmp_path: Path
 ) -> None:

@@ -307,7 +307,7 @@ def test_a_state_of_another_configuration_is_refused_with_the_difference(
         go(build("fsq"), shards, tmp_path, Observer(), learning_rate=0.5, betas=[0.1, 0.2])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the compiler looks at it
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning")
 def test_compiled_blocks_learn_the_same(shards: data.Shards, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_without_a_place_nothing_is_written(command: Any, report: Path, tmp_path
     done = command("publish", report)
     assert "nothing was written" in done.stdout
     assert "4 files" in done.stdout
-    assert "1 audio files: see that the licence" in done.stdout
+    assert "1 audio file: see that the corpus's licence" in done.stdout
     assert sorted(tmp_path.rglob("*")) == before
 
 
