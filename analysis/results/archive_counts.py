@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from analysis.results.archive_files import COUNTED, POINTS, bounded
 from analysis.results.archive_format import ArchiveError
+from analysis.results.archive_scores import compressed
 
 Counts = Mapping[str, np.ndarray]  # by the name of a factor or a pair of channels
 
@@ -47,18 +46,7 @@ def packed(counts: Mapping[str, Counts]) -> bytes:
             "count": pa.chunked_array([values for _, _, values in arrays], pa.int64()),
         }
     )
-    buffer = io.BytesIO()
-    pq.write_table(
-        whole,
-        buffer,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=["run", "array"],
-        column_encoding={"count": "BYTE_STREAM_SPLIT"},  # small numbers: most of their bytes are zero
-        write_statistics=False,
-        store_schema=False,
-    )
-    return buffer.getvalue()
+    return compressed(whole, "count")
 
 
 def unpacked(content: bytes, runs: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
