@@ -30,7 +30,7 @@ CAPTIONS = {
     "theory gives to the shape of the cells alone: the bits that they save, times the slope of quality by "
     "rate.",
     "channels": "Quality against the number of channels of grids and lattices, with 95 % intervals; a line "
-    "joins the systems of one rate. Where they lie on one curve, the cells make no difference.",
+    "joins the systems of one rate. If they lie near one curve, the channels explain more than the cells.",
     "ranks": "Average ranks over trainings, with the critical difference.",
     "spectrograms": "One utterance, decoded by every system.",
 }

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-import quantizers
 from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, legend_below, looks
 from analysis.results.columns import quality_column
-from analysis.results.logged_options import logged_options
+from analysis.results.logged_options import built
 from analysis.results.study_results import records
 from analysis.statistics.estimates import summary
 from experiments.common.matched_rates import rate_groups
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _FEWEST = 3  # numbers of channels at one rate, below which there is nothing to follow
 _MOST_PANELS = 3
-_DIM = 8  # of the features that a quantizer is built for; its channels do not depend on them
 
 
 def channel_frame(results: Results) -> pd.DataFrame:
@@ -48,10 +46,7 @@ def channel_frame(results: Results) -> pd.DataFrame:
 
 def _channels(run: Mapping[str, Any]) -> float:
     """The number of channels of a run's quantizer; NaN where it has none of its own."""
-    try:
-        quantizer = quantizers.create(str(run["quantizer"]), dim=_DIM, **logged_options(run))
-    except quantizers.QuantizerError:  # of a plug-in, or of a version that had other options
-        return float("nan")
+    quantizer = built(run)
     return quantizer.project_in.out_features if isinstance(quantizer, ChannelQuantizer) else float("nan")
 
 

@@ -15,7 +15,7 @@ from analysis.results.archive_files import COUNTED, POINTS, bounded
 from analysis.results.archive_format import ArchiveError
 from analysis.results.archive_scores import compressed
 
-Counts = Mapping[str, np.ndarray]  # by the name of a factor or a pair of channels
+Counts = Mapping[str, np.ndarray]  # [codes], by the name of a factor or a pair of channels
 
 
 def of_run(path: Path) -> dict[str, np.ndarray]:

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import quantizers
-from analysis.results.logged_options import logged_options
+from analysis.results.logged_options import built
 from quantizers.checks.source_coding import cell_moment
 
 if TYPE_CHECKING:
     from analysis.results.study_results import Results
-
-_DIM = 8  # of the features that a quantizer is built for; its cells do not depend on them
 
 
 def shape_bits(of: Mapping[str, Any], less: Mapping[str, Any]) -> float:
@@ -28,9 +25,8 @@ def shape_bits(of: Mapping[str, Any], less: Mapping[str, Any]) -> float:
     """
     moments, channels = [], set()
     for run in (of, less):
-        try:
-            quantizer = quantizers.create(str(run["quantizer"]), dim=_DIM, **logged_options(run))
-        except quantizers.QuantizerError:  # of a plug-in, or of a version that had other options
+        quantizer = built(run)
+        if quantizer is None:
             return math.nan
         moment = cell_moment(quantizer)
         if math.isnan(moment):

@@ -142,7 +142,7 @@ def _work_lines(plan: Plan, machine: dict[str, int], elsewhere: str) -> list[str
     broken = [run for run in plan.outline.runs if plan.state(run) in ("failed", "diverged")]
     finished = len(plan.outline.runs) - len(runs) - len(broken)
     workers, gpus = machine["workers"], machine["gpus"]
-    device = f"{counted(gpus, 'GPU')}" if gpus else "CPU, one thread each"
+    device = counted(gpus, "GPU") if gpus else "CPU, one thread each"
     lines = [
         f"runs: {_counted(plan, plan.outline.runs)}, of which {finished} finished"
         + (f", {len(broken)} failed or diverged (--retry does them again)" if broken else "")

@@ -135,7 +135,7 @@ class PlainTable:
     def panels(self, width: int) -> Iterator[Table]:
         """The table in panels that are at most `width` characters wide, where words allow it."""
         words = [cell_len(word) for cell in self._cells(0) for word in cell.split()]
-        first = min(self._longest(0), max(width // 2, *words))
+        first = min(self._longest(0), max([width // 2, *words]))
         places: list[int] = []
         for place in range(1, len(self.columns)):
             if places and first + 2 + self._wanted([*places, place]) > width:
