@@ -40,6 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     **{room: ("quantizers", "codec", *EXPERIMENTS[place + 1 :]) for place, room in enumerate(EXPERIMENTS)},
     "experiments.commands": ("quantizers", "codec", "analysis", *EXPERIMENTS[2:]),
     "analysis.results": ("quantizers", *STORE),
+    "analysis.archive": ("analysis.results", *STORE),
     "analysis.statistics": ("analysis.results", "quantizers", *STORE),
     "analysis.tables": ("analysis.statistics", "analysis.results", "quantizers", *STORE),
     "analysis.figures": ("analysis.statistics", "analysis.results", "quantizers", *STORE),

@@ -1,1 +1,1 @@
-"""Results: a study read from a tracking store into tidy frames, and moved between stores."""
+"""Results: a study read from a tracking store into tidy frames."""

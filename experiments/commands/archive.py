@@ -38,7 +38,7 @@ def export(
     path = archive or outputs.named_after("", studies[0], ".zip")
     outputs.check_file(path)
 
-    from analysis.results.archive import export_studies
+    from analysis.archive.exporting import export_studies
 
     with progress.progress_bar(messages(quiet)) as shown:
         number = export_studies(
@@ -53,7 +53,7 @@ def import_(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Put exported studies into a tracking store, for tables, figures and reports."""
-    from analysis.results.archive import import_archive
+    from analysis.archive.importing import import_archive
 
     with progress.progress_bar(messages(quiet)) as shown:
         new, before = import_archive(archive, tracking_uri, progress=shown)

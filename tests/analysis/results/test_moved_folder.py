@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from analysis import ResultsError, load
+from analysis.archive.exporting import export_studies
+from analysis.archive.importing import import_archive
 from analysis.reports.report import write_report
-from analysis.results.archive import export_studies, import_archive
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments.tracking.schema import Tag
 from experiments.tracking.store import Store
+from tests.analysis.archive.hostile import members_of
 from tests.analysis.conftest import FakeRun
 from tests.analysis.conftest import Store as Written
-from tests.analysis.results.hostile import members_of
 
 RUNS = [
     FakeRun(label, seed=seed, effect=effect, bits=12.0, audio=0.01)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from analysis.results.archive_files import Points
-from analysis.results.archive_format import Entry, readable
-from analysis.results.archive_members import Archive, checked, opened
+from analysis.archive.files import Points
+from analysis.archive.format import Entry, readable
+from analysis.archive.members import Archive, checked, opened
 from experiments.tracking.addresses import store_uri
 from experiments.tracking.reader import reader
 from experiments.tracking.schema import Tag

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.results import archive_counts, archive_scores
+from analysis.archive import count_table, score_table
 
 Members = dict[str, bytes]
 TOGETHER = ("scores.parquet", "counts.parquet", "texts.json")  # members of all runs, which format 1 has not
@@ -45,13 +45,13 @@ def of_format_1(members: Members) -> Members:
     old = {name: c for name, c in members.items() if name not in TOGETHER}
     for run, files in json.loads(members["texts.json"]).items():
         old |= {f"artifacts/{run}/{name}": text.encode() for name, text in files.items()}
-    for run, scores in archive_scores.unpacked(members["scores.parquet"], runs).items():
+    for run, scores in score_table.unpacked(members["scores.parquet"], runs).items():
         buffer = io.BytesIO()
         scores.to_pandas().astype({name: str for name in scores.column_names if name != "value"}).to_parquet(
             buffer
         )
         old[f"artifacts/{run}/utterances.parquet"] = buffer.getvalue()
-    for run, counts in archive_counts.unpacked(members["counts.parquet"], runs).items():
+    for run, counts in count_table.unpacked(members["counts.parquet"], runs).items():
         old[f"artifacts/{run}/histograms.npz"] = arrays(**counts)
     return with_listing(old, lambda values: values.update(format=1))
 

@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.results.archive import ArchiveError, export_studies, import_archive
-from tests.analysis.results.hostile import (
+from analysis.archive.exporting import export_studies
+from analysis.archive.format import ArchiveError
+from analysis.archive.importing import import_archive
+from tests.analysis.archive.hostile import (
     Members,
     arrays,
     member,

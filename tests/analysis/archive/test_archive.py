@@ -12,9 +12,11 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import load
-from analysis.results import archive_counts, archive_scores
-from analysis.results.archive import ArchiveError, export_studies, import_archive
-from analysis.results.archive_members import Archive
+from analysis.archive import count_table, score_table
+from analysis.archive.exporting import export_studies
+from analysis.archive.format import ArchiveError
+from analysis.archive.importing import import_archive
+from analysis.archive.members import Archive
 from analysis.results.study_results import Results
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
@@ -69,9 +71,9 @@ def test_scores_take_less_room_and_stay_the_same(seven: Any, archive: Path, tmp_
     paths = {run: results.needed(run, artifacts.SCORES) for run in results.finished["run_id"]}
     with zipfile.ZipFile(archive) as members:
         content = members.read("scores.parquet")
-    scores = archive_scores.unpacked(content, set(paths) | set(results.references["run_id"]))
+    scores = score_table.unpacked(content, set(paths) | set(results.references["run_id"]))
     for run, path in paths.items():
-        archive_scores.write(scores[run], tmp_path / "again.parquet")
+        score_table.write(scores[run], tmp_path / "again.parquet")
         again = pd.read_parquet(tmp_path / "again.parquet")
         pd.testing.assert_frame_equal(again, pd.read_parquet(path), check_exact=True)
     assert len(content) < 0.4 * sum(path.stat().st_size for path in paths.values())
@@ -83,7 +85,7 @@ def test_counts_take_less_room_and_stay_the_same(seven: Any, archive: Path) -> N
     assert runs
     with zipfile.ZipFile(archive) as members:
         assert not [name for name in members.namelist() if name.endswith("histograms.npz")]
-        found = archive_counts.unpacked(members.read("counts.parquet"), runs)
+        found = count_table.unpacked(members.read("counts.parquet"), runs)
     for run, own in runs.items():
         for name, values in zip(found[run], own, strict=True):
             np.testing.assert_array_equal(found[run][name], values)

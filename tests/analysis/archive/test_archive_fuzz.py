@@ -23,13 +23,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from analysis import load
+from analysis.archive.exporting import export_studies
+from analysis.archive.importing import import_archive
 from analysis.figures.code_use import ranks, sizes, use_histogram
 from analysis.figures.differences import differences_to_best
 from analysis.figures.learning import curves
 from analysis.figures.robustness import robustness_frame
 from analysis.figures.trade_offs import cost_frame
 from analysis.reports.answer import answer
-from analysis.results.archive import export_studies, import_archive
 from analysis.results.study_metrics import logged_metrics
 from analysis.results.study_results import Results
 from analysis.statistics.comparisons import bd_rates, ranks_across
@@ -38,7 +39,7 @@ from analysis.statistics.matched_rates import coded_labels, main_labels
 from analysis.tables.comparison import comparison
 from analysis.tables.formats import render
 from experiments.tracking.store import Store
-from tests.analysis.results.hostile import Members, members_of, write
+from tests.analysis.archive.hostile import Members, members_of, write
 
 SECONDS = os.environ.get("CODECBENCH_FUZZ_SECONDS", "")
 EXAMPLES = 150  # about 20 seconds

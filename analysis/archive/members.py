@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import archive_counts, archive_scores
-from analysis.results.archive_files import CHECKS, MEMBER_BYTES, SMALL, Points, curves, texts
-from analysis.results.archive_format import (
+from analysis.archive import count_table, score_table
+from analysis.archive.files import CHECKS, MEMBER_BYTES, SMALL, Points, curves, texts
+from analysis.archive.format import (
     ARTIFACTS,
     COUNTS,
     HISTORIES,
@@ -44,7 +44,7 @@ class Archive:
     _zip: zipfile.ZipFile
     _members: Mapping[str, list[str]] = field(default_factory=dict)
     _scores: Mapping[str, pa.Table] = field(default_factory=dict)
-    _counts: Mapping[str, archive_counts.Counts] = field(default_factory=dict)
+    _counts: Mapping[str, count_table.Counts] = field(default_factory=dict)
     _texts: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def names(self, run_id: str) -> list[str]:
@@ -62,9 +62,9 @@ class Archive:
         for name, content in self._texts.get(run_id, {}).items():
             (folder / name).write_bytes(content)
         if run_id in self._scores:
-            archive_scores.write(self._scores[run_id], folder / artifacts.SCORES)
+            score_table.write(self._scores[run_id], folder / artifacts.SCORES)
         if run_id in self._counts:
-            archive_counts.write(self._counts[run_id], folder / artifacts.HISTOGRAMS)
+            count_table.write(self._counts[run_id], folder / artifacts.HISTOGRAMS)
 
 
 def _folder(run_id: str) -> str:
@@ -96,7 +96,7 @@ def checked(archive: zipfile.ZipFile, where: str, progress: Callable[[int, int],
     reading = _Reading(archive, where, {info.filename: info for info in infos})
     listing = parse(reading.read(LISTING, LISTING_BYTES), where)
     runs = {entry.id for entry in listing.runs}
-    together = {SCORES: archive_scores.unpacked, COUNTS: archive_counts.unpacked, TEXTS: texts}
+    together = {SCORES: score_table.unpacked, COUNTS: count_table.unpacked, TEXTS: texts}
     together = together if listing.format > 1 else {}
     members: dict[str, list[str]] = {}
     for info in infos:

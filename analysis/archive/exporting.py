@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.results import archive_counts, archive_scores
-from analysis.results.archive_files import TEXTS_OF_RUN
-from analysis.results.archive_format import (
+from analysis.archive import count_table, score_table
+from analysis.archive.files import TEXTS_OF_RUN
+from analysis.archive.format import (
     ARTIFACTS,
     COUNTS,
     EXTRAS,
@@ -33,7 +33,6 @@ from analysis.results.archive_format import (
     ArchiveError,
     readable,
 )
-from analysis.results.archive_import import import_archive as import_archive
 from analysis.results.load import load
 from analysis.results.study_results import Results
 from experiments.common.atomic_files import replacing
@@ -109,8 +108,8 @@ def export_studies(
             if run_id != results.parent_id:
                 files.add(results, run, extras)
             progress("exporting", number, len(owners))
-        _write(archive, SCORES, archive_scores.packed(files.scores))
-        _write(archive, COUNTS, archive_counts.packed(files.counts))
+        _write(archive, SCORES, score_table.packed(files.scores))
+        _write(archive, COUNTS, count_table.packed(files.counts))
         _write(archive, TEXTS, json.dumps(files.texts, indent=1).encode())
         _write(archive, HISTORIES, _parquet(points))
         listing = {"format": FORMAT, "codecbench": version("codecbench"), "runs": entries}
@@ -174,9 +173,9 @@ class _Files:
             path = results.needed(run_id, name)
             if name in TEXTS_OF_RUN:
                 self.texts.setdefault(run_id, {})[name] = path.read_text(encoding="utf-8")
-            elif name == artifacts.SCORES and len(scores := archive_scores.of_run(path)):
+            elif name == artifacts.SCORES and len(scores := score_table.of_run(path)):
                 self.scores[run_id] = scores
-            elif name == artifacts.HISTOGRAMS and (counts := archive_counts.of_run(path)):
+            elif name == artifacts.HISTOGRAMS and (counts := count_table.of_run(path)):
                 self.counts[run_id] = counts
             else:
                 _write(self.archive, f"{ARTIFACTS}/{run_id}/{name}", path.read_bytes())

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.results.archive_files import COUNTED, POINTS, bounded
-from analysis.results.archive_format import ArchiveError
-from analysis.results.archive_scores import compressed
+from analysis.archive.files import COUNTED, POINTS, bounded
+from analysis.archive.format import ArchiveError
+from analysis.archive.score_table import compressed
 
 Counts = Mapping[str, np.ndarray]  # [codes], by the name of a factor or a pair of channels
 

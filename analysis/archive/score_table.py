@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.results.archive_files import LATER_COLUMNS, POINTS, SCORE_COLUMNS, bounded, check_scores
-from analysis.results.archive_format import ArchiveError
+from analysis.archive.files import LATER_COLUMNS, POINTS, SCORE_COLUMNS, bounded, check_scores
+from analysis.archive.format import ArchiveError
 
 
 def of_run(path: Path) -> pa.Table:
