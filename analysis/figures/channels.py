@@ -87,6 +87,9 @@ def channel_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
             )
         panel.set_xlabel("channels")
         panel.set_ylabel(column.title)
-        panel.set_xlim(0, 1.5 * float(frame["channels"].max()))  # room for the rates beside the curves
+        panel.set_xscale("log", base=2)  # few channels lie close together, and matter most
+        fewest, most = float(frame["channels"].min()), float(frame["channels"].max())
+        panel.set_xlim(fewest / 1.2, most * (most / fewest) ** 0.45)  # room for the rates beside the curves
+        panel.xaxis.set_major_formatter("{x:g}")
     legend_below(figure, dict(sorted(handles.items())), 5)
     return figure
