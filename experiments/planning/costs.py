@@ -48,8 +48,8 @@ class Costs:
         mean = _mean(same, config, _setting)
         return None if mean is None else mean * steps
 
-    def evaluation(self, config: Mapping[str, str], clips: int) -> float | None:
-        """Seconds of the evaluation of `clips` test clips (0: as many as were timed), or None."""
+    def evaluation(self, config: Mapping[str, str], clips: int, scorings: int = 1) -> float | None:
+        """Seconds of `scorings` evaluations of `clips` test clips (0: as many as were timed), or None."""
         same = []
         for params, metrics in self._timed:
             asked = max((value for key, value in metrics.items() if key.endswith("_asked")), default=0.0)
@@ -57,7 +57,8 @@ class Costs:
                 seconds = metrics["cost/evaluate_seconds"]
                 same.append((params, seconds / asked * clips if clips else seconds))
         here = [each for each in same if each[0].get("data.content_hash") == config.get("data.content_hash")]
-        return _mean(here or same, config, _scoring)
+        mean = _mean(here or same, config, _scoring)
+        return None if mean is None else mean * scorings
 
 
 def _setting(config: Mapping[str, str]) -> dict[str, str]:

@@ -48,6 +48,7 @@ def outline_of(
                 warm_start=start.training_hash if start else "",
                 warm_start_steps=start.train.steps if start else 0,
                 steps=run.train.computed_steps,
+                scorings=len(run.train.decay_at) or 1,
                 config=costs.relevant(flatten(run.resolved())),
             )
         )

@@ -16,7 +16,8 @@ class PlannedCorpus:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A run: `warm_start` is the hash of the training it starts from; `config` what its cost depends on."""
+    """A run: `warm_start` is the hash of the training it starts from; `config` what its cost depends on;
+    `scorings` how often the test set is scored, once per training budget."""
 
     label: str
     seed: int | None
@@ -26,6 +27,7 @@ class PlannedRun:
     warm_start: str = ""
     warm_start_steps: int = 0
     steps: int = 0
+    scorings: int = 1
     config: dict[str, str] = field(default_factory=dict)
 
 

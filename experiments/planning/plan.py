@@ -142,7 +142,9 @@ def _estimate(
     else:
         source = f"counted operations of a step and the stated speed of {stated[0]}, not from timed steps"
         training = [number * stated[1][run.hash] for run, number in steps]
-    evaluation = [timed.evaluation(run.config, outlined.corpora[run.corpus].test_clips) for run in todo]
+    evaluation = [
+        timed.evaluation(run.config, outlined.corpora[run.corpus].test_clips, run.scorings) for run in todo
+    ]
     missing = []
     if None in training:
         missing.append(f"no run with this backbone, batch and objective was timed on this device ({device})")

@@ -35,7 +35,8 @@ class PlannedRun(Part):
     training_hash: str = Field(description="identity of the training; empty for a reference codec")
     warm_start: str = Field(description="`training_hash` of its warm start; empty without one")
     warm_start_steps: int = Field(description="training steps of the warm start")
-    steps: int = Field(description="training steps")
+    steps: int = Field(description="training steps, with those of branches to earlier budgets")
+    scorings: int = Field(description="how often the test set is scored: once per training budget")
     config: dict[str, str] = Field(description="parameters that decide its cost")
 
 

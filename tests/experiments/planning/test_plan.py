@@ -171,6 +171,11 @@ def test_states_and_hours_come_from_the_store_of_all_studies(tmp_path: Path) -> 
     assert "about 2 min with 1 worker, from" in said
     longer = plans.make("base", [*overrides, "bits=12", "train.steps=3000"], store, tmp_path)
     assert longer.estimate.training == pytest.approx(3 * 3 * 100.0)
+    budgets = ["train.steps=3000", "train.decay_at=[1000, 3000]"]
+    twice = plans.make("base", [*overrides, "bits=12", *budgets], store, tmp_path)
+    # Three quantizers at two budgets each. The branch to the first one has 200 steps of its own.
+    assert twice.estimate.evaluation == pytest.approx(3 * 2 * 20.0)
+    assert twice.estimate.training == pytest.approx(3 * (3 + 0.2) * 100.0)
     wider = plans.make("base", [*overrides, "bits=12", "backbone={options: {width: 200}}"], store, tmp_path)
     assert wider.estimate.seconds is None
     assert "no run with this backbone" in wider.estimate.missing[0]
