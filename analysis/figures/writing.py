@@ -20,6 +20,7 @@ from experiments.common import child_processes
 from experiments.common.machine import cores
 
 MOVING = ("gif", "mp4")  # formats of animations
+KINDS = (*(make.__name__ for make in FIGURES), animations.__name__)  # what `only` may name
 _PRELOADED = (
     *("matplotlib.figure", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg"),
     *("mlflow", "pandas", "scipy.stats", "torch", "analysis.figures.catalogue"),

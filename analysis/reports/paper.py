@@ -66,16 +66,19 @@ _FIGURE = r"""\begin{figure}[tp]
 \end{figure}"""
 
 
-def write_paper(results: Results, output: Path, *, processes: int = 1) -> Path:
+def write_paper(
+    results: Results, output: Path, *, only: Collection[str] | None = None, processes: int = 1
+) -> Path:
     """Write `output/main.tex` with `tables/`, `figures/` and `provenance.json`; returns the document.
 
-    processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier
+    only, processes: as of `figures.writing.draw`. The same results give the same bytes. What an earlier
     kit left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
     prepare_output(output, "paper", ("tables", "figures"))
     used: dict[str, list[str]] = {}
     tables, figures = [], []
-    with begun(results, Target(output / "figures", "paper", ("pdf",)), processes=processes) as finish:
+    target = Target(output / "figures", "paper", ("pdf",))
+    with begun(results, target, only=only, processes=processes) as finish:
         for name, text, data, runs in _tables(results):
             tables.append(rf"\input{{tables/{name}.tex}}")
             for suffix, content in (("tex", text), ("csv", data)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Collection
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,17 +28,19 @@ from analysis.tables.table import Table
 COLOURS = 128  # of a figure
 
 
-def write_report(results: Results, output: Path, *, processes: int = 1) -> Path:
+def write_report(
+    results: Results, output: Path, *, only: Collection[str] | None = None, processes: int = 1
+) -> Path:
     """Write `output/index.html` with `tables/`, `figures/`, `audio/` and `spectrograms/` beside it.
 
     Returns the page. It runs its own script only and asks nothing of any server.
 
-    processes: as of `figures.writing.draw`. The same results give the same bytes. What an
+    only, processes: as of `figures.writing.draw`. The same results give the same bytes. What an
     earlier report left in these places is replaced. Raises OutputError where somebody else's files lie there.
     """
     prepare_output(output, "report", ("tables", "figures", "audio", "spectrograms"))
     pictures = Target(output / "figures", "web", ("png",), colours=COLOURS)
-    with begun(results, pictures, processes=processes) as finish:
+    with begun(results, pictures, only=only, processes=processes) as finish:
         table = comparison(results, logged(all_keys(results), results.runs.columns))
         _write_tables(table, output / "tables", table.name)
         differences = contrast_table([results]) if has_contrasts(results) else None

@@ -33,6 +33,15 @@ Bitrate = Annotated[
         "the highest of equals",
     ),
 ]
+OnlyFigures = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="NAMES",
+        help="kinds of figures, separated by commas, such as effects,rate-distortion,voronoi; a wrong name "
+        "lists all names; default: all",
+    ),
+]
 
 
 def table(
@@ -192,22 +201,26 @@ def figures(
             help="file formats, separated by commas: pdf, svg, png; for animations gif, mp4 (needs ffmpeg)",
         ),
     ] = ",".join(_FIGURE_FORMATS),
+    only: OnlyFigures = None,
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Draw all figures of a study, each with its data as CSV."""
+    """Draw the figures of a study, each with its data as CSV."""
     kinds = names_of(formats, "--formats")
     for kind in kinds:
         if kind not in _FIGURE_FORMATS:
             raise typer.BadParameter(f"{kind!r}: give some of {', '.join(_FIGURE_FORMATS)}")
     outputs.check_folder(folder)
+    wanted = _figure_kinds(only)
 
     results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.figures import writing
 
     console = output()
-    for path in writing.write_all(results, folder, style_name=style, formats=kinds, processes=cores()):
+    for path in writing.write_all(
+        results, folder, style_name=style, formats=kinds, only=wanted, processes=cores()
+    ):
         console.say(str(path))
 
 
@@ -217,18 +230,20 @@ def report(
         Path | None,
         typer.Option("--output", metavar="FOLDER", help="folder to write to; default: report-STUDY"),
     ] = None,
+    only: OnlyFigures = None,
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write a static web page with tables, figures and listening examples; it needs no server."""
     place = folder or outputs.named_after("report-", study)
     outputs.check_folder(place)
+    kinds = _figure_kinds(only)
 
     results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.reports.report import write_report
 
-    output().say(f"wrote {write_report(results, place, processes=cores())}")
+    output().say(f"wrote {write_report(results, place, only=kinds, processes=cores())}")
 
 
 def paper(
@@ -237,18 +252,20 @@ def paper(
         Path | None,
         typer.Option("--output", metavar="FOLDER", help="folder to write to; default: paper-STUDY"),
     ] = None,
+    only: OnlyFigures = None,
     bitrate: Bitrate = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write LaTeX tables, figures and a main.tex that includes them, with the provenance of each file."""
     place = folder or outputs.named_after("paper-", study)
     outputs.check_folder(place)
+    kinds = _figure_kinds(only)
 
     results = _results_to_draw(study, tracking_uri, bitrate)
 
     from analysis.reports.paper import write_paper
 
-    output().say(f"wrote {write_paper(results, place, processes=cores())}")
+    output().say(f"wrote {write_paper(results, place, only=kinds, processes=cores())}")
 
 
 def power(
@@ -299,6 +316,23 @@ def power(
         document.emit(studies.power_document(study, frame, metric, effect, wanted))
     else:
         power.print_power(frame, metric, effect, wanted, matched_rates.rate_in_words(results, labels))
+
+
+def _figure_kinds(only: str | None) -> list[str] | None:
+    """The kinds of figures that `--only` names. Raises BadParameter for a wrong name."""
+    if only is None:
+        return None
+    names = [name.replace("-", "_") for name in names_of(only, "--only")]
+
+    from analysis.figures.writing import KINDS
+
+    for name in names:
+        if name not in KINDS:
+            kinds = ", ".join(kind.replace("_", "-") for kind in KINDS)
+            raise typer.BadParameter(
+                f"{name!r} is no kind of figure; give some of {kinds}", param_hint="--only"
+            )
+    return names
 
 
 def _results_to_draw(study: str, tracking_uri: str | None, bitrate: float | None) -> Results:

@@ -92,6 +92,12 @@ def test_letters_that_the_small_font_lacks_are_drawn_all_the_same(tmp_path: Path
     assert found == {b"DejaVuSansLabels-Regular", b"DejaVuSans"}
 
 
+def test_the_page_names_all_kinds() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "figures.md").read_text(encoding="utf-8")
+    listed = page.split("draws these kinds alone: ")[1].split(".\n")[0]
+    assert [name.replace("-", "_") for name in re.split(r",\s+", listed)] == list(drawing.KINDS)
+
+
 def test_several_processes_write_the_same_bytes(results: Results, tmp_path: Path) -> None:
     only = ["voronoi_tilings", "rate_distortion", "code_ranks", "critical_differences"]
     mine = write_all(results, tmp_path / "a", formats=["svg", "pdf"], only=only)

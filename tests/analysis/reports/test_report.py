@@ -49,6 +49,13 @@ def test_links_are_relative_and_exist(report: Path) -> None:
         assert (report.parent / link).is_file(), link
 
 
+def test_a_report_has_the_chosen_figures_alone(store: Any, report: Path, tmp_path: Path) -> None:
+    page = write_report(load("report", store.uri), tmp_path / "few", only=["utilisation", "cost"])
+    few = {path.stem for path in (page.parent / "figures").iterdir()}
+    assert few == {"utilisation", "cost"} < {path.stem for path in (report.parent / "figures").iterdir()}
+    assert set(re.findall(r'src="figures/([^".]+)', page.read_text(encoding="utf-8"))) == few
+
+
 def test_it_is_small(report: Path) -> None:
     audio = report.parent / "audio"
     sizes = [

@@ -90,6 +90,11 @@ def test_evaluate_looks_before_it_scores(arguments: list[str], words: str, folde
         (["figures", "x", "--output", "file"], "--output file: cannot write there"),
         (["figures", "x", "--formats", "pdf,bmp"], "'bmp': give some of pdf, svg, png, gif, mp4"),
         (["figures", "x", "--style", "slides"], "'--style'"),
+        (
+            ["figures", "x", "--only", "cost,costs"],
+            "--only: 'costs' is no kind of figure; give some of effects",
+        ),
+        (["report", "x", "--only", ","], "--only: give at least one name, or leave the option out"),
         (["report", "x", "--output", "file"], "--output file: cannot write there"),
         (["paper", "x", "--output", "file/paper"], "--output file/paper: cannot write there"),
         (["export", "x", "--output", "folder.csv"], "it is a folder; give the name of a file"),
