@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+LEAST_LABEL = 24  # characters that labels keep where they are broken so that all columns fit
+_INDENT = "  "  # of the further lines of a label
 _STYLES = {"best": "bold", "worse": "dim"}  # by mark
 
 
 def console(table: Table, width: int, *, bold: bool = True) -> Group:
     """For a terminal `width` characters wide: columns that don't fit side by side follow below.
+
+    Long labels are broken between words where all columns fit side by side then.
 
     bold: whether bold letters can be seen. Where they cannot, as in a file, `*` marks the best.
     """
@@ -30,15 +35,16 @@ def console(table: Table, width: int, *, bold: bool = True) -> Group:
 
     if not bold:
         table = _with_stars(table)
+    labels = _label_width(table, width)
     panels: list[list[int]] = []
     for place in range(len(table.columns)):
-        if panels and _panel_width(table, [*panels[-1], place]) <= width:
+        if panels and labels + _columns_width(table, [*panels[-1], place]) <= width:
             panels[-1].append(place)
         else:
             panels.append([place])
     parts: list[Text | RichTable] = [Text(table.title, style="bold")]
     for index, places in enumerate(panels):
-        parts += [Text(), *_panel(table, places, messages=index == 0)]
+        parts += [Text(), *_panel(table, places, labels, messages=index == 0)]
     parts += [Text(), *[Text(line, style="dim") for line in table.caption]]
     parts += [Text(f"Note. {line}") for line in table.notes]
     return Group(*parts)
@@ -57,8 +63,20 @@ def _with_stars(table: Table) -> Table:
     )
 
 
-def _label_width(table: Table) -> int:
-    return max(len(label) for label in [table.head, *[row.label for row in table.rows]])
+def _label_width(table: Table, width: int) -> int:
+    """Characters of the column of labels on a terminal `width` characters wide."""
+    labels = [table.head, *[row.label for row in table.rows]]
+    longest = max(len(label) for label in labels)
+    left = width - _columns_width(table, list(range(len(table.columns))))
+    words = max(len(word) for label in labels for word in label.split() or [""]) + len(_INDENT)
+    return left if max(words, LEAST_LABEL) <= left < longest else longest
+
+
+def _label(label: str, width: int) -> str:
+    """A label in lines of at most `width` characters."""
+    if len(label) <= width:
+        return label
+    return "\n".join(textwrap.wrap(label, width, subsequent_indent=_INDENT, break_on_hyphens=False))
 
 
 def _column_width(table: Table, place: int) -> int:
@@ -69,12 +87,15 @@ def _column_width(table: Table, place: int) -> int:
     return max(len(line) for line in lines)
 
 
-def _panel_width(table: Table, places: list[int]) -> int:
-    return _label_width(table) + sum(2 + _column_width(table, place) for place in places)
+def _columns_width(table: Table, places: list[int]) -> int:
+    return sum(2 + _column_width(table, place) for place in places)
 
 
-def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | RichTable]:
-    """Make a rich table for each section, of equal column widths: rich has no cells that span columns."""
+def _panel(table: Table, places: list[int], labels: int, *, messages: bool) -> list[Text | RichTable]:
+    """Make a rich table for each section, of equal column widths: rich has no cells that span columns.
+
+    labels: the width of the column of labels.
+    """
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -87,7 +108,7 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
             pad_edge=False,
             padding=(0, 1, 0, 0) if header else (0, 2, 0, 0),
         )
-        view.add_column(table.head, width=_label_width(table), no_wrap=True)
+        view.add_column(table.head, width=labels, no_wrap=True)
         for place in places:
             head = Text(_console_header(table.columns[place]))
             view.add_column(head, width=_column_width(table, place), justify="right", no_wrap=True)
@@ -107,11 +128,11 @@ def _panel(table: Table, places: list[int], *, messages: bool) -> list[Text | Ri
                 ]
                 marks = [_STYLES.get(row.cells[place].mark, "") for place in places]
                 view.add_row(
-                    Text(row.label),
+                    Text(_label(row.label, labels)),
                     *[Text(cell, style=mark) for cell, mark in zip(cells, marks, strict=True)],
                 )
             parts.append(view)
-        parts += [Text(f"{row.label.ljust(_label_width(table))}  {row.message}") for row in told]
+        parts += [Text(f"{row.label.ljust(labels)}  {row.message}") for row in told]
     return parts
 
 

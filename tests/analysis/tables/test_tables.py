@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from analysis import load
-from analysis.results.columns import ColumnError
+from analysis.results.columns import ColumnError, select
 from analysis.statistics.matched_rates import main_labels, rate_groups
 from analysis.tables.comparison import TableError, comparison
 from analysis.tables.console import console, console_text, print_table
 from analysis.tables.formats import FormatError, render
-from analysis.tables.table import Table
+from analysis.tables.table import Cell, Row, Section, Table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -81,6 +81,20 @@ def test_quality_is_whole_and_first_at_80_columns(seven: Any) -> None:
         assert value in first
     one = next(row for row in table.rows if row.label == "q2d2-hex")
     assert f"{one.cells[2].value:.3f} ± " in first
+
+
+def test_long_labels_are_broken_where_all_columns_fit_then() -> None:
+    columns = select(["pesq", "stoi", "mel_distance"])
+    row = Row("hexagons less fsq, paper's channels", tuple(Cell(-1.0, -1.5, -0.5) for _ in columns))
+    contrasts = Table("contrasts", columns, (Section("tiling", (row,)),), ("Caption.",))
+    needed = max(len(line) for line in console_text(contrasts, 200).splitlines())
+    lines = console_text(contrasts, needed - 8).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("hexagons less fsq"))
+    assert lines[at].count("±") == 3 and lines[at + 1] == "  channels"
+    assert max(map(len, lines)) <= needed - 8
+    # Where even short labels leave too little room, the labels stay whole, and columns follow below.
+    panels = console_text(contrasts, needed - 20).splitlines()
+    assert sum(line.startswith("hexagons less fsq, paper's channels") for line in panels) > 1
 
 
 @pytest.mark.parametrize(
