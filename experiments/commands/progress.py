@@ -201,7 +201,7 @@ def progress_bar(console: Console | None = None) -> Iterator[CorpusProgress]:
                 lines.stage(stage, done, total)
                 return
             if stage not in tasks:
-                tasks[stage] = bars.add_task(printable(stage))
+                tasks[stage] = bars.add_task(printable(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show

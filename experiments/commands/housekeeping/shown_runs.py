@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -84,10 +85,14 @@ def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:
     console.say(f"started {started}{took}")
     console.say(f"id {run.info.run_id}, hash {run.data.tags.get(Tag.RUN_HASH, '—')}")
     console.say(f"weights: {weights or 'not in the folder of runs'}", to_copy=True)
+    scores, others = _scores(values)
     for title, pairs in (
+        ("scores", scores),
         ("configuration", sorted(run.data.params.items())),
-        ("values", [(name, "—" if value is None else f"{value:.6g}") for name, value in values.items()]),
+        ("other values", others),
     ):
+        if not pairs:
+            continue
         console.say()
         console.say((title, "bold"))
         width = max((len(name) for name, _ in pairs), default=0)
@@ -97,6 +102,30 @@ def show_run(given: str, uri: str, runs_folder: Path, format: str) -> None:
     console.say(("files", "bold"))
     for file in files:
         console.say(f"  {file}", to_copy=True)
+
+
+_DETAILS = ("_asked", "_scored", "_failed", "_low", "_high")  # of a score, logged beside it
+
+
+def _scores(values: Mapping[str, float | None]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Scores, each with its interval and counts in one line, and the values that are none of these."""
+    scores: list[tuple[str, str]] = []
+    told: set[str] = set()
+    for name, value in values.items():
+        details = {end: values.get(name + end) for end in _DETAILS}
+        if not name.startswith("eval/") or details["_asked"] is None:
+            continue
+        text = _number(value)
+        if details["_low"] is not None and details["_high"] is not None:
+            text += f" [{_number(details['_low'])}, {_number(details['_high'])}]"
+        text += f"  {_number(details['_scored'])} of {_number(details['_asked'])} utterances"
+        scores.append((name, text))
+        told.update((name, *(name + end for end in _DETAILS)))
+    return scores, [(name, _number(value)) for name, value in values.items() if name not in told]
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.6g}"
 
 
 def _times(run: StoredRun) -> tuple[str, float | None]:

@@ -90,7 +90,8 @@ def test_long_labels_are_broken_where_all_columns_fit_then() -> None:
     needed = max(len(line) for line in console_text(contrasts, 200).splitlines())
     lines = console_text(contrasts, needed - 8).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("hexagons less fsq"))
-    assert lines[at].count("±") == 3 and lines[at + 1] == "  channels"
+    assert lines[at].count("±") == 3
+    assert lines[at + 1] == "  channels"
     assert max(map(len, lines)) <= needed - 8
     # Where even short labels leave too little room, the labels stay whole, and columns follow below.
     panels = console_text(contrasts, needed - 20).splitlines()

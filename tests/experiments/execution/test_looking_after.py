@@ -125,6 +125,10 @@ def test_show_has_configuration_values_and_files(done: Done) -> None:
     said = command("show", run["training_hash"]).stdout
     assert f"weights: runs/{run['training_hash']}" in said
     assert "train.steps" in said
+    score = next(line for line in said.splitlines() if "eval/mel_distance" in line)
+    count = f"{by_hash['metrics']['eval/mel_distance_asked']:g}"
+    assert score.endswith(f"{count} of {count} utterances")
+    assert "eval/mel_distance_asked" not in said
     old = document("show", done.first["runs"][0]["run_id"])
     assert old["superseded"]
 
