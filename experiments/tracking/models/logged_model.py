@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 MODEL_TYPE = "speech codec"
+PYFUNC = "experiments.tracking.models.pyfunc_flavor"  # loads models for `mlflow.pyfunc.load_model`
 SHOWN = ("quantizer", "backbone.name", "seed", "train.steps", "label")  # what the Models tab tells apart by
 
 
@@ -144,9 +145,10 @@ def _fetch(store: Store, run_id: str, folder: Path) -> Path | None:
 
 
 def _describe(folder: Path, run_id: str, model_id: str, config: Mapping[str, Any]) -> None:
-    """Write `MLmodel`, from which the UI takes the signature."""
+    """Write `MLmodel`, from which the UI takes the signature, and `mlflow.pyfunc.load_model` its loader."""
     from mlflow.models import Model
 
     flavor = {"weights": WEIGHTS, "config": json.dumps(config)}
-    described = Model(run_id=run_id, signature=signature(), flavors={"codecbench": flavor}, model_id=model_id)
+    flavors = {"codecbench": flavor, "python_function": {"loader_module": PYFUNC}}
+    described = Model(run_id=run_id, signature=signature(), flavors=flavors, model_id=model_id)
     described.save(str(folder / "MLmodel"))

@@ -76,7 +76,7 @@ def load_trained(
 def of_run(run: StoredRun, study: str, uri: str, runs_folder: Path) -> TrainedCodec:
     """The trained codec of a run of the store. Raises RunError, DamagedFile, TrackingError."""
     with weights_of(run, study, uri, runs_folder) as weights:
-        return _first(_read(weights), run.data.params.get(STAGES, ""))
+        return first_stages(_read(weights), run.data.params.get(STAGES, ""))
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _of_shared(folder: Path) -> TrainedCodec:
         shared_folder.check_sizes(path, config.backbone, tensors)
         described = {"quantizer": config.quantizer.model_dump(), "backbone": config.backbone}
         trained = TrainedCodec(_built(tensors, {**described, "seed": config.seed}), config.source_digest)
-        return _first(trained, "" if config.stages is None else str(config.stages))
+        return first_stages(trained, "" if config.stages is None else str(config.stages))
     except (RunError, DamagedFile):
         raise
     except Exception as error:  # of many classes: the content is anybody's
@@ -122,7 +122,7 @@ def _of_store(given: str, uri: str, runs_folder: Path) -> TrainedCodec:
     return of_run(run, study, uri, runs_folder)
 
 
-def _first(trained: TrainedCodec, stages: str) -> TrainedCodec:
+def first_stages(trained: TrainedCodec, stages: str) -> TrainedCodec:
     """What a run has evaluated: the first `stages` of those that were trained, if that is a number."""
     return trained._replace(codec=trained.codec.prefix(int(stages))) if stages.isdecimal() else trained
 

@@ -19,7 +19,7 @@ from experiments.execution import worker
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
 from experiments.tracking import journal as metrics_journal
-from experiments.tracking.models import logged_model
+from experiments.tracking.models import logged_model, trained_codecs
 from experiments.tracking.schema import FINISHED, KIND_RUN
 from experiments.tracking.store import Store, TrackingError
 
@@ -143,6 +143,14 @@ def test_a_run_has_curves_system_metrics_and_a_model_with_a_signature(
     with safe_open(local / logged_model.WEIGHTS, framework="pt") as file:
         assert "config" in file.metadata()
         assert len(file.keys()) > 10
+    import mlflow
+    import torch
+
+    loaded = mlflow.pyfunc.load_model(str(local))
+    codec = trained_codecs.load_codec(local / logged_model.WEIGHTS)
+    audio = 0.1 * torch.randn(1, 1600, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.from_numpy(loaded.predict(audio.numpy())), codec.reconstruct(audio))
+    assert torch.equal(loaded.get_raw_model().encode(audio), codec.encode(audio))
 
 
 def picture_script() -> Any:
