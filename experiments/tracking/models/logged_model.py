@@ -1,6 +1,7 @@
 """The trained codec as an MLflow model: weights as safetensors, a signature, a link to its run."""
 
 import json
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -144,11 +145,15 @@ def _fetch(store: Store, run_id: str, folder: Path) -> Path | None:
     return None if model is None else Path(_repository(store, model).download_artifacts(WEIGHTS, str(folder)))
 
 
+def _pyfunc() -> dict[str, str]:
+    return {"loader_module": PYFUNC, "python_version": platform.python_version()}
+
+
 def _describe(folder: Path, run_id: str, model_id: str, config: Mapping[str, Any]) -> None:
     """Write `MLmodel`, from which the UI takes the signature, and `mlflow.pyfunc.load_model` its loader."""
     from mlflow.models import Model
 
     flavor = {"weights": WEIGHTS, "config": json.dumps(config)}
-    flavors = {"codecbench": flavor, "python_function": {"loader_module": PYFUNC}}
+    flavors = {"codecbench": flavor, "python_function": _pyfunc()}
     described = Model(run_id=run_id, signature=signature(), flavors=flavors, model_id=model_id)
     described.save(str(folder / "MLmodel"))

@@ -121,6 +121,7 @@ def all_of(server: MlflowServer, study: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of MLflow, about a class of its own
 def test_a_run_has_curves_system_metrics_and_a_model_with_a_signature(
     undisturbed: dict[str, Any], server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
