@@ -79,7 +79,7 @@ def test_a_study_that_is_killed_often_ends_as_one_that_was_not(
     said = (killed / "said.txt").read_text()
     assert told["undisturbed"] == 0, (whole / "said.txt").read_text()
     assert told["codes"][-1] == 0, said
-    assert told["codes"].count(None) >= kills / 2  # it was killed, and not always when it was over
+    assert told["codes"].count(None) >= kills / 4  # it was killed, and not always when it was over
     assert "Traceback" not in said
     mine, theirs = logged(killed), logged(whole)
     assert len(mine) == 5  # the study, its warm start, two runs and the reference

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import Result
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 from experiments.studies import study

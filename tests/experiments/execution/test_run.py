@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 from experiments.studies import study
@@ -159,7 +159,7 @@ def test_a_diverging_run_is_a_status_with_a_reason(
     (tmp_path / "small.yaml").write_text(small_study)
     arguments = ["run", "small.yaml", "--set", "quantizers=[fsq]", "--set", "train.learning_rate=1000"]
     arguments += ["--set", "train.matrix_learning_rate=1000", "--set", "train.warmup_steps=0"]
-    arguments += ["--set", "train.steps=20", "--set", f"train.warm_start={warm_start}"]
+    arguments += ["--set", "train.steps=20", "--set", f"train.warm_start={warm_start}", "--no-figures"]
     done = in_this_process(tmp_path, *arguments, "--workers", "1", code=1)
     assert "1 run: 1 diverged" in done.stderr
     (run,) = load("small", f"sqlite:///{tmp_path}/mlflow.db").runs.to_dict("records")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 
