@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared corpora and the tables of empty stores go to a folder of the tests'."""
     os.environ["CODECBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
