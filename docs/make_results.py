@@ -7,7 +7,8 @@ Of each study, docs/results/STUDY/ gets the figures that the page docs/results/S
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
 The differences that a study was made for stand between the `contrasts` comments. The README has those of
-`HEADLINE` at one rate, as a table and as docs/images/headline.svg.
+`HEADLINE` at one rate, as a table and as docs/images/headline.svg, and docs/results/report/ is the report of
+that study, with fewer figures.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
 PICTURE = Path(__file__).parent / "images" / "headline.svg"
 HEADLINE, HEADLINE_BITRATE = "soundstream-rates", 3200.0  # bit/s
+REPORT_FIGURES = ("effects", "rate_distortion", "channels", "differences", "cost", "utterances")
 COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
@@ -66,6 +68,7 @@ $ codecbench table {study} --format markdown --columns {columns}
 def main() -> None:
     """Write what the named studies have."""
     from analysis import load
+    from analysis.reports.report import write_report
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -91,6 +94,7 @@ def main() -> None:
             shown = contrasts(results, HEADLINE_BITRATE)
             README.write_text(between(whole, "headline", f"\n{shown}\n"), encoding="utf-8")
             draw_headline(results)
+            write_report(results, HERE / "report", only=REPORT_FIGURES)
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
 

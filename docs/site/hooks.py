@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if uri == "index.md" or uri.startswith(("reference/", "repository/")):
         return _spaced(markdown)
     return _spaced(_rewritten(markdown, f"docs/{uri}", uri))
+
+
+def on_post_build(config: Any) -> None:
+    """Put the Markdown tables of the published report beside its page, as files and not as pages."""
+    tables = Path("results", "report", "tables")
+    for path in (ROOT / "docs" / tables).glob("*.md"):
+        shutil.copyfile(path, Path(config["site_dir"]) / tables / path.name)
 
 
 def _outside(text: str, source: str) -> list[str]:

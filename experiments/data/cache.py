@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,25 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.common.file_lock import locked as locked
+from experiments.common.user_cache import cache_directory as cache_directory
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
 SHARD_SAMPLES = 2**28  # 512 MiB a file
 FULL_CHECK_BYTES = 2**30  # a larger cache is checked by sizes and by the ends of its files only
 END_BYTES = 2**16
-
-
-def cache_directory() -> Path:
-    """$CODECBENCH_CACHE, else `codecbench` in the user's cache directory of this system."""
-    if chosen := os.environ.get("CODECBENCH_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "codecbench"
 
 
 class CacheError(ValueError):

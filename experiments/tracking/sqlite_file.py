@@ -2,14 +2,17 @@
 
 MLflow makes the tables of a new SQLite store in some fifty migrations that are no transaction: a kill in
 between, or a second process that does the same, leaves a file that no version of MLflow opens again. So a new
-store is made in a file beside it, under a lock, and linked to its name when it is whole.
+store is made in a file beside it, under a lock, and linked to its name when it is whole. The migrations take
+seconds, so the empty tables are kept in the user's cache, and the next new store starts from a copy of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
+import shutil
 import sqlite3
 import time
 import uuid
@@ -17,8 +20,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from experiments.common.atomic_files import MARK
+from experiments.common.atomic_files import MARK, replacing
 from experiments.common.file_lock import locked
+from experiments.common.user_cache import cache_directory
 from experiments.tracking.errors import TrackingError, explained, upgrade
 
 BUSY_SECONDS = 20.0  # for which a file that another process writes to is waited for
@@ -110,7 +114,7 @@ def make_ready(path: Path, uri: str, *, make: bool) -> None:
                 _set_aside(path)
                 found = State.MISSING
             if found in (State.MISSING, State.EMPTY):
-                _make(path, found)
+                _make(path, found, head)
                 found = state(path, head)
     if found is State.FOREIGN:
         raise TrackingError(
@@ -186,13 +190,20 @@ def _set_aside(path: Path) -> None:
     )
 
 
-def _make(path: Path, found: State) -> None:
+def _make(path: Path, found: State, head: str) -> None:
     """Make a store beside `path`, and give it that name when it is whole. Another one there is kept."""
+    import mlflow
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    kept = cache_directory() / "empty-stores" / f"mlflow-{mlflow.__version__}-{head}.db"
+
     partial = path.with_name(f"{_prefix(path)}{os.getpid()}-{uuid.uuid4().hex[:8]}{MARK}")
     try:
+        if not _copied(kept, partial, head):
+            _make_tables(partial)
+            _keep(partial, kept)
+        # It adds what belongs to this place, such as MLflow's own experiment and the folder of its files.
         SqlAlchemyStore(f"sqlite:///{partial}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         _forget_connections(partial)
         with partial.open("rb") as file:
@@ -209,6 +220,34 @@ def _make(path: Path, found: State) -> None:
         for end in ("", "-journal", "-wal", "-shm"):
             partial.with_name(f"{partial.name}{end}").unlink(missing_ok=True)
     _forget_connections(path)
+
+
+def _make_tables(path: Path) -> None:
+    """Make the tables of a store, without a row but the revision, in the new file `path`."""
+    import sqlalchemy
+    from mlflow.store.db.utils import _initialize_tables
+
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=sqlalchemy.pool.NullPool)
+    _initialize_tables(engine)
+    engine.dispose()
+
+
+def _copied(kept: Path, path: Path, head: str) -> bool:
+    """Whether `path` is now a copy of the tables that are `kept`; without a file where those are damaged."""
+    with contextlib.suppress(OSError, sqlite3.Error):
+        shutil.copyfile(kept, path)
+        with opened(path) as connection:
+            intact = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        if intact and state(path, head) is State.WHOLE and holds_nothing(path):
+            return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Keep a copy of the tables at `path`. Where the cache takes no file, the next store takes as long."""
+    with contextlib.suppress(OSError), replacing(kept) as partial:
+        shutil.copyfile(path, partial)
 
 
 def _forget_connections(path: Path) -> None:

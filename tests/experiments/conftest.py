@@ -51,14 +51,6 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "manifest.csv"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Prepared corpora go to a folder of the tests'."""
-    import os
-
-    os.environ["CODECBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture(scope="session")
 def small_study(speech: Path) -> str:
     """The text of a study file over the spoken sentences."""

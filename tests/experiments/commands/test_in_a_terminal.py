@@ -46,6 +46,7 @@ def test_a_study_in_80_columns(finished: Finished) -> None:
     check_display(code, lines, 80)
 
 
+@pytest.mark.long
 def test_a_study_in_120_columns(study: str, terminal: InTerminal, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(study)
     code, lines = terminal(120, tmp_path, "run", "tiny.yaml", "--workers", "2", "--no-figures")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "10"))
+SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "5"))
 
 
 @pytest.mark.slow
@@ -23,4 +23,4 @@ def test_no_audio_file_crashes_hangs_or_takes_memory(tmp_path: Path) -> None:
     kept = tmp_path / "last"
     assert ran.returncode == 0, f"status {ran.returncode}; the file is {kept}\n{said}"
     print(ran.stdout)  # the counts, for who runs it by hand with -s
-    assert int(ran.stdout.split()[0]) >= 100
+    assert int(ran.stdout.split()[0]) >= 50

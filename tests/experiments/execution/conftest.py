@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner, Result
 
+from experiments.cli import app
 from experiments.data import prepare
 from experiments.execution.jobs import Settings, Update
 from experiments.studies import runs, study
@@ -35,6 +37,21 @@ class Recorder:
     @property
     def warnings(self) -> list[str]:
         return [update.stage for update in self.updates if update.stage.startswith("warning")]
+
+
+@pytest.fixture(scope="session")
+def in_this_process() -> Callable[..., Result]:
+    """A command in a folder, in this process: one of its own would import for seconds, and twice."""
+    return _in_this_process
+
+
+def _in_this_process(folder: Path, *arguments: str, code: int = 0) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        done = CliRunner().invoke(app, [*arguments])
+    assert done.exit_code == code, done.output
+    return done
 
 
 @pytest.fixture

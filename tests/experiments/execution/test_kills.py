@@ -49,7 +49,7 @@ def study(speech: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kills", [7, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.long)])
 def test_a_study_that_is_killed_often_ends_as_one_that_was_not(
     kills: int, study: Path, tmp_path: Path, logged: Any, differences: Any
 ) -> None:

@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 from experiments.studies import study
 from experiments.studies.study import StudyError
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
 
 RATES = (6_000, 9_000, 14_000, 24_000)
 
@@ -66,14 +71,14 @@ def test_opus_at_four_rates_beside_three_quantizers(folder: Path) -> None:
     assert len(results.reference_utterances) == 5 * 2 * 2
 
 
-def test_one_table_and_one_figure_show_both(folder: Path) -> None:
+def test_one_table_and_one_figure_show_both(folder: Path, in_this_process: Callable[..., Result]) -> None:
     table = (folder / "table.txt").read_text()
     assert "references: not trained here, each at its own rate" in table
     assert table.index("q2d2-rhombic") < table.index("references:") < table.index("opus 24 kbit/s")
     assert "weights not found: there is no /no/such.ckpt" in table
     figures = folder / "results" / "small" / "figures"
     assert (figures / "rate-distortion-references.png").stat().st_size > 0
-    assert codecbench(folder, "table", "small").stdout == table
+    assert in_this_process(folder, "table", "small").stdout == table
 
 
 def test_a_reference_that_cannot_run_does_not_fail_the_study(folder: Path) -> None:
@@ -88,8 +93,8 @@ def test_a_reference_that_cannot_run_does_not_fail_the_study(folder: Path) -> No
     assert "weights not found" in (folder / "said.txt").read_text()
 
 
-def test_again_scores_only_what_could_not_run(folder: Path) -> None:
-    again = codecbench(folder, "run", "small.yaml")
+def test_again_scores_only_what_could_not_run(folder: Path, in_this_process: Callable[..., Result]) -> None:
+    again = in_this_process(folder, "run", "small.yaml", "--workers", "1", "--no-figures")
     assert "3 runs are finished already" in again.stderr
     assert "1 run to do" in again.stderr
     assert again.stdout == (folder / "table.txt").read_text()
@@ -117,18 +122,20 @@ def test_the_round_trip_in_bf16_is_logged_on_request(folder: Path) -> None:
     assert runs["eval/bf16_codes_differ"].between(0, 1).all()
 
 
-def test_a_folder_and_a_codec_get_rows_of_the_study(folder: Path, speech: Path) -> None:
+def test_a_folder_and_a_codec_get_rows_of_the_study(
+    folder: Path, speech: Path, in_this_process: Callable[..., Result]
+) -> None:
     arguments = ["evaluate", str(speech.parent), "--metrics", "stoi", "--workers", "1", "--study", "small"]
     codecs = ["--codec", "opus:8000", "--name", "opus outside"]
-    codecbench(folder, *arguments, *codecs)
-    codecbench(folder, *arguments, str(speech.parent), "--name", "mine", "--bitrate", "1500")
-    codecbench(folder, *arguments, *codecs)  # takes the place of the first
+    in_this_process(folder, *arguments, *codecs)
+    in_this_process(folder, *arguments, str(speech.parent), "--name", "mine", "--bitrate", "1500")
+    in_this_process(folder, *arguments, *codecs)  # takes the place of the first
     found = load("small", f"sqlite:///{folder}/mlflow.db").finished_references.set_index("label")
     assert list(found.index).count("opus outside") == 1
     assert found.loc["mine", "rate/bitrate"] == 1500
     assert found.loc["mine", "eval/stoi"] == pytest.approx(1)
     assert found.loc["opus outside", "rate/bitrate"] == pytest.approx(8000, rel=0.25)
-    table = codecbench(folder, "table", "small").stdout
+    table = in_this_process(folder, "table", "small").stdout
     assert table.index("references on other audio") < table.index("opus outside")
 
 

@@ -4,15 +4,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 from experiments.studies import study
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
 
 # A shell starts background jobs with SIGINT ignored, and this test may be in one.
 INTERRUPTIBLE = """
@@ -81,21 +86,25 @@ def test_the_parent_holds_the_warm_start_the_runs_the_tables_and_the_figures(und
     } <= figures
 
 
-def test_again_trains_nothing_and_prints_the_same_table(undisturbed: Path) -> None:
+def test_again_trains_nothing_and_prints_the_same_table(
+    undisturbed: Path, in_this_process: Callable[..., Result]
+) -> None:
     weights = sorted((undisturbed / "runs").glob("*/codec.safetensors"))
     before = [path.stat().st_mtime_ns for path in weights]
-    again = codecbench(undisturbed, "run", "small.yaml")
+    again = in_this_process(undisturbed, "run", "small.yaml", "--no-figures")
     assert "7 runs are finished already" in again.stderr
     assert again.stdout == (undisturbed / "first.txt").read_text()
     assert [path.stat().st_mtime_ns for path in weights] == before
-    assert codecbench(undisturbed, "table", "small").stdout == again.stdout
+    assert in_this_process(undisturbed, "table", "small").stdout == again.stdout
 
 
-def test_an_imported_study_goes_on_where_it_was(undisturbed: Path, small_study: str, tmp_path: Path) -> None:
-    codecbench(undisturbed, "export", "small", "--output", str(tmp_path / "small.zip"))
+def test_an_imported_study_goes_on_where_it_was(
+    undisturbed: Path, small_study: str, tmp_path: Path, in_this_process: Callable[..., Result]
+) -> None:
+    in_this_process(undisturbed, "export", "small", "--output", str(tmp_path / "small.zip"))
     (tmp_path / "small.yaml").write_text(small_study)
-    codecbench(tmp_path, "import", "small.zip")
-    said = codecbench(tmp_path, "run", "small.yaml", "--no-figures").stdout
+    in_this_process(tmp_path, "import", "small.zip")
+    said = in_this_process(tmp_path, "run", "small.yaml", "--no-figures").stdout
     # Whoever starts a study of their own is told that its runs are somebody else's.
     told = "Note. ! imported from an archive, and not trained or scored in this store: "
     own, _, rest = said.partition(told)
@@ -105,10 +114,12 @@ def test_an_imported_study_goes_on_where_it_was(undisturbed: Path, small_study: 
     assert not (tmp_path / "runs").exists()
 
 
-def test_quantizers_are_tried_on_features_of_the_trained_codec(undisturbed: Path) -> None:
+def test_quantizers_are_tried_on_features_of_the_trained_codec(
+    undisturbed: Path, in_this_process: Callable[..., Result]
+) -> None:
     figure = ["--figure", "curves.svg"]
     small = ["--latents", "small", "--bits", "0.5,0.6", "--steps", "20", "--workers", "1", *figure]
-    said = codecbench(undisturbed, "source-coding", "fsq", "rvq", *small).stdout
+    said = in_this_process(undisturbed, "source-coding", "fsq", "rvq", *small).stdout
     rows = [line.split() for line in said.splitlines() if line.split()[:1] == ["recorded"]]
     assert sorted(row[1] for row in rows) == ["fsq", "fsq", "rvq", "rvq"]
     assert all(row[6] == "—" and 0 < float(row[7]) < float(row[5]) for row in rows)
@@ -142,18 +153,19 @@ def test_ctrl_c_saves_and_says_how_to_go_on(small_study: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("warm_start", [pytest.param("null", marks=pytest.mark.long), "{steps: 20}"])
-def test_a_diverging_run_is_a_status_with_a_reason(warm_start: str, small_study: str, tmp_path: Path) -> None:
+def test_a_diverging_run_is_a_status_with_a_reason(
+    warm_start: str, small_study: str, tmp_path: Path, in_this_process: Callable[..., Result]
+) -> None:
     (tmp_path / "small.yaml").write_text(small_study)
     arguments = ["run", "small.yaml", "--set", "quantizers=[fsq]", "--set", "train.learning_rate=1000"]
     arguments += ["--set", "train.matrix_learning_rate=1000", "--set", "train.warmup_steps=0"]
-    arguments += ["--set", "train.steps=20", "--set", f"train.warm_start={warm_start}"]
-    done = codecbench(tmp_path, *arguments, check=False)
-    assert done.returncode == 1
+    arguments += ["--set", "train.steps=20", "--set", f"train.warm_start={warm_start}", "--no-figures"]
+    done = in_this_process(tmp_path, *arguments, "--workers", "1", code=1)
     assert "1 run: 1 diverged" in done.stderr
     (run,) = load("small", f"sqlite:///{tmp_path}/mlflow.db").runs.to_dict("records")
     assert run["status"] == "diverged"
     assert "not finite in 10 steps in a row" in run["reason"]
-    again = codecbench(tmp_path, *arguments, check=False)
+    again = in_this_process(tmp_path, *arguments, code=1)
     assert "a run diverged before" in again.stderr
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from typer.testing import Result
 
 from analysis import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
 
 COMMAND = [sys.executable, "-m", "experiments.cli", "run", "--no-figures"]
 RUNS, WARM_STARTS = 18, 3
@@ -92,26 +96,26 @@ def test_killed_five_times_and_shared_by_two_runners_it_ends_as_an_undisturbed_o
 
 
 def test_another_study_reuses_its_runs_under_its_own_labels(
-    undisturbed: Path, study: dict[str, Any], tmp_path: Path
+    study: dict[str, Any],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    in_this_process: Callable[..., Result],
 ) -> None:
     """From another folder, that is, without the weights; one run has one more metric to be scored."""
+    trained = tmp_path_factory.mktemp("trained")
+    rows = [row for row in study["quantizers"] if row["name"] != "q2d2-hex" and row["bits"] == 6]
+    (trained / "grid.yaml").write_text(yaml.safe_dump({**study, "quantizers": rows, "seeds": [0, 1]}))
+    options = ("--no-figures", "--workers", "1")
+    assert "4 runs: 4 finished" in in_this_process(trained, "run", "grid.yaml", *options).stderr
     fsq = {"name": "fsq", "label": "scalar", "bits": 6}
     smaller = {**study, "name": "reuse", "quantizers": [fsq], "seeds": [0, 1]}
     (tmp_path / "reuse.yaml").write_text(yaml.safe_dump(smaller))
-    store = f"sqlite:///{undisturbed}/mlflow.db"
-    before = trainings(undisturbed)
+    store = f"sqlite:///{trained}/mlflow.db"
+    before = trainings(trained)
 
     def go(*more: str) -> str:
-        done = subprocess.run(
-            [*COMMAND, "reuse.yaml", "--tracking-uri", store, *more],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        asked = ("run", "reuse.yaml", "--tracking-uri", store, *options, *more)
+        return in_this_process(tmp_path, *asked).stderr
 
     assert "2 runs: 2 reused" in go()
     assert not list((tmp_path / "runs").glob("*"))
@@ -120,7 +124,7 @@ def test_another_study_reuses_its_runs_under_its_own_labels(
     own = load("grid", store).runs
     assert set(results.runs["run_id"]) <= set(own["run_id"])
     assert "2 runs: 2 finished" in go("--set", "evaluate.metrics=[mel_distance, si_sdr]")
-    assert trainings(undisturbed) == before  # no new weights: they came from the store
+    assert trainings(trained) == before  # no new weights: they came from the store
     # Those of the two runs, and of the warm starts that they come from.
     assert len(list((tmp_path / "runs").glob("*/trained.json"))) == 4
     rescored = load("reuse", store)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "10"))
+SECONDS = float(os.environ.get("CODECBENCH_FUZZ_SECONDS", "5"))
 
 
 def test_random_study_files_and_options_end_in_messages() -> None:

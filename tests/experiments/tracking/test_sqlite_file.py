@@ -55,9 +55,10 @@ def processes(folder: Path, *arguments: object) -> list[str]:
     """What each process told."""
     root = str(Path(__file__).parents[3])
     command = [sys.executable, "-c", AT_ONCE, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": root}
+    # With a cache of their own, as on a new machine: the tables are made, not copied.
+    environment = {**os.environ, "PYTHONPATH": root, "CODECBENCH_CACHE": str(folder / "told-cache")}
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=600)
-    return [path.read_text() for path in sorted(folder.glob("told-*"))]
+    return [path.read_text() for path in sorted(folder.glob("told-[0-9]*"))]
 
 
 def half_made(path: Path, steps: int = 20, *, torn: bool = True) -> Callable[[], None]:
@@ -129,12 +130,48 @@ def test_many_first_starts_at_once_all_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(0.0, marks=pytest.mark.long), 0.4, pytest.param(1.2, marks=pytest.mark.long)]
+)
 def test_a_kill_while_the_store_is_made_breaks_nothing(tmp_path: Path, seconds: float) -> None:
     processes(tmp_path, "kill", 1, seconds)
     assert list(tmp_path.glob(".mlflow.db.new-*")) or (tmp_path / "mlflow.db").exists()
     assert processes(tmp_path, "start", 2)[-2:] == ["ok 1"] * 2
     assert not list(tmp_path.glob(".mlflow.db.new-*"))  # of the killed one, too
+
+
+def test_a_new_store_starts_from_the_tables_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "cache"))
+    dumps = []
+    for name in ("made", "copied", "made again"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        store = Store(f"sqlite:///{folder}/mlflow.db", "study")
+        places = {one.name: one.artifact_location for one in store.client.search_experiments()}
+        assert places == {"Default": f"{folder}/mlruns/0", "study": f"{folder}/mlruns/1"}
+        with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+            dumps.append(sorted(map(str, connection.execute("SELECT name, sql FROM sqlite_master"))))
+        (kept,) = (tmp_path / "cache" / "empty-stores").iterdir()
+        if name == "made":
+            whole = kept.read_bytes()
+            make = sqlite_file._make_tables
+            monkeypatch.setattr(sqlite_file, "_make_tables", None)
+        elif name == "copied":
+            assert kept.read_bytes() == whole
+            kept.write_bytes(whole[: len(whole) // 2])  # damaged
+            monkeypatch.setattr(sqlite_file, "_make_tables", make)
+    assert dumps[0] == dumps[1] == dumps[2]
+
+
+def test_a_cache_that_takes_no_file_keeps_no_store_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "file"))
+    assert Store(f"sqlite:///{tmp_path}/mlflow.db", "study").experiment_id == "1"
 
 
 def test_a_half_made_store_without_a_run_is_set_aside(

@@ -210,13 +210,13 @@ def test_a_server_that_goes_away_while_a_run_trains_and_while_it_is_logged_loses
     sitting.until("training", 10)
     server.kill()
     sitting.until("training", STEPS)
-    time.sleep(2)
+    time.sleep(1)
     assert sitting.is_alive()  # it waits
     server.start()
     sitting.until("scoring", 1)
     server.kill()
     sitting.until("logging", 0)
-    time.sleep(2)
+    time.sleep(1)
     assert sitting.is_alive()
     server.start()
     assert sitting.end().status == FINISHED
