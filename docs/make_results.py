@@ -30,7 +30,7 @@ README = Path(__file__).parents[1] / "README.md"
 PICTURE = Path(__file__).parent / "images" / "headline.svg"
 HEADLINE, HEADLINE_BITRATE = "soundstream-rates", 3200.0  # bit/s
 REPORT_FIGURES = ("effects", "rate_distortion", "channels", "differences", "cost", "utterances")
-COLUMNS = ("bits_per_frame", "token_rate", "bitrate", "entropy_bitrate", "used_fraction", "entropy_fraction")
+COLUMNS = ("entropy_fraction", "bits_per_frame", "token_rate")  # after bitrate, quality and use of the codes
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 OF_STUDY = {"codebook-size": JOINT}  # what its question is about
 LARGE = 100_000  # bytes of a CSV that is left out
@@ -102,9 +102,9 @@ def main() -> None:
 def columns(results: Results) -> tuple[str, ...]:
     """Names of the columns that the study has values for."""
     from analysis.results.columns import logged
-    from analysis.results.study_metrics import quality_keys
+    from analysis.results.study_metrics import default_keys
 
-    asked = (*COLUMNS, *OF_STUDY.get(results.study, ()), *quality_keys(results))
+    asked = (*default_keys(results), *OF_STUDY.get(results.study, ()), *COLUMNS)
     return tuple(logged(asked, results.runs.columns))
 
 
