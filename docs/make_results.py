@@ -6,7 +6,8 @@
 Of each study, docs/results/STUDY/ gets the figures that the page docs/results/STUDY.md shows, the CSV behind
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
-The differences that a study was made for stand between the `contrasts` comments. The README has those of
+The differences that a study was made for stand between the `contrasts` comments. The README's answer has its
+numbers between comments of their names. The README has the differences of
 `HEADLINE` at one rate, as a table and as docs/images/headline.svg, and docs/results/report/ is the report of
 that study, with fewer figures.
 """
@@ -17,6 +18,7 @@ import argparse
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +91,11 @@ def main() -> None:
         if results.contrasts:
             text = between(text, "contrasts", f"\n{contrasts(results)}\n")
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
+        if study in NUMBERS:
+            whole = README.read_text(encoding="utf-8")
+            for name, number in NUMBERS[study](results).items():
+                whole = between(whole, name, number)
+            README.write_text(whole, encoding="utf-8")
         if study == HEADLINE:
             whole = README.read_text(encoding="utf-8")
             shown = contrasts(results, HEADLINE_BITRATE)
@@ -125,6 +132,52 @@ def contrasts(results: Results, bitrate: float | None = None) -> str:
         "\n\n", 1
     )
     return text.strip()
+
+
+def numbers_of_rates(results: Results) -> dict[str, str]:
+    """The numbers of the README's answer that come from soundstream-rates, by the names of their comments."""
+    from analysis.statistics.contrasts import contrasts
+    from analysis.statistics.matched_rates import labels_by_rate
+
+    frame = contrasts(results)
+    frame = frame[frame["metric"] == "pesq"]
+    fitted = frame[(frame["effect"] == "channels and allocation") & (frame["bitrate"] > 1500)]
+    tilings = frame[frame["contrast"] == "hexagons less fsq, paper's channels"]
+    rvq_leads = frame.loc[frame["contrast"] == "rvq less fsq fitted", "difference"]
+    means = results.finished.groupby("label")["eval/pesq"].mean()
+    leads = []
+    for labels in labels_by_rate(results)[1]:
+        rvq = next(label for label in labels if label.startswith("rvq"))
+        leads.append(
+            means[rvq] - max(means[label] for label in labels if not label.startswith(("rvq", "vq")))
+        )
+    return {
+        "seeds": f"{results.finished['seed'].nunique()}",
+        "gain of fitted channels": from_to(list(fitted["difference"])),
+        "hexagons and squares": f"{tilings['difference'].abs().max():.2f}",
+        "rvq and grids": from_to(leads),
+        "rvq and fitted fsq": from_to(list(rvq_leads)),
+    }
+
+
+def numbers_of_starts(results: Results) -> dict[str, str]:
+    """The numbers of the README's answer that come from starts, by the names of their comments."""
+    means = results.finished.groupby("label")["eval/pesq"].mean()
+    gains = [means[f"{name} start=data"] - means[f"{name} start=random"] for name in ("fsq", "q2d2-hex")]
+    return {
+        "gain of a start": from_to(gains),
+        "unequal starts": f"{means['vq start=data'] - means['fsq start=random']:.2f}",
+        "equal starts": f"{means['vq start=data'] - means['fsq start=data']:.2f}",
+    }
+
+
+def from_to(values: Sequence[float]) -> str:
+    """`0.10 to 0.13`, the least and the greatest of `values`, or one number where they round to the same."""
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+NUMBERS = {"soundstream-rates": numbers_of_rates, "starts": numbers_of_starts}
 
 
 def draw_headline(results: Results) -> None:
