@@ -60,10 +60,18 @@ $ codecbench table {study} --format markdown --columns {columns}
 
 <!-- table -->
 <!-- table ends -->
-
+{contrasts}
 {figures}
 
 **Cost.** <!-- cost --><!-- cost ends -->
+"""
+
+
+CONTRASTS = """
+The planned contrasts (`codecbench effects {study}`):
+
+<!-- contrasts -->
+<!-- contrasts ends -->
 """
 
 
@@ -247,7 +255,10 @@ def begin(results: Results, names: list[str]) -> str:
     figures = "\n\n".join(f"![{name}]({results.study}/{name}.png)" for name in names)
     question = results.settings.get("question", "")
     shown = ",".join(columns(results))
-    return PAGE.format(study=results.study, question=question, columns=shown, figures=figures)
+    differences = CONTRASTS.format(study=results.study) if results.contrasts else ""
+    return PAGE.format(
+        study=results.study, question=question, columns=shown, contrasts=differences, figures=figures
+    )
 
 
 def between(text: str, name: str, new: str) -> str:

@@ -79,10 +79,12 @@ def _mark_budgets(axes: Axes, budgets: list[int]) -> None:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, written in full."""
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, written in full; at 3 times, too,
+    within a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    least, most = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if most < 10 * least else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
