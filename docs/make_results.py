@@ -210,7 +210,11 @@ def write_figures(results: Results, folder: Path, page: str | None) -> list[str]
     prepare()
     folder.mkdir(parents=True, exist_ok=True)
     imported = not any(results.latents(run) for run in results.finished["run_id"])
-    stay = {path.name for path in folder.glob("voronoi*") if imported}
+    stay = {
+        path.name
+        for path in folder.glob("voronoi*")
+        if imported and (page is None or f"{results.study}/{path.stem}.png" in page)
+    }
     for path in folder.iterdir():
         if path.name not in stay:
             path.unlink()
