@@ -148,10 +148,11 @@ def numbers_of_rates(results: Results) -> dict[str, str]:
     from analysis.statistics.matched_rates import labels_by_rate
 
     frame = contrasts(results)
-    frame = frame[frame["metric"] == "pesq"]
-    fitted = frame[(frame["effect"] == "channels and allocation") & (frame["bitrate"] > 1500)]
-    tilings = frame[frame["contrast"] == "hexagons less fsq, paper's channels"]
-    rvq_leads = frame.loc[frame["contrast"] == "rvq less fsq fitted", "difference"]
+    frame = frame[frame["metric"] == "pesq"].set_index("contrast")
+    high = frame[frame["bitrate"] > 1500]  # bit/s
+    fitted = high.loc[["fsq, fitted less paper's", "q2d2-hex, fitted less paper's"], "difference"]
+    tilings = frame.loc["hexagons less fsq, paper's channels", "difference"]
+    rvq_leads = frame.loc["rvq less fsq fitted", "difference"]
     means = results.finished.groupby("label")["eval/pesq"].mean()
     leads = []
     for labels in labels_by_rate(results)[1]:
@@ -161,8 +162,8 @@ def numbers_of_rates(results: Results) -> dict[str, str]:
         )
     return {
         "seeds": f"{results.finished['seed'].nunique()}",
-        "gain of fitted channels": from_to(list(fitted["difference"])),
-        "hexagons and squares": f"{tilings['difference'].abs().max():.2f}",
+        "gain of fitted channels": from_to(list(fitted)),
+        "hexagons and squares": f"{tilings.abs().max():.2f}",
         "rvq and grids": from_to(leads),
         "rvq and fitted fsq": from_to(list(rvq_leads)),
     }
@@ -170,12 +171,16 @@ def numbers_of_rates(results: Results) -> dict[str, str]:
 
 def numbers_of_starts(results: Results) -> dict[str, str]:
     """The numbers of the README's answer that come from starts, by the names of their comments."""
-    means = results.finished.groupby("label")["eval/pesq"].mean()
-    gains = [means[f"{name} start=data"] - means[f"{name} start=random"] for name in ("fsq", "q2d2-hex")]
+    from analysis.statistics.contrasts import contrasts
+
+    frame = contrasts(results)
+    differences = frame[frame["metric"] == "pesq"].set_index("contrast")["difference"]
     return {
-        "gain of a start": from_to(gains),
-        "unequal starts": f"{means['vq start=data'] - means['fsq start=random']:.2f}",
-        "equal starts": f"{means['vq start=data'] - means['fsq start=data']:.2f}",
+        "gain of a start": from_to(
+            list(differences[["fsq, data less random", "q2d2-hex, data less random"]])
+        ),
+        "random starts": f"{differences['vq less fsq, both random']:.2f}",
+        "starts from data": f"{differences['vq less fsq']:.2f}",
     }
 
 
@@ -215,9 +220,6 @@ def write_figures(results: Results, folder: Path, page: str | None) -> list[str]
         for path in folder.glob("voronoi*")
         if imported and (page is None or f"{results.study}/{path.stem}.png" in page)
     }
-    for path in folder.iterdir():
-        if path.name not in stay:
-            path.unlink()
     with tempfile.TemporaryDirectory() as temporary:
         drawn = Path(temporary)
         write_all(results, drawn, style_name="paper", formats=["png"], processes=cores())
@@ -226,6 +228,9 @@ def write_figures(results: Results, folder: Path, page: str | None) -> list[str]
             for picture in drawn.glob("*.png")
             if (page is None or f"{results.study}/{picture.name}" in page) and picture.name not in stay
         )
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in stay:
+                path.unlink()
         for picture in pictures:
             shrink(picture, folder / picture.name)
             data = picture.with_suffix(".csv")
@@ -244,13 +249,12 @@ def write_runs(results: Results, path: Path) -> None:
 def cost(results: Results) -> str:
     """A sentence on what the runs took, warm starts left out."""
     runs = results.finished
-    training, scoring = runs["cost/train_seconds"].sum(), runs["cost/evaluate_seconds"].sum()
+    training, scoring = runs["cost/train_seconds"].median(), runs["cost/evaluate_seconds"].median()
     heard = runs["cost/audio_seconds_trained"].median()
-    rate = (runs["cost/audio_seconds_trained"] / runs["cost/train_seconds"]).median()
     return (
-        f"{len(runs)} runs, each on a core: {training / 3600:.1f} hours of training, {scoring / 3600:.1f} "
-        f"of scoring. After its warm start a run hears {heard / 3600:.1f} hours of audio, {rate:.0f} seconds "
-        "of it a second."
+        f"{len(runs)} runs, each on a core of a shared machine: {training:.0f} seconds of training and "
+        f"{scoring:.0f} of scoring (medians). After its warm start a run hears {heard / 3600:.1f} hours of "
+        "audio."
     )
 
 

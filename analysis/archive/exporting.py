@@ -118,7 +118,7 @@ def export_studies(
 
 
 def _entry(run: StoredRun, study: str) -> dict[str, Any]:
-    """One run as `archive_format.Entry` has it."""
+    """One run as `format.Entry` has it."""
     info, data = run.info, run.data
     tags = {key: value for key, value in data.tags.items() if key.startswith(TAG) or key == PARENT_TAG}
     tags.pop(Tag.STARTED, None)  # is about this store

@@ -79,12 +79,15 @@ def _mark_budgets(axes: Axes, budgets: list[int]) -> None:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, written in full; at 3 times, too,
-    within a decade."""
+    """A logarithmic axis whose ticks are round numbers written in full, as few as give two or more."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
     least, most = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if most < 10 * least else (1, 2, 5)))
+    for digits in ((1, 2, 5), (1, 2, 3, 4, 6, 8), tuple(range(10, 100, 5))):
+        locator = LogLocator(subs=[digit / digits[0] for digit in digits])
+        if sum(least <= tick <= most for tick in locator.tick_values(least, most)) > 2:
+            break
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -57,6 +57,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def on_post_build(config: Any) -> None:
     """Put the Markdown tables of the published report beside its page, as files and not as pages."""
     tables = Path("results", "report", "tables")
+    Path(config["site_dir"], tables).mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "docs" / tables).glob("*.md"):
         shutil.copyfile(path, Path(config["site_dir"]) / tables / path.name)
 

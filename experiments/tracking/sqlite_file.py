@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from experiments.common.atomic_files import MARK, replacing
+from experiments.common.atomic_files import MARK, remove_stale, replacing
 from experiments.common.file_lock import locked
 from experiments.common.user_cache import cache_directory
 from experiments.tracking.errors import TrackingError, explained, upgrade
 
+_STALE_SECONDS = 3600.0  # after which a half-written file in the cache, which machines may share, is nobody's
 BUSY_SECONDS = 20.0  # for which a file that another process writes to is waited for
 QUIET_SECONDS = 10.0  # without a change, after which nobody is still making the tables of a file
 
@@ -245,9 +246,18 @@ def _copied(kept: Path, path: Path, head: str) -> bool:
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Keep a copy of the tables at `path`. Where the cache takes no file, the next store takes as long."""
-    with contextlib.suppress(OSError), replacing(kept) as partial:
-        shutil.copyfile(path, partial)
+    """Keep a copy of the tables at `path`, and none of another version of MLflow.
+
+    Where the cache takes no file, the next store takes as long.
+    """
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(kept.parent, older_than=_STALE_SECONDS)
+        with replacing(kept) as partial:
+            shutil.copyfile(path, partial)
+        for other in kept.parent.glob("mlflow-*.db"):
+            if other != kept:
+                other.unlink()
 
 
 def _forget_connections(path: Path) -> None:
