@@ -36,7 +36,8 @@ test-long: $(VENV)/.installed-test ## the few tests that take minutes each
 smoke: $(VENV)/.installed ## a study of a minute, in a terminal of 80 columns and a folder of its own
 	rm -rf $(VENV)/smoke && mkdir -p $(VENV)/smoke
 	cd $(VENV)/smoke && $(BIN)/python $(CURDIR)/.ci/in_terminal.py 80 $(BIN)/codecbench run quickstart \
-	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]'
+	  --set train.steps=10 --set train.warm_start.steps=10 --set 'evaluate.metrics=[pesq, stoi, mel_distance]' \
+	  --set 'quantizers=[none, rvq, fsq, q2d2-hex]'
 
 docs: $(VENV)/.installed-docs ## the documentation site in site/; broken links and anchors fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

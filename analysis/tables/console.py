@@ -69,7 +69,7 @@ def _label_width(table: Table, width: int) -> int:
     longest = max(len(label) for label in labels)
     left = width - _columns_width(table, list(range(len(table.columns))))
     words = max(len(word) for label in labels for word in label.split() or [""]) + len(_INDENT)
-    return left if max(words, LEAST_LABEL) <= left < longest else longest
+    return left if max(words, LEAST_LABEL, len(table.head)) <= left < longest else longest
 
 
 def _label(label: str, width: int) -> str:

@@ -218,10 +218,13 @@ def figures(
     from analysis.figures import writing
 
     console = output()
-    for path in writing.write_all(
+    paths = writing.write_all(
         results, folder, style_name=style, formats=kinds, only=wanted, processes=cores()
-    ):
+    )
+    for path in paths:
         console.say(str(path))
+    if not paths:
+        console.say("nothing to draw: the study has no data for these figures in these formats")
 
 
 def report(
