@@ -27,8 +27,9 @@ $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.installed ## train, score and compare the seven bottlenecks on the demo corpus
 	$(BIN)/codecbench run quickstart
 
+# Three at a time, also on two cores: a quarter of the time a test waits for processes of its own.
 test: $(VENV)/.installed-test ## all tests but the few of test-long
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.installed-test ## the few tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m long

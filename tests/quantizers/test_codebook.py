@@ -84,7 +84,7 @@ def test_without_revival_a_collapse_stays() -> None:
     assert used(0.0) < 30
 
 
-@pytest.mark.slow
+@pytest.mark.long  # a training of two processes has codebooks, too
 def test_two_processes_keep_the_same_codebooks() -> None:
     names = [name for name in quantizers.available() if quantizers.entry(name).cls.learned] + ["lfq", "fsq"]
     names += ["vq/gradient=diveq", "rvq/gradient=sf-diveq", "residual-fsq/conditioning=layernorm"]

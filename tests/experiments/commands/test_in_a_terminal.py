@@ -114,7 +114,7 @@ def stop(command: list[str], folder: Path, mark: str, number: signal.Signals, le
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_figures_that_are_stopped_leave_no_process_behind(
     number: signal.Signals, finished: Finished, mark: str
 ) -> None:

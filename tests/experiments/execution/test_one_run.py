@@ -73,6 +73,7 @@ def test_what_fails_in_the_first_process_alone_ends_all(pair: Run, tmp_path: Pat
     assert f"failed: {status(tmp_path)[1]}" in said
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_fails_nothing(pair: Run, tmp_path: Path) -> None:
     with start(tmp_path) as process:
         deadline = time.monotonic() + 300

@@ -24,7 +24,7 @@ LONG = (
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
     *("soundstream-starts", "soundstream-same-levels", "entropy-constrained"),
     *("best-of-family-soundstream", "best-of-family-soundstream-1k", "soundstream-lattices"),
-    *("soundstream-budget", "beyond-the-plane", "rate-distortion"),
+    *("soundstream-budget", "beyond-the-plane", "rate-distortion", "dimensions"),
     *("best-of-family", "search-tiling"),  # tests of searches search in less
     "paper",  # execution/test_paper_study.py does more with smaller discriminators
 )

@@ -30,6 +30,7 @@ def start(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kills_at_random_moments_lose_little_and_change_nothing(speech: Path, tmp_path: Path) -> None:
     found = json.loads(start(str(WORKER), "kills", str(speech), str(tmp_path)))
@@ -80,6 +81,7 @@ def test_two_processes_learn_what_one_does_from_the_doubled_batch(trained: Path)
         torch.testing.assert_close(both["codec"][name], weight, rtol=1e-3, atol=1e-3, msg=name)
 
 
+@pytest.mark.long
 def test_a_part_that_thaws_learns_from_all_processes(speech: Path, tmp_path: Path) -> None:
     start(str(WORKER), "thaw", str(speech), str(tmp_path))
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
