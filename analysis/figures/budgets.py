@@ -79,15 +79,13 @@ def _mark_budgets(axes: Axes, budgets: list[int]) -> None:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """A logarithmic axis whose ticks are round numbers written in full, as few as give two or more."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """A logarithmic axis with ticks at round numbers, written in full."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_xscale("log")
     least, most = axes.get_xlim()
-    for digits in ((1, 2, 5), (1, 2, 3, 4, 6, 8), tuple(range(10, 100, 5))):
-        locator = LogLocator(subs=[digit / digits[0] for digit in digits])
-        if sum(least <= tick <= most for tick in locator.tick_values(least, most)) > 2:
-            break
-    axes.xaxis.set_major_locator(locator)
+    digits = (1, 2, 5) if most < 1000 * least else (1,)
+    within_a_decade = most < 10 * least
+    axes.xaxis.set_major_locator(MaxNLocator(4) if within_a_decade else LogLocator(subs=digits))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

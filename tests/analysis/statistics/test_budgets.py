@@ -100,3 +100,25 @@ def test_results_and_the_answer_know_budgets(store: Any) -> None:
         "By PESQ the order of the 2 systems has been the same since 500 steps, the first of the budgets "
         "up to 1,000."
     )
+
+
+@pytest.mark.parametrize("seconds", [(310.0, 480.0), (88.0, 411.0), (1.0, 1.1), (3.0, 9000.0)])
+def test_an_axis_of_seconds_has_two_numbers_or_more(seconds: tuple[float, float]) -> None:
+    frame = pd.DataFrame(
+        {
+            "label": "fsq",
+            "steps": [300, 600],
+            "seconds": seconds,
+            "mean": 1.5,
+            "low": 1.4,
+            "high": 1.6,
+            "seeds": 3,
+        }
+    )
+    apart = pd.DataFrame(columns=["label", "steps", "difference", "low", "high"])
+    figure = budget_figure(frame, apart, "rvq", "PESQ")
+    figure.draw_without_rendering()
+    axis = figure.axes[1]
+    least, most = axis.get_xlim()
+    numbers = [tick for tick in axis.get_xticks() if least <= tick <= most]
+    assert 2 <= len(numbers) <= 12
