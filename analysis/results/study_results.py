@@ -39,6 +39,7 @@ RUN_COLUMNS = {
     "version": "version of codecbench that trained the run",
     "torch": "version of torch that trained the run",
     "precision": "precision of the network's blocks: fp32, bf16 or fp16; empty if unknown",
+    "starting_weights": "digest of encoder and decoder before the first step; empty if unknown",
 }
 
 

@@ -23,6 +23,7 @@ from analysis.tables.notes import (
     notes_on_lost_seeds,
     notes_on_precisions,
     notes_on_saturation,
+    notes_on_starting_weights,
     notes_on_use,
     outcome,
     rows_of,
@@ -101,6 +102,7 @@ def comparison(
     notes += notes_on_saturation(summaries)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
+    notes += notes_on_starting_weights(main)
     notes += notes_on_imported(results)
     return Table(
         title=f"{results.study}: quantizers compared",

@@ -24,6 +24,7 @@ _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _TUNED = "param/quantizer.tuned"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 _NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
+_START = ("param/backbone.", "param/train.warm_start", "param/data.")  # what decides the weights at the start
 _CHECKPOINT = "param/train.warm_start.checkpoint"
 PARAMETERS = (
     _TUNED,
@@ -209,6 +210,25 @@ def notes_on_precisions(runs: pd.DataFrame) -> list[str]:
     return [
         "! trained in different precisions, so a difference between rows may be due to the precision "
         f"({_labels_by(known, 'precision')}); train.precision: fp32 is the same everywhere"
+    ]
+
+
+def notes_on_starting_weights(runs: pd.DataFrame) -> list[str]:
+    """A note on rows of one configuration and seed that began from different weights: comparisons in pairs of
+    seeds take them for the same."""
+    named = [name for name in map(str, runs.columns) if name.startswith(_START)]
+    known = runs[runs["starting_weights"] != ""].fillna(dict.fromkeys(named, ""))
+    differing = [
+        f"seed {own['seed'].iloc[0]}: {_labels_by(own, 'starting_weights')}"
+        for _, own in known.groupby(["seed", *named], sort=True)
+        if own["starting_weights"].nunique() > 1
+    ]
+    if not differing:
+        return []
+    return [
+        "! an encoder and decoder of one configuration and seed began from different weights, as after warm "
+        "starts on two machines, so a difference between rows includes that of these weights "
+        f"({'; '.join(differing)}). Train the rows that you compare in one store"
     ]
 
 

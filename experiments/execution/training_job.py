@@ -106,10 +106,14 @@ def _train(run: Run, context: Context, run_id: str, mirrors: Mirrors) -> Obtaine
         raise
     finally:
         journal.close()
-    if precision := obtained[1].precision:
-        context.store.set_tags(run_id, {Tag.PRECISION: precision})
-    if device := obtained[1].device:
-        context.store.set_tags(run_id, {Tag.DEVICE: device})
+    trained = obtained[1]
+    recorded = {
+        Tag.PRECISION: trained.precision,
+        Tag.DEVICE: trained.device,
+        Tag.STARTING_WEIGHTS: trained.starting_weights,
+    }
+    if known := {tag: value for tag, value in recorded.items() if value}:
+        context.store.set_tags(run_id, known)
     return obtained
 
 

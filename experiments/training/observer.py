@@ -55,8 +55,8 @@ class Trained:
     """The outcome of a training.
 
     steps done; seconds spent over all sittings; seconds of audio seen; batches skipped; precision of the
-    network's blocks, first to last where sittings differed; name of the device of the last sitting. Both are
-    empty where they were not recorded.
+    network's blocks, first to last where sittings differed; name of the device of the last sitting; digest of
+    the encoder and decoder before the first step. The last three are empty where they were not recorded.
     """
 
     steps: int
@@ -65,3 +65,4 @@ class Trained:
     skipped: int
     precision: str = ""
     device: str = ""
+    starting_weights: str = ""

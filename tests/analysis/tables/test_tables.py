@@ -246,6 +246,24 @@ def test_precisions_of_different_devices_are_marked(store: Any) -> None:
     assert "bf16: vq; fp32: fsq)" in note
 
 
+def test_warm_starts_of_different_weights_are_marked(store: Any) -> None:
+    def run(label: str, weights: str, steps: str, seed: int) -> Any:
+        return store.Run(
+            label, seed=seed, tags={"starting_weights": weights}, params={"train.warm_start.steps": steps}
+        )
+
+    runs = [run("vq", "aa", "400", 0), run("fsq", "bb", "400", 0), run("rvq", "cc", "800", 0)]
+    store.study(
+        "two machines", [*runs, run("vq", "dd", "400", 1), run("fsq", "dd", "400", 1), store.Run("older")]
+    )
+    (note,) = [note for note in comparison(load("two machines", store.uri)).notes if "began from" in note]
+    assert "(seed 0: aa: vq; bb: fsq)" in note
+    store.study(
+        "one machine", [run("vq", "dd", "400", 1), run("fsq", "dd", "400", 1), run("rvq", "cc", "800", 1)]
+    )
+    assert not [note for note in comparison(load("one machine", store.uri)).notes if "began from" in note]
+
+
 def test_nothing_finished(store: Any) -> None:
     store.study(
         "lost", [store.Run("fsq", status="failed", reason="disk full"), store.Run("vq", status="running")]
