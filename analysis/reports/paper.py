@@ -252,6 +252,8 @@ def _commands(results: Results) -> list[str]:
     corpora = list(dict.fromkeys(results.finished["corpus"])) if len(results.finished) else []
     spec = results.settings.get("data.corpus", "")
     data = f" --data {shlex.quote(spec)}" if spec and len(corpora) < 2 else ""
+    if (scored := results.settings.get("data.test", "None")) not in ("", "None"):
+        data += f" --set {shlex.quote(f'data.test={scored}')}"
     return [f"codecbench run {study}{data}", f"codecbench paper {study}"]
 
 

@@ -24,7 +24,10 @@ _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _TUNED = "param/quantizer.tuned"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 _NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
-_START = ("param/backbone.", "param/train.warm_start", "param/data.")  # what decides the weights at the start
+# What decides the first weights of encoder and decoder.
+_START = ("param/backbone.", "param/train.warm_start", "param/data.content_hash")
+_TRAINED_ON = ("param/data.corpus", "param/data.content_hash")
+_SCORED_ON = "param/data.test.content_hash"
 _CHECKPOINT = "param/train.warm_start.checkpoint"
 PARAMETERS = (
     _TUNED,
@@ -32,6 +35,8 @@ PARAMETERS = (
     _WARM_STEPS,
     *_WEIGHTS,
     _CHECKPOINT,
+    *_TRAINED_ON,
+    _SCORED_ON,
     RATE_WEIGHT,
 )  # of runs, that captions tell of
 
@@ -76,6 +81,7 @@ def caption(
         lines.append(f"Means of seeds{over}.{best if 'best' in shown else ''}")
     terms = [text for part, text in _TERMS.items() if any(one.source.startswith(part) for one in columns)]
     lines += [" ".join(terms)] if terms else []
+    lines += _training_corpus(runs)
     lines += _tuned(runs)
     lines += _released_weights(runs)
     lines += _checkpoints(runs)
@@ -87,6 +93,18 @@ def _utterances(runs: pd.DataFrame) -> str:
     names = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
     counts = sorted({int(value) for name in names for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"
+
+
+def _training_corpus(runs: pd.DataFrame) -> list[str]:
+    """Name the corpora that the rows were trained on, where they are scored on another."""
+    if _SCORED_ON not in runs:
+        return []
+    elsewhere = runs[runs[_SCORED_ON].notna() & (runs[_SCORED_ON] != "")]
+    named = elsewhere[list(_TRAINED_ON)].drop_duplicates().itertuples(index=False)
+    trained_on = ", ".join(f"{corpus} (hash {content_hash[:12]})" for corpus, content_hash in named)
+    return (
+        [f"Trained on {trained_on}, and scored on the test split of the corpus above."] if trained_on else []
+    )
 
 
 def _tuned(runs: pd.DataFrame) -> list[str]:

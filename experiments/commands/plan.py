@@ -217,7 +217,7 @@ def _measure(study_file: str, overrides: list[str], console: Console) -> None:
 
     loaded = study.load(study_file, overrides)
     with progress.progress_bar(console) as preparing:
-        corpora = {each: study_runner.identify(*each, preparing) for each in runs.corpora(loaded)}
+        corpora = study_runner.identify_all(loaded, preparing)
     first = {
         (run.quantizer, run.backbone, json.dumps(run.train.model_dump(mode="json"))): run
         for run in reversed(runs.expand(loaded, corpora))

@@ -95,7 +95,7 @@ def run(
     Finished runs are not trained again.
     """
     from experiments.execution import executors, study_runner
-    from experiments.studies import row_rates, runs, study
+    from experiments.studies import row_rates, study
 
     console = messages(quiet)
     loaded = study.load(study_file, changes_of(changes, data))
@@ -121,9 +121,7 @@ def run(
     _print_rate_mismatches(rates, row_rates.unmatched(rates), loaded.allow_rate_mismatch, console)
     remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
-        corpora = {
-            each: study_runner.identify(*each, preparing, remarks.append) for each in runs.corpora(loaded)
-        }
+        corpora = study_runner.identify_all(loaded, preparing, remarks.append)
     for line in remarks:
         console.note(line)
     with progress.RunProgress(console) as display:

@@ -121,7 +121,6 @@ def _tune(
     """Do the trials of every family, print them, and write the study of the winners."""
     from experiments.execution import study_runner
     from experiments.search import families, trials
-    from experiments.studies import runs
 
     assert loaded.search is not None
     study_runner.require_weights(loaded)
@@ -139,15 +138,13 @@ def _tune(
     )
     remarks: list[str] = []
     with progress.progress_bar(console) as preparing:
-        corpus = study_runner.identify(
-            loaded.data.corpus, runs.sample_rate(loaded), preparing, remarks.append
-        )
+        corpora = study_runner.identify_all(study, preparing, remarks.append)
     for line in remarks:
         console.note(line)
     with progress.RunProgress(console) as display:
         summary, store = study_runner.run_study(
             study,
-            corpus,
+            corpora,
             uri=uri,
             directory=directory,
             executor=place,

@@ -3,13 +3,14 @@
 `sources` knows every kind of corpus, `prepare` makes shards of one, `dataset` reads them.
 """
 
-from experiments.data.cache import cache_directory
+from experiments.data.cache import SPLITS, cache_directory
 from experiments.data.corpus import DataError, Progress
 from experiments.data.dataset import Crops, Shards, Split
-from experiments.data.prepare import prepare, prepared
+from experiments.data.prepare import prepare, prepared, unchanged
 from experiments.data.streaming import TarSplit, joined
 
 __all__ = [
+    "SPLITS",
     "Crops",
     "DataError",
     "Progress",
@@ -20,4 +21,5 @@ __all__ = [
     "joined",
     "prepare",
     "prepared",
+    "unchanged",
 ]

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,10 @@ class Shards:
         files = [self.path / file.file for file in self._index.files[name]]
         return Split(self.path, name, self.sample_rate, columns, files)
 
-    def check_splits(self) -> None:
-        """Raise `DataError` where train, validation or test has no usable clips: a study needs all three."""
+    def check_splits(self, needed: Collection[str]) -> None:
+        """Raise `DataError` where one of the splits `needed` has no usable clips."""
         streamed = {"train"} if self._stream is not None else set()
-        empty = [name for name, columns in self._index.splits.items() if not columns.names]
+        empty = [name for name in needed if not self._index.splits[name].names]
         if lacking := [name for name in empty if name not in streamed]:
             raise DataError(self._lacking(lacking))
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def prepare(
     sample_rate: int,
     cache: Path | None = None,
     progress: Progress | None = None,
-    complete: bool = False,
+    needed: Collection[str] = (),
 ) -> Shards:
     """The corpus `spec` as shards at `sample_rate` Hz: from the cache, or made now.
 
-    complete: a corpus without usable clips for train, validation or test is an error, told as early as may
-    be. A study needs all three.
+    needed: a corpus without usable clips for one of these splits is an error, told as early as may be. A
+    study needs all of `SPLITS` to train on, and the test split of what it is only scored on.
 
     Safe against kills (a temporary directory is renamed when all is written, and the next preparation of the
     same corpus goes on in it), against several preparers at once (the second waits), and against damage
@@ -46,10 +46,23 @@ def prepare(
     root = cache or cache_directory()
     shards = _known(root, spec, sample_rate)
     if shards is None:
-        corpus, target = _listed(root, spec, sample_rate, complete)
+        corpus, target = _listed(root, spec, sample_rate, needed)
         shards = _prepare(corpus, spec, sample_rate, root, target, progress)
-    if complete:
-        shards.check_splits()
+    shards.check_splits(needed)
+    return shards
+
+
+def unchanged(spec: str, content_hash: str, *, sample_rate: int) -> Shards:
+    """The corpus `spec` as `prepare` gives it, if it still has the content that a study began with.
+
+    Raises DataError, also where the content is another.
+    """
+    shards = prepare(spec, sample_rate=sample_rate)
+    if shards.content_hash != content_hash:
+        raise DataError(
+            f"the corpus {spec} changed while the study ran. Remedy: put its files back, or start the same "
+            "command again, which begins the runs of the corpus as it is now"
+        )
     return shards
 
 
@@ -63,12 +76,11 @@ def _known(root: Path, spec: str, sample_rate: int) -> Shards | None:
     return None if index is None else Shards(target, index)
 
 
-def _listed(root: Path, spec: str, sample_rate: int, complete: bool) -> tuple[Corpus, Path]:
+def _listed(root: Path, spec: str, sample_rate: int, needed: Collection[str]) -> tuple[Corpus, Path]:
     """The corpus, and where its shards are or will be."""
     began = time.time()
     corpus = parse(spec)
-    if complete:
-        _check_listed(corpus)
+    _check_listed(corpus, needed)
     _check_root(root)  # so that a plan tells it, and not only the run
     fingerprint = corpus.fingerprint()
     if isinstance(corpus, AudioFiles):
@@ -110,22 +122,21 @@ def _unusable(root: Path, error: OSError) -> DataError:
     )
 
 
-def prepared(spec: str, *, sample_rate: int, complete: bool = False) -> Shards | None:
+def prepared(spec: str, *, sample_rate: int, needed: Collection[str] = ()) -> Shards | None:
     """The corpus `spec` if it lies prepared in the cache. Raises `DataError` as `prepare` does."""
     root = cache_directory()
     shards = _known(root, spec, sample_rate)
     if shards is None:
-        corpus, target = _listed(root, spec, sample_rate, complete)
+        corpus, target = _listed(root, spec, sample_rate, needed)
         if (index := _open(target)) is None:
             return None
         shards = Shards(target, index, _stream(corpus))
-    if complete:
-        shards.check_splits()
+    shards.check_splits(needed)
     return shards
 
 
-def _check_listed(corpus: Corpus) -> None:
-    if lacking := [split for split in SPLITS if split not in corpus.listed_splits()]:
+def _check_listed(corpus: Corpus, needed: Collection[str]) -> None:
+    if lacking := [split for split in needed if split not in corpus.listed_splits()]:
         raise DataError(f"corpus {corpus.name!r} has no files for {' and '.join(lacking)}. {LACKING_REMEDY}")
 
 

@@ -15,7 +15,7 @@ from experiments.execution import worker
 from experiments.execution.jobs import Job, Outcome, Settings, Update
 from experiments.execution.outcomes import outcome_of
 from experiments.studies import reference_runs
-from experiments.studies.runs import Corpora, Run, corpora, expand
+from experiments.studies.runs import Corpora, Run, expand
 from experiments.studies.study import Study, StudyError
 from experiments.tracking.schema import FINISHED
 from experiments.training import distributed, trained_codec
@@ -86,10 +86,10 @@ def perform(
     runner.require_weights(study)
     prepared: Corpora = {}
     if fabric.is_global_zero:
-        prepared = {each: runner.identify(*each, prepare) for each in corpora(study)}
+        prepared = runner.identify_all(study, prepare)
     fabric.barrier()  # one process fills the cache of a machine; on others, each its own
     if not prepared:
-        prepared = {each: runner.identify(*each, lambda *_: None) for each in corpora(study)}
+        prepared = runner.identify_all(study, lambda *_: None)
     run = choose(study, prepared, label, seed)
     jobs = [Job(run=run)]
     if (warm := run.warm_start()) is not None:

@@ -1,7 +1,7 @@
 """The run of a study: finished runs are skipped, the rest is shared out to workers and other runners."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -9,14 +9,14 @@ from typing import TypeVar
 from codec import weights
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import REFERENCES, check_folder, is_intact
-from experiments.data import prepare
+from experiments.data import SPLITS, prepare
 from experiments.execution import scheduling
 from experiments.execution.executors.contract import Executor
 from experiments.execution.jobs import ELSEWHERE, LOST, REASON_LENGTH, STOPPED, Job, Outcome, Settings, Update
 from experiments.execution.tracked_run import open_run
 from experiments.studies import reference_runs
 from experiments.studies.reference_runs import ReferenceRun
-from experiments.studies.runs import Corpora, CorpusIdentity, Run, expand, study_hash
+from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpora, expand, study_hash
 from experiments.studies.study import Study, StudyError
 from experiments.tracking import leases
 from experiments.tracking.leases import Leases
@@ -202,17 +202,29 @@ def identify(
     sample_rate: int,
     progress: Callable[[str, int, int], None],
     tell: Callable[[str], None] = lambda line: None,
+    splits: Collection[str] = SPLITS,
 ) -> CorpusIdentity:
-    """Prepare the corpus of a study, and say what it is. `tell` gets lines that a user should read.
+    """Prepare a corpus, and say what it is. `tell` gets lines that a user should read.
 
-    Raises DataError, also where train, validation or test has no usable clips.
+    Raises DataError, also where one of `splits` has no usable clips.
     """
-    shards = prepare(spec, sample_rate=sample_rate, progress=progress, complete=True)
+    shards = prepare(spec, sample_rate=sample_rate, progress=progress, needed=splits)
     for line in filter(None, (shards.spoken_here(), shards.left_out())):
         tell(line)
     return CorpusIdentity(
         spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=shards.synthetic
     )
+
+
+def identify_all(
+    study: Study,
+    progress: Callable[[str, int, int], None],
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[tuple[str, int], CorpusIdentity]:
+    """`identify` for all corpora that `study` needs, by name and sample rate."""
+    return {
+        (spec, rate): identify(spec, rate, progress, tell, splits) for spec, rate, splits in corpora(study)
+    }
 
 
 def require_weights(study: Study) -> None:

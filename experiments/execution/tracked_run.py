@@ -43,6 +43,7 @@ def run_tags(
 def open_run(store: Store, job: Job, parent_id: str) -> str:
     """The MLflow run of `job`: the one it had, or a new one below `parent_id`."""
     run = job.run
+    scored = run.scored if isinstance(run, Run) else run.corpus
     seed = "" if run.seed is None else str(run.seed)
     training = {Tag.TRAINING_HASH: run.training_hash} if isinstance(run, Run) else {}
     tags = run_tags(
@@ -50,15 +51,16 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
         study=store.study,
         quantizer=run.quantizer,
         label=run.label,
-        corpus=run.corpus.name,
-        corpus_hash=run.corpus.content_hash,
+        corpus=scored.name,
+        corpus_hash=scored.content_hash,
         reference=run.reference,
-        synthetic=run.corpus.synthetic,
+        synthetic=scored.synthetic,
         protocol=metrics.PROTOCOL,
         more={Tag.REASON: "", Tag.SEED: seed, Tag.SERIES: run.series, **training},
     )
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})
     store.log_params(run_id, run.resolved())
-    store.log_dataset(run_id, run.corpus.name, run.corpus.content_hash, run.corpus.spec)
+    used = {"train and test": run.corpus} if scored == run.corpus else {"train": run.corpus, "test": scored}
+    store.log_datasets(run_id, {use: (one.name, one.content_hash, one.spec) for use, one in used.items()})
     return run_id

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from experiments import data
 from experiments.common.atomic_files import remove_stale
 from experiments.common.run_folder import HISTORY, REFERENCES
 from experiments.common.tensor_files import DamagedFile
@@ -123,7 +124,7 @@ def _assess(
     """Score the trained codec on the test split, and log values and files; the values."""
     whole, trained, shards = obtained
     codec = whole if run.stages is None else whole.prefix(run.stages)
-    test_split, evaluate = shards.split("test"), run.evaluate
+    test_split, evaluate = _test_split(run, shards), run.evaluate
     started = time.monotonic()
     reconstructions = test_set.reconstruct(codec, test_split, context.checking("reconstructing"))
     scores, values = test_set.quality(
@@ -182,6 +183,14 @@ def _assess(
     place = f"{context.store.experiment_id}/{context.settings.parent_id}"
     context.store.set_tags(run_id, {descriptions.NOTE: descriptions.of_run(run, values, place)})
     return values
+
+
+def _test_split(run: Run, shards: "Shards") -> "Split":
+    """The test clips of what `run` is scored on; shards: of the corpus that it was trained on."""
+    scored = run.scored
+    if scored.content_hash == shards.content_hash:
+        return shards.split("test")
+    return data.unchanged(scored.spec, scored.content_hash, sample_rate=run.sample_rate).split("test")
 
 
 def _earlier_budgets(

@@ -11,8 +11,8 @@ from experiments.studies.row_rates import row_rates, unmatched
 from experiments.studies.study import Study, check
 
 
-def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> list[tuple[str, int]]:
-    """The corpora of the study that `values` describe, each with its sample rate in Hz. Raises StudyError.
+def needed_corpora(values: Mapping[str, Any], source: str, fewer_rows: bool) -> list[runs.NeededCorpus]:
+    """The corpora of the study that `values` describe. Raises StudyError.
 
     fewer_rows: as of `studies.study.check`.
     """
@@ -43,7 +43,7 @@ def outline_of(
                 label=run.label,
                 seed=run.seed,
                 hash=run.hash,
-                corpus=place[run.corpus.spec, run.sample_rate],
+                corpus=place[run.scored.spec, run.sample_rate],
                 training_hash=run.training_hash,
                 warm_start=start.training_hash if start else "",
                 warm_start_steps=start.train.steps if start else 0,

@@ -30,7 +30,7 @@ def outline(name: str, overrides: Sequence[str]) -> Outline:
         files.override(values, override)
     fewer = files.leave_out_rows(overrides)
     needed = kept("corpora", [values, source], lambda: _live().needed_corpora(values, source, fewer))
-    corpora = [planned_corpus(spec, rate) for spec, rate in needed]
+    corpora = [planned_corpus(*each) for each in needed]
     what = [values, source, [asdict(corpus) for corpus in corpora]]
     fields = kept("outline", what, lambda: asdict(_live().outline_of(values, source, corpora, fewer)))
     return Outline(
@@ -52,9 +52,9 @@ def _live() -> Any:
     return live_outline
 
 
-def planned_corpus(spec: str, sample_rate: int) -> PlannedCorpus:
-    """The corpus `spec` at `sample_rate` Hz, as far as it is prepared here."""
-    shards = prepared(spec, sample_rate=sample_rate, complete=True)
+def planned_corpus(spec: str, sample_rate: int, splits: Sequence[str]) -> PlannedCorpus:
+    """The corpus `spec` at `sample_rate` Hz, of which `splits` are needed, as far as it is prepared here."""
+    shards = prepared(spec, sample_rate=sample_rate, needed=splits)
     if shards is None:
         return PlannedCorpus(spec=spec, sample_rate=sample_rate)
     return PlannedCorpus(

@@ -112,8 +112,9 @@ def _names(parts: Mapping[str, Schema]) -> None:
     released = parts["WarmStart"]["properties"]["weights"]
     released["anyOf"] = [{"enum": [*weights.available()]}, {"type": "null"}]
     parts["WarmStart"]["minProperties"] = 1
-    corpus = parts["Data"]["properties"]["corpus"]
-    corpus["pattern"] = f"^({'|'.join(KINDS)})(:|$)"
+    known = f"^({'|'.join(KINDS)})(:|$)"
+    parts["Data"]["properties"]["corpus"]["pattern"] = known
+    parts["Data"]["properties"]["test"]["anyOf"][0]["pattern"] = known
     parts["Search"]["properties"]["objectives"]["items"]["pattern"] = "^(validation|rate|cost)/"
 
 

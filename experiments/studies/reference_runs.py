@@ -8,7 +8,7 @@ from codec import references
 from experiments import metrics
 from experiments.common.json_digest import identity
 from experiments.studies.axes import shortened
-from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate
+from experiments.studies.runs import Corpora, CorpusIdentity, Run, corpus_of, sample_rate, test_corpus_of
 from experiments.studies.sections import Evaluate
 from experiments.studies.study import Study
 
@@ -73,11 +73,14 @@ class ReferenceRun:
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[ReferenceRun]:
-    """Reference runs of `study`: each codec once for each corpus and sample rate.
+    """Reference runs of `study`: each codec once for each corpus that is scored and sample rate.
 
     corpus: the one corpus of the study, or all of `runs.corpora`.
     """
-    corpora = {(cell.data.corpus, sample_rate(cell)): corpus_of(cell, corpus) for cell in study.cells()}
+    corpora = {
+        (cell.data.scored, sample_rate(cell)): test_corpus_of(cell, corpus) or corpus_of(cell, corpus)
+        for cell in study.cells()
+    }
     several_corpora = len({spec for spec, _ in corpora}) > 1
     several_rates = len({rate for _, rate in corpora}) > 1
     where = {

@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import quantizers
 from codec import backbones, model, weights
 from experiments import metrics
 from experiments.common.json_digest import identity
+from experiments.data.cache import SPLITS
 from experiments.studies.prefix_rows import check_prefixes, prefix_rows
 from experiments.studies.sections import Evaluate, QuantizerChoice, Train
 from experiments.studies.study import Study, StudyError, asked_of_features, configuration
@@ -53,6 +54,7 @@ class Run:
     backbone_options: dict[str, Any]
     sample_rate: int
     corpus: CorpusIdentity
+    test_corpus: CorpusIdentity | None = None  # whose test split is scored; None: that of `corpus`
     train: Train
     evaluate: Evaluate
     stages: int | None = None  # evaluated are the first so many of those that were trained; None: all
@@ -103,10 +105,19 @@ class Run:
             measured["token_model"] = self.evaluate.token_model
         if self.stages is not None:
             measured["stages"] = self.stages
+        if self.scored.content_hash != self.corpus.content_hash:
+            measured["corpus"] = self.scored.content_hash
         return identity({"training": self.training_identity, "evaluation": measured})
+
+    @property
+    def scored(self) -> CorpusIdentity:
+        """The corpus whose test split is scored."""
+        return self.test_corpus or self.corpus
 
     def resolved(self) -> dict[str, Any]:
         """The configuration in full, for people and for MLflow's parameters."""
+        test = self.test_corpus
+        scored = {"test": {"corpus": test.name, "content_hash": test.content_hash}} if test else {}
         backbone = backbones.get(self.backbone, self.backbone_options)
         return {
             "study": self.study,
@@ -119,7 +130,7 @@ class Run:
                 **({"tuned": self.tuned} if self.tuned else {}),
             },
             "backbone": {"name": self.backbone, **dataclasses.asdict(backbone)},
-            "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash},
+            "data": {"corpus": self.corpus.name, "content_hash": self.corpus.content_hash, **scored},
             "train": self.train.model_dump(mode="json"),
             **self._released(),
             "evaluate": self._evaluation(),
@@ -180,6 +191,7 @@ class Run:
             quantizer_options={},
             asked=None,
             checked_config=None,
+            test_corpus=None,
             train=train,
             stages=None,
         )
@@ -193,12 +205,24 @@ class Hashed(Protocol):
         """Identity of the run, 16 hexadecimal digits."""
 
 
-Corpora = Mapping[tuple[str, int], CorpusIdentity]  # by what `corpora` names
+class NeededCorpus(NamedTuple):
+    """A corpus that a study needs at a sample rate in Hz, and the splits that it needs of it."""
+
+    spec: str
+    sample_rate: int
+    splits: tuple[str, ...]
 
 
-def corpora(study: Study) -> list[tuple[str, int]]:
-    """The corpora that `study` needs, each with its sample rate in Hz."""
-    return list(dict.fromkeys((cell.data.corpus, sample_rate(cell)) for cell in study.cells()))
+Corpora = Mapping[tuple[str, int], CorpusIdentity]  # by name and sample rate
+
+
+def corpora(study: Study) -> list[NeededCorpus]:
+    """The corpora that `study` needs: those to train on first, then those that are only scored."""
+    cells = [(cell.data, sample_rate(cell)) for cell in study.cells()]
+    needed: dict[tuple[str, int], tuple[str, ...]] = {(data.corpus, rate): SPLITS for data, rate in cells}
+    for data, rate in cells:
+        needed.setdefault((data.scored, rate), ("test",))
+    return [NeededCorpus(spec, rate, splits) for (spec, rate), splits in needed.items()]
 
 
 def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity:
@@ -206,6 +230,13 @@ def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity
     if isinstance(prepared, CorpusIdentity):
         return prepared
     return prepared[cell.data.corpus, sample_rate(cell)]
+
+
+def test_corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity | None:
+    """The corpus that one cell of a study is scored on, where that is another than it is trained on."""
+    if cell.data.test is None or isinstance(prepared, CorpusIdentity):
+        return None
+    return prepared[cell.data.test, sample_rate(cell)]
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
@@ -233,6 +264,7 @@ def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
                     backbone_options=dict(cell.backbone.options),
                     sample_rate=sample_rate(cell),
                     corpus=corpus_of(cell, corpus),
+                    test_corpus=test_corpus_of(cell, corpus),
                     train=cell.train,
                     evaluate=cell.evaluate,
                 )

@@ -147,15 +147,27 @@ class Data(Section):
     corpus: Annotated[str, Field(max_length=MOST_CORPUS)] = Field(
         default="demo", description="one of " + ", ".join(f"`{form}`" for form in USAGE)
     )
+    test: Annotated[str, Field(max_length=MOST_CORPUS)] | None = Field(
+        default=None,
+        description="another corpus, whose test split is scored instead, such as noisy speech or an unseen "
+        "language; the training stays the same, see data.md",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _corpus_alone(cls, value: Any) -> Any:
         return {"corpus": value} if isinstance(value, str) else value
 
-    @field_validator("corpus")
+    @property
+    def scored(self) -> str:
+        """The corpus whose test split is scored."""
+        return self.corpus if self.test is None else self.test
+
+    @field_validator("corpus", "test")
     @classmethod
-    def _of_a_known_kind(cls, spec: str) -> str:
+    def _of_a_known_kind(cls, spec: str | None) -> str | None:
+        if spec is None:
+            return None
         kind, _, rest = printable(spec).partition(":")
         if kind not in KINDS:
             hint = did_you_mean(kind, KINDS)

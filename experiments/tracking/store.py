@@ -330,22 +330,30 @@ class Store:
         return {int(point.step): float(point.value) for point in points}
 
     @_patient
-    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
-        """Log the corpus as the run's input."""
+    def log_datasets(self, run_id: str, corpora: Mapping[str, tuple[str, str, str]]) -> None:
+        """Log corpora as the run's inputs: name, hash of the content and source, by what each is used for."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(name, digest[:36], "codecbench", json.dumps({"corpus": source}))
-        if not self.client.get_run(run_id).inputs.dataset_inputs:
-            tags = [InputTag("mlflow.data.context", "train and test")]
-            self._log_input(run_id, DatasetInput(dataset, tags))
+        if self.client.get_run(run_id).inputs.dataset_inputs:
+            return
+        self._log_inputs(
+            run_id,
+            [
+                DatasetInput(
+                    Dataset(name, digest[:36], "codecbench", json.dumps({"corpus": source})),
+                    [InputTag("mlflow.data.context", use)],
+                )
+                for use, (name, digest, source) in corpora.items()
+            ],
+        )
 
-    def _log_input(self, run_id: str, dataset: DatasetInput) -> None:
+    def _log_inputs(self, run_id: str, datasets: list[DatasetInput]) -> None:
         """Once more where another process adds the same dataset just now: MLflow refuses the second."""
         from mlflow.exceptions import MlflowException
 
         for attempt in range(5):
             try:
-                self.client.log_inputs(run_id, [dataset])
+                self.client.log_inputs(run_id, datasets)
                 return
             except MlflowException:
                 if attempt == 4:

@@ -46,9 +46,7 @@ def obtain(
     directory: of all runs; each has a folder named by its training's hash. observers, run_id, threads, and
     what is raised: as in `train`.
     """
-    shards = data.prepare(run.corpus.spec, sample_rate=run.sample_rate)
-    if shards.content_hash != run.corpus.content_hash:
-        raise RuntimeError(f"the corpus {run.corpus.spec} changed while the study ran")
+    shards = data.unchanged(run.corpus.spec, run.corpus.content_hash, sample_rate=run.sample_rate)
     folder = directory / run.training_hash
     run = fitted(run, directory, shards.training(), fabric)
     codec = run.codec()

@@ -413,7 +413,7 @@ def test_a_lacking_split_is_told_before_anything_is_decoded(
         patched.setattr(AudioFiles, "items", lambda *_: pytest.fail("decoded"))
         for ask in (data.prepare, data.prepared):
             with pytest.raises(DataError, match=r"'manifest:m.csv' has no files for test\. Remedy: .* split"):
-                ask(spec, sample_rate=RATE, complete=True)
+                ask(spec, sample_rate=RATE, needed=data.SPLITS)
     assert len(data.prepare(spec, sample_rate=RATE, cache=tmp_path / "cache").split("train")) == 2
 
 
@@ -424,9 +424,9 @@ def test_a_split_of_unusable_files_is_told_with_the_reasons(tmp_path: Path, thre
     spec = f"manifest:{write_manifest(tmp_path / 'm.csv', rows)}"
     message = r"no usable test clips \(1 file skipped: 'audio/silent.wav': silent.*Remedy"
     with pytest.raises(DataError, match=message):
-        data.prepare(spec, sample_rate=RATE, complete=True)
+        data.prepare(spec, sample_rate=RATE, needed=data.SPLITS)
     with pytest.raises(DataError, match=message):  # from the cache
-        data.prepared(spec, sample_rate=RATE, complete=True)
+        data.prepared(spec, sample_rate=RATE, needed=data.SPLITS)
     with pytest.raises(DataError, match=message):
         runner.identify(spec, RATE, lambda *_: None)
     assert data.prepared(spec, sample_rate=RATE) is not None
@@ -452,7 +452,7 @@ def test_a_cache_that_is_a_file_is_told_by_plans_too(
 )
 def test_lacking_subsets_are_told_before_they_are_downloaded(spec: str, lacking: str) -> None:
     with pytest.raises(DataError, match=f"has no files for {lacking}\\. .*test-clean"):
-        data.prepare(spec, sample_rate=RATE, complete=True)
+        data.prepare(spec, sample_rate=RATE, needed=data.SPLITS)
     assert corpora.parse("libritts:dev-clean,test-clean").listed_splits() == set(splits_names())
 
 
@@ -461,7 +461,8 @@ def splits_names() -> tuple[str, ...]:
 
 
 def test_complete_corpora_are_complete(tmp_path: Path, three_files: Path) -> None:
-    shards = data.prepare(f"folder:{three_files}", sample_rate=RATE, cache=tmp_path / "cache", complete=True)
+    spec, cache = f"folder:{three_files}", tmp_path / "cache"
+    shards = data.prepare(spec, sample_rate=RATE, cache=cache, needed=data.SPLITS)
     assert all(len(shards.split(name)) for name in splits_names())
     assert corpora.parse("demo").listed_splits() == set(splits_names())
 

@@ -55,7 +55,7 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def prepared(corpus: str, tmp_path: Path) -> data.Shards:
-    return data.prepare(corpus, sample_rate=RATE, cache=tmp_path / "cache", complete=True)
+    return data.prepare(corpus, sample_rate=RATE, cache=tmp_path / "cache", needed=data.SPLITS)
 
 
 def test_what_is_prepared_is_not_listed_again(corpus: str, listings: list[str], tmp_path: Path) -> None:

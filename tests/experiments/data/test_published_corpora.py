@@ -132,7 +132,7 @@ def speakers(shards: data.Shards) -> dict[str, dict[str, int]]:
 
 
 def prepared(spec: str, tmp_path: Path) -> data.Shards:
-    return data.prepare(spec, sample_rate=RATE, cache=tmp_path / "cache", complete=True)
+    return data.prepare(spec, sample_rate=RATE, cache=tmp_path / "cache", needed=data.SPLITS)
 
 
 LIBRI = {"train": {"103": 2, "19": 2, "26": 2}, "validation": {"84": 2}, "test": {"61": 2, "121": 2}}

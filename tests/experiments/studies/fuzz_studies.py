@@ -210,7 +210,7 @@ def try_study(text: str) -> None:
         made = runs.expand(loaded, Corpora())
         made_too = reference_runs.expand(loaded, Corpora())
         hashes = [run.hash for run in (*made, *made_too)]
-        corpora = [PlannedCorpus(spec=spec, sample_rate=rate) for spec, rate in runs.corpora(loaded)]
+        corpora = [PlannedCorpus(spec=one.spec, sample_rate=one.sample_rate) for one in runs.corpora(loaded)]
         planned = live_outline.outline_of(content, source, corpora, fewer_rows=False)
     except REFUSALS:  # two rows of one configuration; a dimension that a quantizer cannot have
         tried["study refused when expanded"] += 1

@@ -102,7 +102,7 @@ def test_each_cell_has_its_own_corpus_and_references_once_for_each() -> None:
         "references": ["ground-truth"],
     }
     loaded = study.check(values, "x")
-    needed = runs.corpora(loaded)
+    needed = [(one.spec, one.sample_rate) for one in runs.corpora(loaded)]
     assert needed == [("demo", 16_000), ("folder:/b", 16_000), ("demo", 24_000), ("folder:/b", 24_000)]
     prepared = {
         (spec, rate): CorpusIdentity(spec=spec, name=spec, content_hash=f"{spec} {rate}", synthetic=False)
@@ -263,7 +263,7 @@ def test_references_of_one_codec_are_one_series() -> None:
     made = reference_runs.expand(study.check(values, "x"), CORPUS)
     assert [run.series for run in made] == ["opus", "opus", "pcm"]
     two = study.check({**values, "data": ["demo", "folder:/x"]}, "x")
-    corpora = dict.fromkeys(runs.corpora(two), CORPUS)
+    corpora = {(one.spec, one.sample_rate): CORPUS for one in runs.corpora(two)}
     assert {run.series for run in reference_runs.expand(two, corpora) if run.name == "opus"} == {
         *("opus data=demo", "opus data=folder:/x"),
     }
