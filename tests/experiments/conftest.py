@@ -1,9 +1,16 @@
 """A small corpus of real (synthesised) speech, made once, and a study that takes seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+    from experiments.studies.runs import CorpusIdentity
 
 SENTENCES = {
     "train": (
@@ -55,3 +62,35 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_study(speech: Path) -> str:
     """The text of a study file over the spoken sentences."""
     return yaml.safe_dump({**SMALL, "data": {"corpus": f"manifest:{speech}"}})
+
+
+@pytest.fixture(scope="session")
+def in_this_process() -> "Callable[..., Result]":
+    """A command in a folder, in this process: one of its own would import for seconds, and twice."""
+    return _in_this_process
+
+
+def _in_this_process(folder: Path, *arguments: str, code: int = 0) -> "Result":
+    from typer.testing import CliRunner
+
+    from experiments.cli import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        done = CliRunner().invoke(app, [*arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="session")
+def identify() -> "Callable[[str], CorpusIdentity]":
+    """The identity of a corpus at 16 kHz."""
+    from experiments.data import prepare
+    from experiments.studies.runs import CorpusIdentity
+
+    def identity(spec: str) -> CorpusIdentity:
+        shards = prepare(spec, sample_rate=16_000)
+        return CorpusIdentity(spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=True)
+
+    return identity

@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from typer.testing import CliRunner, Result
 
-from experiments.cli import app
-from experiments.data import prepare
 from experiments.execution.jobs import Settings, Update
 from experiments.studies import runs, study
 from experiments.studies.runs import CorpusIdentity, Run
@@ -39,21 +36,6 @@ class Recorder:
         return [update.stage for update in self.updates if update.stage.startswith("warning")]
 
 
-@pytest.fixture(scope="session")
-def in_this_process() -> Callable[..., Result]:
-    """A command in a folder, in this process: one of its own would import for seconds, and twice."""
-    return _in_this_process
-
-
-def _in_this_process(folder: Path, *arguments: str, code: int = 0) -> Result:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        done = CliRunner().invoke(app, [*arguments])
-    assert done.exit_code == code, done.output
-    return done
-
-
 @pytest.fixture
 def link() -> Recorder:
     return Recorder()
@@ -65,15 +47,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield Store(f"sqlite:///{folder}/mlflow.db", "tiny")
-
-
-@pytest.fixture(scope="session")
-def identify() -> Callable[[str], CorpusIdentity]:
-    def identity(spec: str) -> CorpusIdentity:
-        shards = prepare(spec, sample_rate=16_000)
-        return CorpusIdentity(spec=spec, name=shards.name, content_hash=shards.content_hash, synthetic=True)
-
-    return identity
 
 
 @pytest.fixture(scope="session")
