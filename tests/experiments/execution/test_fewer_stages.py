@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from experiments.execution.jobs import Settings
@@ -69,6 +70,7 @@ def test_a_study_in_which_nothing_has_stages_is_refused() -> None:
         runs.expand(asked, {})
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # of MLflow's own classes
 def test_each_number_of_stages_is_scored_after_one_training(
     staged: list[Run], settings: Settings, store: Store, link: Any
 ) -> None:
@@ -84,6 +86,10 @@ def test_each_number_of_stages_is_scored_after_one_training(
         found[run.stages] = logged.data.metrics
         codec = load_codec(logged.info.run_id, store.uri, runs_folder=settings.directory)
         assert codec.quantizer.bits_per_frame == logged.data.metrics["rate/bits_per_frame"]
+        (model,) = store.client.get_run(logged.info.run_id).outputs.model_outputs
+        folder = mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", tracking_uri=store.uri)
+        loaded = mlflow.pyfunc.load_model(folder).get_raw_model()
+        assert loaded.quantizer.bits_per_frame == codec.quantizer.bits_per_frame
         assert logged.data.metrics["eval/round_trip_exact"] == 1
     whole = found[None]
     for stages in (1, 2):
