@@ -249,10 +249,10 @@ def _provenance(
 def _commands(results: Results) -> list[str]:
     """The commands that make these results: the corpus is named, since it need not be the study's own."""
     study = shlex.quote(results.study)
-    corpora = list(dict.fromkeys(results.finished["corpus"])) if len(results.finished) else []
-    spec = results.settings.get("data.corpus", "")
-    data = f" --data {shlex.quote(spec)}" if spec and len(corpora) < 2 else ""
-    if (scored := results.settings.get("data.test", "None")) not in ("", "None"):
+    spec, scored = (results.settings.get(f"data.{key}", "null") for key in ("corpus", "test"))
+    swept = '"data' in results.settings.get("axes", "")  # then the study file names them
+    data = f" --data {shlex.quote(spec)}" if spec != "null" and not swept else ""
+    if scored != "null" and not swept:
         data += f" --set {shlex.quote(f'data.test={scored}')}"
     return [f"codecbench run {study}{data}", f"codecbench paper {study}"]
 

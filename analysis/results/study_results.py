@@ -30,15 +30,16 @@ RUN_COLUMNS = {
     "reason": "why a run failed or diverged",
     "run_hash": "hash of everything that decides the result",
     "protocol": "version of the evaluation protocol",
-    "corpus": "name of the corpus",
-    "corpus_hash": "content hash of the corpus",
-    "synthetic": "whether the corpus is synthetic speech",
+    "corpus": "name of the corpus that was scored",
+    "corpus_hash": "content hash of that corpus",
+    "synthetic": "whether that corpus is synthetic speech",
     "reference": "whether it is a codec from outside, or a control",
     "git_commit": "commit of the code that trained the run",
     "git_dirty": "whether the working tree had changes",
     "version": "version of codecbench that trained the run",
     "torch": "version of torch that trained the run",
     "precision": "precision of the network's blocks: fp32, bf16 or fp16; empty if unknown",
+    "warm_start": "hash of the training of its warm start; empty without one",
     "starting_weights": "digest of encoder and decoder before the first step; empty if unknown",
 }
 
@@ -200,8 +201,18 @@ class Results:
         """Names of the utterances that `metric` was asked of, sorted; for each run which of them it has, and
         its scores, both `[utterances]`."""
         if metric not in self._tables:
-            self._tables[metric] = _by_run(self.utterances, metric)
+            self._tables[metric] = _by_run(self._told_apart, metric)
         return self._tables[metric]
+
+    @cached_property
+    def _told_apart(self) -> pd.DataFrame:
+        """The scores, with the corpus in the names of utterances where a study has several: a clip in noise
+        may have the name of the clean one, and is no pair of it."""
+        corpora = self.finished.set_index("run_id")["corpus_hash"]
+        if corpora.nunique() < 2:
+            return self.utterances
+        names = self.utterances["run_id"].map(corpora) + " " + self.utterances["utterance"]
+        return self.utterances.assign(utterance=names)
 
     @cached_property
     def _tables(self) -> dict[str, tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]]:

@@ -178,8 +178,16 @@ def _about(run: Mapping[str, object]) -> dict[str, str]:
         **texts,
         "backbone": _text(run.get("param/backbone.name")) or "backbone not logged",
         "sizes": ", ".join(f"{key} {value}" for key, value in sizes.items() if value),
-        "training": _budget(given),
+        "training": _budget(given) + _elsewhere(run),
     }
+
+
+def _elsewhere(run: Mapping[str, object]) -> str:
+    """The corpus that a run was trained on, where it is scored on another."""
+    content_hash = _text(run.get("param/data.content_hash"))
+    if not _text(run.get("param/data.test.content_hash")):
+        return ""
+    return f" on {_text(run.get('param/data.corpus'))} ({content_hash[:12]})"
 
 
 def _budget(given: Mapping[str, str]) -> str:

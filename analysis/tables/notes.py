@@ -24,8 +24,6 @@ _STEPS, _WARM_STEPS = "param/train.steps", "param/train.warm_start.steps"
 _TUNED = "param/quantizer.tuned"
 _WEIGHTS = ("param/weights.name", "param/weights.licence", "param/weights.source")  # of others
 _NOTHING = ("", "0", "None", "null")  # values of a parameter that is not given
-# What decides the first weights of encoder and decoder.
-_START = ("param/backbone.", "param/train.warm_start", "param/data.content_hash")
 _TRAINED_ON = ("param/data.corpus", "param/data.content_hash")
 _SCORED_ON = "param/data.test.content_hash"
 _CHECKPOINT = "param/train.warm_start.checkpoint"
@@ -96,15 +94,18 @@ def _utterances(runs: pd.DataFrame) -> str:
 
 
 def _training_corpus(runs: pd.DataFrame) -> list[str]:
-    """Name the corpora that the rows were trained on, where they are scored on another."""
+    """Name the corpora that rows were trained on, where they are scored on another."""
     if _SCORED_ON not in runs:
         return []
     elsewhere = runs[runs[_SCORED_ON].notna() & (runs[_SCORED_ON] != "")]
-    named = elsewhere[list(_TRAINED_ON)].drop_duplicates().itertuples(index=False)
-    trained_on = ", ".join(f"{corpus} (hash {content_hash[:12]})" for corpus, content_hash in named)
-    return (
-        [f"Trained on {trained_on}, and scored on the test split of the corpus above."] if trained_on else []
-    )
+    named = elsewhere.reindex(columns=[*_TRAINED_ON, "label"]).fillna("unknown").drop_duplicates()
+    lines = []
+    for about, rows in named.groupby(list(_TRAINED_ON), sort=False):
+        corpus, content_hash = map(str, about)
+        whose = "" if len(elsewhere) == len(runs) else f" ({', '.join(rows['label'])})"
+        trained_on = f"{corpus} (hash {content_hash[:12]})"
+        lines.append(f"Trained on {trained_on}, scored on the test split of the corpus above{whose}.")
+    return lines
 
 
 def _tuned(runs: pd.DataFrame) -> list[str]:
@@ -232,21 +233,20 @@ def notes_on_precisions(runs: pd.DataFrame) -> list[str]:
 
 
 def notes_on_starting_weights(runs: pd.DataFrame) -> list[str]:
-    """A note on rows of one configuration and seed that began from different weights: comparisons in pairs of
-    seeds take them for the same."""
-    named = [name for name in map(str, runs.columns) if name.startswith(_START)]
-    known = runs[runs["starting_weights"] != ""].fillna(dict.fromkeys(named, ""))
+    """A note on rows that began from different weights of one warm start, which comparisons in pairs of seeds
+    take for the same."""
+    known = runs[(runs["starting_weights"] != "") & (runs["warm_start"] != "")]
     differing = [
         f"seed {own['seed'].iloc[0]}: {_labels_by(own, 'starting_weights')}"
-        for _, own in known.groupby(["seed", *named], sort=True)
+        for _, own in known.groupby("warm_start", sort=False)  # its hash holds the seed
         if own["starting_weights"].nunique() > 1
     ]
     if not differing:
         return []
     return [
-        "! an encoder and decoder of one configuration and seed began from different weights, as after warm "
-        "starts on two machines, so a difference between rows includes that of these weights "
-        f"({'; '.join(differing)}). Train the rows that you compare in one store"
+        "! one warm start gave different weights, as when it was trained on two machines, so a difference "
+        f"between rows includes that of their warm starts ({'; '.join(differing)}). `codecbench run STUDY "
+        "--only ROW --force` trains a row again, from the warm start in this store"
     ]
 
 

@@ -115,10 +115,11 @@ QuantizerNames = Annotated[
 
 
 def changes_of(changes: list[str] | None, corpus: str | None) -> list[str]:
-    """The changes of a study that `--data` and `--set` ask for, `--data` first: a set `data.test` stays."""
+    """The changes of a study that `--set` and `--data` ask for, `--data` last; a `data.test` stays."""
     if corpus is None:
         return [*(changes or [])]
-    return [f"data={json.dumps(corpus, ensure_ascii=False)}", *(changes or [])]  # whatever YAML would read
+    quoted = json.dumps(corpus, ensure_ascii=False)  # whatever YAML would read
+    return [*(changes or []), f"data.corpus={quoted}"]
 
 
 def names_of(text: str, option: str) -> list[str]:

@@ -83,9 +83,9 @@ def _print(plan: Plan, machine: dict[str, int], console: Console, elsewhere: str
     outline = plan.outline
     console.say((outline.study, "bold"), f": {outline.question}" if outline.question else "")
     for corpus in outline.corpora:
-        console.say(
-            f"corpus: {corpus.summary or f'{corpus.spec} at {corpus.sample_rate} Hz, not prepared yet'}"
-        )
+        use = "scored on" if corpus.only_scored else "corpus"
+        unprepared = f"{corpus.spec} at {corpus.sample_rate} Hz, not prepared yet"
+        console.say(f"{use}: {corpus.summary or unprepared}")
     console.table(_table(plan))
     if mismatch := _rate_mismatch(outline):
         console.say(("rate mismatch", "yellow"), f": {mismatch}")

@@ -37,8 +37,8 @@ def features(study: str, data: str | None, tracking_uri: str | None, console: Co
         codec = recorded_features.unquantized(config, weights)
     with progress.progress_bar(console) as preparing:
         shards = prepare(spec, sample_rate=codec.sample_rate, progress=preparing)
-    if shards.content_hash != run["corpus_hash"]:
-        raise ResultsError(f"{spec} is not the corpus of the study; give that with --data")
+    if shards.content_hash != run.get("param/data.content_hash", run["corpus_hash"]):
+        raise ResultsError(f"{spec} is not the corpus that the study trains on; give that with --data")
     with Progress(transient=True, console=console, disable=console.muted) as display:
         task = display.add_task("recording features")
         return recorded_features.record(

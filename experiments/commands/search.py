@@ -67,6 +67,10 @@ def search(
         raise space.SearchError(
             "a search needs Optuna; install it with: pip install 'codecbench[search]'"
         ) from None
+    if loaded.data.test is not None:
+        raise space.SearchError(
+            f"{study_file}: data.test: a search judges trials by the validation split; leave it out"
+        )
     if len(corpora := runs.corpora(loaded)) > 1:
         raise space.SearchError(
             f"{study_file}: data: a search uses one corpus, and this study has {len(corpora)}; choose one "

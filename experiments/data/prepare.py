@@ -60,8 +60,8 @@ def unchanged(spec: str, content_hash: str, *, sample_rate: int) -> Shards:
     shards = prepare(spec, sample_rate=sample_rate)
     if shards.content_hash != content_hash:
         raise DataError(
-            f"the corpus {spec} changed while the study ran. Remedy: put its files back, or start the same "
-            "command again, which begins the runs of the corpus as it is now"
+            f"the corpus {spec} changed while the study ran. Remedy: put its files back and start the same "
+            "command with --retry. Without --retry it makes new runs, of the corpus as it is now"
         )
     return shards
 

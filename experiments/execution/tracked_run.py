@@ -46,6 +46,8 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
     scored = run.scored if isinstance(run, Run) else run.corpus
     seed = "" if run.seed is None else str(run.seed)
     training = {Tag.TRAINING_HASH: run.training_hash} if isinstance(run, Run) else {}
+    if (start := run.warm_start()) is not None:
+        training[Tag.WARM_START] = start.training_hash
     tags = run_tags(
         parent_id,
         study=store.study,

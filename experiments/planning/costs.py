@@ -10,6 +10,7 @@ from experiments.tracking.run_index import KnownRun
 
 # Keys of the training section, beyond its objective, on which the time of a step depends.
 _LOAD = ("batch_size", "accumulate", "crop_seconds", "optimizer", "precision", "compile", "tf32", "ema_decay")
+_SCORED = ("data.test.content_hash", "data.content_hash")  # of the corpus that is scored, the first there is
 CPU = "cpu"
 _MEASURED = "step-costs.json"
 
@@ -21,7 +22,7 @@ def relevant(params: Mapping[str, str]) -> dict[str, str]:
         for key, value in params.items()
         if key.startswith(("backbone.", "quantizer.", "train.objective"))
         or key.removeprefix("train.") in _LOAD
-        or key in ("evaluate.metrics", "data.content_hash", "train.steps")
+        or key in ("evaluate.metrics", *_SCORED, "train.steps")
     }
 
 
@@ -56,9 +57,14 @@ class Costs:
             if "cost/evaluate_seconds" in metrics and asked:
                 seconds = metrics["cost/evaluate_seconds"]
                 same.append((params, seconds / asked * clips if clips else seconds))
-        here = [each for each in same if each[0].get("data.content_hash") == config.get("data.content_hash")]
+        here = [each for each in same if _corpus(each[0]) == _corpus(config)]
         mean = _mean(here or same, config, _scoring)
         return None if mean is None else mean * scorings
+
+
+def _corpus(config: Mapping[str, str]) -> str:
+    """Hash of the corpus that is scored."""
+    return next((config[key] for key in _SCORED if key in config), "")
 
 
 def _setting(config: Mapping[str, str]) -> dict[str, str]:

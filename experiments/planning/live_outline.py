@@ -83,7 +83,10 @@ def outline_of(
 def _prepared(corpora: Sequence[PlannedCorpus]) -> dict[tuple[str, int], runs.CorpusIdentity]:
     return {
         (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
-            spec=corpus.spec, name=corpus.spec, content_hash=corpus.content_hash, synthetic=False
+            spec=corpus.spec,
+            name=corpus.spec,
+            content_hash=corpus.content_hash or f"unprepared {corpus.spec}",  # each is another
+            synthetic=False,
         )
         for corpus in corpora
     }

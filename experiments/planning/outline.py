@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCorpus:
-    """A corpus at a sample rate in Hz. `content_hash`, `summary`, `test_clips`: once it is prepared."""
+    """A corpus at a sample rate in Hz. `content_hash`, `summary`, `test_clips`: once it is prepared.
+    only_scored: whether no row is trained on it."""
 
     spec: str
     sample_rate: int
     content_hash: str = ""
     summary: str = ""
     test_clips: int = 0
+    only_scored: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

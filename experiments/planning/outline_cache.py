@@ -54,15 +54,17 @@ def _live() -> Any:
 
 def planned_corpus(spec: str, sample_rate: int, splits: Sequence[str]) -> PlannedCorpus:
     """The corpus `spec` at `sample_rate` Hz, of which `splits` are needed, as far as it is prepared here."""
+    only_scored = "train" not in splits
     shards = prepared(spec, sample_rate=sample_rate, needed=splits)
     if shards is None:
-        return PlannedCorpus(spec=spec, sample_rate=sample_rate)
+        return PlannedCorpus(spec=spec, sample_rate=sample_rate, only_scored=only_scored)
     return PlannedCorpus(
         spec=spec,
         sample_rate=sample_rate,
         content_hash=shards.content_hash,
         summary=shards.summary(),
         test_clips=len(shards.split("test")),
+        only_scored=only_scored,
     )
 
 

@@ -104,14 +104,16 @@ def _left(states: Mapping[str, tuple[str, str]], runs: Sequence[PlannedRun]) -> 
 
 
 def _on_other_corpora(outlined: Outline, known: Sequence[KnownRun]) -> dict[str, int]:
-    """Finished runs of a study of this name by corpus, where that is none of this plan's."""
+    """Finished runs of a study of this name by corpus, where that is none of this plan's; those that are
+    scored on another corpus than they were trained on are left out."""
     planned = {name for corpus in outlined.corpora for name in (corpus.spec, corpus.content_hash) if name}
     counts: dict[str, int] = {}
     for run in known:
         tags = run.tags
         other = not {tags.get("corpus"), tags.get("corpus_hash")} & planned
         own = run.study == outlined.study and run.status == FINISHED and tags.get("reference") != "true"
-        if own and other and tags.get("superseded") != "true":
+        elsewhere = "data.test.content_hash" in run.params
+        if own and other and not elsewhere and tags.get("superseded") != "true":
             counts[tags.get("corpus", "")] = counts.get(tags.get("corpus", ""), 0) + 1
     return counts
 

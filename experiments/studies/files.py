@@ -94,8 +94,8 @@ def override(values: dict[str, Any], text: str) -> None:
         below = here.get(parent)
         if isinstance(below, str) and parent in ALONE:
             below = {ALONE[parent]: below}
-        elif below is None:
-            below = {}
+        elif below is None or (isinstance(below, list) and ALONE.get(parent) == last):
+            below = {}  # one name takes the place of a list of them
         elif not isinstance(below, dict):
             raise StudyError(f"--set {shown}: {parent} has no keys below it")
         here[parent] = dict(below)

@@ -39,10 +39,11 @@ def of_run(run: "Run", values: Mapping[str, float], place: str) -> str:
     scores = ", ".join(
         f"{name} {values[f'eval/{name}']:.3g}" for name in run.evaluate.metrics if f"eval/{name}" in values
     )
+    where = "" if run.scored == run.corpus else f" of {run.scored.name}"
     experiment, _, parent = place.partition("/")
     return (
         f"**{run.label}**, seed {run.seed}: `{run.quantizer}`{rate} on {run.corpus.name}, trained "
-        f"{run.train.steps} steps{after}. On the test set: {scores or 'not scored'}. "
+        f"{run.train.steps} steps{after}. On the test set{where}: {scores or 'not scored'}. "
         f"Run of the study [{run.study}](#/experiments/{experiment}/runs/{parent})."
     )
 

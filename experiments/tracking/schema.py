@@ -33,6 +33,7 @@ class Tag:
     SYNTHETIC = f"{TAG}synthetic"
     PRECISION = f"{TAG}precision"
     DEVICE = f"{TAG}device"  # that it was trained on: the name of a GPU, or "cpu"
+    WARM_START = f"{TAG}warm_start"  # training hash of the warm start
     STARTING_WEIGHTS = f"{TAG}starting_weights"  # digest of encoder and decoder before the first step
     SUPERSEDED = f"{TAG}superseded"  # "true": put aside by `run --force`
     VERSION = f"{TAG}version"

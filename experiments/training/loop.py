@@ -130,6 +130,7 @@ def _train(
         skipped=state.skipped,
         precision=state.precision,
         device=device_name(fabric.device),
+        starting_weights=state.starting_weights,
     )
 
 

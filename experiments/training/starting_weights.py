@@ -64,21 +64,6 @@ def load_backbone(codec: Codec, run: Run, directory: Path) -> None:
             codec.decoder.load_state_dict(decoder.state_dict())
 
 
-def backbone_digest(codec: Codec) -> str:
-    """16 hexadecimal digits that stand for the weights of encoder and decoder.
-
-    The same configuration need not give the same weights: a warm start that is trained on another kind of
-    processor ends elsewhere. Runs can be compared in pairs only if they began from the same weights.
-    """
-    parts = {"encoder": codec.encoder, "decoder": codec.decoder}
-    tensors = {
-        f"{part}.{name}": value.cpu()
-        for part, module in parts.items()
-        for name, value in module.state_dict().items()
-    }
-    return tensor_files.digest(tensors, {}).removeprefix("sha256:")[:16]
-
-
 def _take_parts(codec: Codec, path: Path, remedy: str) -> None:
     """Load encoder and decoder from a file of a finished training."""
     try:

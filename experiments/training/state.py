@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from codec.losses.objectives import Losses
 from codec.model import Codec
+from experiments.common import tensor_files
 from experiments.common.tensor_files import DamagedFile
 from experiments.studies.sections import Train
 from experiments.training.optimizers import codec_optimizers, discriminator_optimizer
@@ -31,6 +32,7 @@ _COUNTERS: dict[str, tuple[type, ...]] = {
     "saturated": (bool,),
     "run_id": (str,),
     "precision": (str,),
+    "starting_weights": (str,),
     "data": (dict,),
 }
 _FOUND_PARTS = "found_parts"  # beside them, where there is one
@@ -54,6 +56,7 @@ class TrainingState:
     saturated: bool = False  # whether a channel was saturated then
     run_id: str = ""  # of MLflow
     precision: str = ""  # of the network's blocks, `fp32 then bf16` where sittings differed
+    starting_weights: str = ""  # `backbone_digest` before the first step of the first sitting
     found_parts: int = 0  # of a step, to which `train.accumulate: auto` has come; 0 where a number is given
     data: dict[str, Any] = field(default_factory=dict)  # position in streamed data, `cursor` of the crops
 
@@ -162,8 +165,24 @@ def initial_state(codec: Codec, config: Train, *, seed: int, device: torch.devic
         ),
         scaler=new_scaler(device) if dtype is torch.float16 else None,
         precision=precision,
+        starting_weights=backbone_digest(codec),
         found_parts=1 if config.accumulate == "auto" else 0,
     )
+
+
+def backbone_digest(codec: Codec) -> str:
+    """16 hexadecimal digits that stand for the weights of encoder and decoder.
+
+    The same configuration need not give the same weights: a warm start that is trained on another kind of
+    processor ends elsewhere. Runs can be compared in pairs only if they began from the same weights.
+    """
+    parts = {"encoder": codec.encoder, "decoder": codec.decoder}
+    tensors = {
+        f"{part}.{name}": value.cpu()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+    return tensor_files.digest(tensors, {}).removeprefix("sha256:")[:16]
 
 
 def new_scaler(device: torch.device) -> GradScaler:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from experiments.training.latent_snapshots import latent_snapshots
 from experiments.training.loop import train
 from experiments.training.observer import Observer, Trained
 from experiments.training.on_device.arithmetic import arithmetic
-from experiments.training.starting_weights import backbone_digest, load_backbone, start_from_data
+from experiments.training.starting_weights import load_backbone, start_from_data
 from experiments.training.state import check_fit
 from experiments.training.validation import check_finite
 
@@ -60,7 +60,6 @@ def obtain(
             observer.restored(trained.steps)
         return codec.to(fabric.device), trained, shards
     load_backbone(codec, run, directory)
-    starting_weights = backbone_digest(codec)
     if run.train.start == "data":  # a state that there is takes its place
         with arithmetic(run.train, fabric.device):
             start_from_data(codec, shards.training(), run, fabric)
@@ -77,7 +76,6 @@ def obtain(
         observers=observers,
         threads=threads,
     )
-    trained = replace(trained, starting_weights=starting_weights)
     if fabric.is_global_zero:
         config = {"config": json.dumps(run.resolved())}
         tensor_files.write(folder / run_folder.WEIGHTS, codec.state_dict(), config)
@@ -95,7 +93,9 @@ def _read(folder: Path, codec: Codec) -> Trained | None:
     if not run_folder.is_trained(folder):
         return None
     try:
-        trained = Trained(**run_folder.summary(folder))
+        known = {field.name for field in fields(Trained)}  # a newer version may have written more
+        summary = run_folder.summary(folder)
+        trained = Trained(**{name: value for name, value in summary.items() if name in known})
         tensors, _ = tensor_files.read(folder / run_folder.WEIGHTS)
         check_fit(codec, tensors)
     except (DamagedFile, TypeError) as error:

@@ -23,6 +23,7 @@ class PlannedCorpus(Part):
     content_hash: str = Field(description="empty until the corpus is prepared")
     summary: str = Field(description="clips and hours of each split; empty until it is prepared")
     test_clips: int = Field(description="clips of the test split; 0 until it is prepared")
+    only_scored: bool = Field(description="whether no row is trained on it, as of `data.test`")
 
 
 class PlannedRun(Part):
@@ -31,7 +32,7 @@ class PlannedRun(Part):
     label: str = Field(description="name of its row")
     seed: int | None = Field(description="null for a reference codec")
     hash: str = Field(description="identity of the run, 16 hexadecimal digits")
-    corpus: int = Field(description="index of its corpus in `corpora`, from 0")
+    corpus: int = Field(description="index in `corpora`, from 0, of the corpus that it is scored on")
     training_hash: str = Field(description="identity of the training; empty for a reference codec")
     warm_start: str = Field(description="`training_hash` of its warm start; empty without one")
     warm_start_steps: int = Field(description="training steps of the warm start")

@@ -140,7 +140,8 @@ def _training(run: StoredRun, study: str) -> str:
     steps = params.get("train.steps", "")
     trained = f"Trained {_plain(steps)} steps" if steps else "Trained"
     about = [
-        f"{trained} on the training split of {_plain(tags.get(Tag.CORPUS, ''))}, seed "
+        f"{trained} on the training split of "
+        f"{_plain(params.get('data.corpus') or tags.get(Tag.CORPUS, ''))}, seed "
         f"{_plain(tags.get(Tag.SEED, ''))}, as a run of the study {_plain(study)}.",
         f"Run `{_code(tags.get(Tag.RUN_HASH, ''))}`, training `{_code(tags.get(Tag.TRAINING_HASH, ''))}`, "
         f"codecbench {_plain(tags.get(Tag.VERSION, ''))}, torch {_plain(tags.get(Tag.TORCH, ''))}.",

@@ -244,6 +244,16 @@ def test_ranks_go_over_rates_and_seeds(full: Any) -> None:
     assert frame["rank"].sum() == pytest.approx(10)
 
 
+def test_clips_of_one_name_in_two_corpora_are_no_pairs(store: Any) -> None:
+    noisy = store.Run("noisy", tags={"corpus": "in noise", "corpus_hash": "ffff"})
+    store.study("one name", [store.Run("fsq"), store.Run("vq"), noisy])
+    results = load("one name", store.uri)
+    assert results.utterances.groupby("utterance")["label"].nunique().eq(3).all()
+    (alike,) = pairwise(results, "pesq", ["fsq", "vq"]).to_dict("records")
+    assert alike["utterances"] == results.utterances["utterance"].nunique()
+    assert pairwise(results, "pesq", ["fsq", "noisy"])["utterances"].eq(0).all()
+
+
 def test_ranks_go_over_corpora(store: Any) -> None:
     real = {"corpus": "real", "corpus_hash": "ffff"}
     runs = []

@@ -247,21 +247,17 @@ def test_precisions_of_different_devices_are_marked(store: Any) -> None:
 
 
 def test_warm_starts_of_different_weights_are_marked(store: Any) -> None:
-    def run(label: str, weights: str, steps: str, seed: int) -> Any:
-        return store.Run(
-            label, seed=seed, tags={"starting_weights": weights}, params={"train.warm_start.steps": steps}
-        )
+    def run(label: str, weights: str, start: str, seed: int = 0) -> Any:
+        return store.Run(label, seed=seed, tags={"starting_weights": weights, "warm_start": start})
 
-    runs = [run("vq", "aa", "400", 0), run("fsq", "bb", "400", 0), run("rvq", "cc", "800", 0)]
-    store.study(
-        "two machines", [*runs, run("vq", "dd", "400", 1), run("fsq", "dd", "400", 1), store.Run("older")]
-    )
-    (note,) = [note for note in comparison(load("two machines", store.uri)).notes if "began from" in note]
+    alike = [run("fsq", "dd", "start-1", 1), run("vq", "dd", "start-1", 1), run("rvq", "cc", "start-2")]
+    drawn = [run("lfq", "ee", ""), run("bsq", "ff", ""), store.Run("older")]  # as with two backbones
+    store.study("one machine", [*alike, *drawn])
+    assert not [note for note in comparison(load("one machine", store.uri)).notes if "warm start" in note]
+    apart = [run("vq", "aa", "start-0"), run("fsq", "bb", "start-0")]
+    store.study("two machines", [*apart, *alike, *drawn])
+    (note,) = [note for note in comparison(load("two machines", store.uri)).notes if "warm start" in note]
     assert "(seed 0: aa: vq; bb: fsq)" in note
-    store.study(
-        "one machine", [run("vq", "dd", "400", 1), run("fsq", "dd", "400", 1), run("rvq", "cc", "800", 1)]
-    )
-    assert not [note for note in comparison(load("one machine", store.uri)).notes if "began from" in note]
 
 
 def test_nothing_finished(store: Any) -> None:

@@ -55,6 +55,8 @@ def test_search_takes_data_as_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert study.load(str(path), options.changes_of(None, "folder:y")).data.corpus == "folder:y"
     changes = options.changes_of(["bits=9"], "folder:y")  # what is given last counts
     assert study.load(str(path), changes).data.corpus == "folder:y"
+    changes = options.changes_of(["data.test=folder:z"], "folder:y")  # and names only what is trained on
+    assert study.load("quickstart", changes).data.test == "folder:z"
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["search", str(path)])
     assert result.exit_code == 2

@@ -1,5 +1,6 @@
 """Runs that are scored on the test split of another corpus: `data.test`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import soundfile
 from typer.testing import Result
 
 from analysis import load
+from analysis.reports.paper import _commands as provenance_commands
 from experiments.common.run_folder import WEIGHTS
 from experiments.data import prepare
 from experiments.studies import runs, study
@@ -70,8 +72,14 @@ def test_trained_runs_are_scored_on_another_corpus_without_training(
     assert reference["corpus_hash"] == second["corpus_hash"]
 
     caption = " ".join(in_this_process(tmp_path, "table", "in-noise").output.split())
-    assert f"Trained on manifest:{speech.name} (hash {first['corpus_hash'][:12]}), and scored on" in caption
+    trained_on = f"manifest:{speech.name} (hash {first['corpus_hash'][:12]})"
+    assert f"Trained on {trained_on}, scored on" in caption
     assert "Trained on" not in in_this_process(tmp_path, "table", "quickstart").output
+    ranked = in_this_process(tmp_path, "leaderboard", "quickstart", "in-noise", "--format", "json").output
+    trainings = {board["training"] for band in json.loads(ranked)["bands"] for board in band["boards"]}
+    assert sum(training.endswith(f" on {trained_on.replace('hash ', '')}") for training in trainings) == 1
+    assert f"--set data.test=manifest:{noisy}" in provenance_commands(other)[0]
+    assert "data.test" not in provenance_commands(clean)[0]
 
     planned = in_this_process(tmp_path, "plan", *asked[1:2], *asked[5:], *elsewhere).output
     assert "1 finished" in " ".join(planned.split())
@@ -107,3 +115,15 @@ def test_the_same_corpus_as_its_own_test_corpus_changes_no_identity(
     assert [run.hash for run in rows] == [plain.hash, elsewhere.hash]
     assert [run.training_hash for run in rows] == [plain.training_hash] * 2
     assert len({run.label for run in rows}) == 2
+
+
+def test_a_plan_tells_corpora_apart_before_they_are_prepared(
+    speech: Path, tmp_path: Path, in_this_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "empty"))
+    changes = [word for row in ROWS for word in ("--set", row)]
+    swept = ["--set", f"data={{corpus: x, test: [null, 'manifest:{speech}']}}", "--data", "demo"]
+    planned = in_this_process(tmp_path, "plan", "quickstart", *changes, *swept).output
+    assert "corpus: demo at 16000 Hz, not prepared yet" in planned
+    assert "scored on: manifest:" in planned
+    assert "runs: 2" in planned

@@ -9,7 +9,7 @@ from experiments.execution.jobs import Settings
 from experiments.studies.runs import Run
 from experiments.tracking.schema import FINISHED, Tag
 from experiments.tracking.store import Store
-from experiments.training.starting_weights import backbone_digest
+from experiments.training.state import backbone_digest
 from tests.experiments.execution.test_damage import execute, seeded
 
 
