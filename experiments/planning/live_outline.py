@@ -81,11 +81,12 @@ def outline_of(
 
 
 def _prepared(corpora: Sequence[PlannedCorpus]) -> dict[tuple[str, int], runs.CorpusIdentity]:
+    several = len(corpora) > 1  # tells them apart before their contents are known
     return {
         (corpus.spec, corpus.sample_rate): runs.CorpusIdentity(
             spec=corpus.spec,
             name=corpus.spec,
-            content_hash=corpus.content_hash or f"unprepared {corpus.spec}",  # each is another
+            content_hash=corpus.content_hash or (f"unprepared {corpus.spec}" if several else ""),
             synthetic=False,
         )
         for corpus in corpora

@@ -127,3 +127,5 @@ def test_a_plan_tells_corpora_apart_before_they_are_prepared(
     assert "corpus: demo at 16000 Hz, not prepared yet" in planned
     assert "scored on: manifest:" in planned
     assert "runs: 2" in planned
+    two = ["--set", f"data=[demo, 'manifest:{speech}']"]
+    assert "runs: 2" in in_this_process(tmp_path, "plan", "quickstart", *changes, *two).output
