@@ -63,6 +63,6 @@ def open_run(store: Store, job: Job, parent_id: str) -> str:
     name = run.label if run.seed is None else f"{run.label} seed {run.seed}"
     run_id = store.start(name, tags, match={"kind": job.kind, "run_hash": job.key})
     store.log_params(run_id, run.resolved())
-    used = {"train and test": run.corpus} if scored == run.corpus else {"train": run.corpus, "test": scored}
+    used = {"train": run.corpus, "test": scored} if scored != run.corpus else {"train and test": scored}
     store.log_datasets(run_id, {use: (one.name, one.content_hash, one.spec) for use, one in used.items()})
     return run_id

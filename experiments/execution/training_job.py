@@ -187,10 +187,10 @@ def _assess(
 
 def _test_split(run: Run, shards: "Shards") -> "Split":
     """The test clips of what `run` is scored on; shards: of the corpus that it was trained on."""
-    scored = run.scored
-    if scored.content_hash == shards.content_hash:
-        return shards.split("test")
-    return data.unchanged(scored.spec, scored.content_hash, sample_rate=run.sample_rate).split("test")
+    other = run.test_corpus
+    if other is not None:
+        shards = data.unchanged(other.spec, other.content_hash, sample_rate=run.sample_rate)
+    return shards.split("test")
 
 
 def _earlier_budgets(

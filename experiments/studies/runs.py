@@ -105,8 +105,8 @@ class Run:
             measured["token_model"] = self.evaluate.token_model
         if self.stages is not None:
             measured["stages"] = self.stages
-        if self.scored.content_hash != self.corpus.content_hash:
-            measured["corpus"] = self.scored.content_hash
+        if self.test_corpus is not None:
+            measured["corpus"] = self.test_corpus.content_hash
         return identity({"training": self.training_identity, "evaluation": measured})
 
     @property
@@ -233,10 +233,11 @@ def corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity
 
 
 def test_corpus_of(cell: Study, prepared: CorpusIdentity | Corpora) -> CorpusIdentity | None:
-    """The corpus that one cell of a study is scored on, where that is another than it is trained on."""
+    """The corpus that one cell of a study is scored on, where its content is not what it is trained on."""
     if cell.data.test is None or isinstance(prepared, CorpusIdentity):
         return None
-    return prepared[cell.data.test, sample_rate(cell)]
+    test = prepared[cell.data.test, sample_rate(cell)]
+    return test if test.content_hash != corpus_of(cell, prepared).content_hash else None
 
 
 def expand(study: Study, corpus: CorpusIdentity | Corpora) -> list[Run]:
