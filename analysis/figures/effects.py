@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, shown
+from analysis.figures.style import DOUBLE_COLUMN, MOST_LETTERS, SINGLE_COLUMN, shown
 from analysis.results.columns import quality_column
 from analysis.results.study_results import records
 from experiments.common.matched_rates import rate_groups
@@ -53,7 +53,7 @@ def effect_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
         panel.set_xlabel(quality_column(metric).title)
     for panel in panels[::columns]:
         panel.set_yticks([*headings.values(), *lines.values()], [""] * (len(headings) + len(lines)))
-        panel.set_yticklabels([*map(shown, headings), *(shown(line) for _, line in lines)])
+        panel.set_yticklabels([*map(shown, headings), *(_in_lines(line) for _, line in lines)])
         for text in panel.get_yticklabels()[: len(headings)]:
             text.set_fontweight("bold")
         panel.tick_params(axis="y", length=0)
@@ -65,6 +65,14 @@ def effect_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     end = "filled: leaves 0 out" if several else "one seed: other trainings may differ otherwise"
     figure.supxlabel(f"bars: 95 % interval of each planned contrast over {over}; {end}", fontsize="small")
     return figure
+
+
+def _in_lines(contrast: str) -> str:
+    """The label of a contrast, its bitrates in a line of their own where it would be cut."""
+    name, bracket, rates = contrast.partition(" (")
+    if len(contrast) <= MOST_LETTERS or not bracket:
+        return shown(contrast)
+    return f"{shown(name)}\n({shown(rates)}"
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:

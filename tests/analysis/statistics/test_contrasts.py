@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import load
-from analysis.figures.effects import effect_figure
+from analysis.figures.effects import _in_lines, effect_figure
 from analysis.statistics.contrasts import contrasts, has_contrasts, planned
 from analysis.statistics.intervals import paired_difference
 from analysis.statistics.shape_gains import quality_per_bit, shape_bits
@@ -167,3 +167,18 @@ def test_several_studies_name_themselves_where_they_share_a_line(results: Any) -
     assert lines[0] == "q2d2-hex less fsq (full), 2.01 kbit/s"
     assert lines[3] == "q2d2-hex less fsq (other), 2.01 kbit/s"
     assert lines[-1] == "VQ, finest"
+
+
+@pytest.mark.parametrize(
+    ("contrast", "lines"),
+    [
+        ("rhombs less squares (3.33 against 2.93 kbit/s)", 1),
+        ("rhombs less hexagons, as released (3.33 against 2.93 kbit/s)", 2),
+        ("a name without a bitrate that is longer than any label may be in a figure", 1),
+    ],
+)
+def test_bitrates_of_a_long_label_are_shown_whole(contrast: str, lines: int) -> None:
+    label = _in_lines(contrast)
+    assert label.count("\n") == lines - 1
+    if "(" in contrast:
+        assert label.replace("\n", " ") == contrast
