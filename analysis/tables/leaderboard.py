@@ -184,9 +184,9 @@ def _about(run: Mapping[str, object]) -> dict[str, str]:
 
 def _elsewhere(run: Mapping[str, object]) -> str:
     """The corpus that a run was trained on, where it is scored on another."""
-    content_hash = _text(run.get("param/data.content_hash"))
     if not _text(run.get("param/data.test.content_hash")):
         return ""
+    content_hash = _text(run.get("param/data.content_hash"))
     return f" on {_text(run.get('param/data.corpus'))} ({content_hash[:12]})"
 
 
