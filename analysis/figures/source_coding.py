@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from analysis.figures import style
-from quantizers.checks.source_coding import RECORDED, Point, high_rate_snr, shannon_snr
+from quantizers.checks.source_coding import Point
+from quantizers.checks.sources import RECORDED, high_rate_snr, shannon_snr
 
 
 def draw(points: Sequence[Point], path: Path, dim: int) -> None:

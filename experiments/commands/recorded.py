@@ -13,7 +13,7 @@ from experiments.data import prepare
 from experiments.evaluation import recorded_features
 from experiments.tracking.models import logged_model
 from experiments.tracking.store import Store, store_uri
-from quantizers.checks.source_coding import Recorded
+from quantizers.checks.sources import Recorded
 
 
 def features(study: str, data: str | None, tracking_uri: str | None, console: Console) -> Recorded:

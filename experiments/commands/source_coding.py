@@ -29,7 +29,8 @@ from experiments.commands.options import (
 from experiments.common import child_processes
 
 if TYPE_CHECKING:
-    from quantizers.checks.source_coding import Point, Recorded, Source
+    from quantizers.checks.source_coding import Point
+    from quantizers.checks.sources import Recorded, Source
 
 DEFAULT_QUANTIZERS = (
     *("vq", "rvq", "grouped-rvq", "residual-simvq", "rvq-factorized", "fsq", "residual-fsq", "latent", "fsp"),
@@ -93,12 +94,13 @@ def source_coding(
 
     from quantizers import QuantizerError, registry
     from quantizers.checks import source_coding as known
+    from quantizers.checks.sources import RECORDED, SOURCES
 
     chosen: list[Source | Recorded]
-    chosen = [*known.SOURCES] if sources == "all" else [*names_of(sources, "--sources")]
+    chosen = [*SOURCES] if sources == "all" else [*names_of(sources, "--sources")]
     for source in chosen:
-        if source not in known.SOURCES:
-            raise QuantizerError(f"unknown source {source!r}; known: {', '.join(known.SOURCES)}")
+        if source not in SOURCES:
+            raise QuantizerError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     quantizers = names or list(DEFAULT_QUANTIZERS)
     for name in quantizers:
         known_options = registry.entry(name).options  # a wrong name ends here, not after minutes
@@ -132,7 +134,7 @@ def source_coding(
             points += measured
             if refusal:
                 refusals[jobs[job]] = refusal
-    points = _sorted(points, targets, [*known.SOURCES, known.RECORDED])
+    points = _sorted(points, targets, [*SOURCES, RECORDED])
     if format == "json":
         from experiments.commands.documents import bottlenecks, document
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import quantizers
 from codec import backbones, model
 from experiments.common import tensor_files
-from quantizers.checks.source_coding import Recorded
+from quantizers.checks.sources import Recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from codec.model import Codec
     from experiments.data.dataset import Shards, Split
-    from quantizers.checks.source_coding import Recorded
 
 TRAIN_FRAMES = 100_000
 

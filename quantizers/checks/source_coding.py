@@ -1,24 +1,20 @@
 """Quantizers on sources whose rate-distortion function is known: how many decibels does each leave on the
 table?
 
-A block of `dim` values of the source goes through the quantizer, which is trained on it for a moment where
-anything in it can be trained (codebooks, the linear maps around scalar and planar grids), and the
+A block of `dim` values of the source goes through the quantizer, which starts from data and is trained for a
+moment where anything in it can be trained (codebooks, the linear maps around scalar and planar grids). The
 signal-to-noise ratio on fresh values is compared with Shannon's bound at the quantizer's own nominal bits,
 and with the high-rate prediction for a lattice of its normalised second moment (Zador 1982, Gersho 1979):
 D = G 2^(2 h) 2^(-2 R) with h the differential entropy a value in bits. The bounds are for any block
 length; a quantizer of `dim` values at a fixed rate cannot reach them.
-
-`Recorded` frames, such as the features of a trained codec, are a source, too. Its rate-distortion function is
-not known; that of a Gaussian source with the same covariance is the worst that it can be at any rate
-(Berger 1971), for blocks of one frame.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +22,7 @@ from torch import Tensor
 
 from quantizers import registry
 from quantizers.checks.entropy_coded import entropy_coded_snr
-from quantizers.checks.rate_distortion import blahut_arimoto_snr, water_filling_snr
+from quantizers.checks.sources import RECORDED, Recorded, Source, draw, high_rate_snr, sample, shannon_snr
 from quantizers.contract import NO_ESTIMATE, Quantizer
 from quantizers.geometry.figures_of_merit import EXACT, TRELLIS
 from quantizers.geometry.lattices import DIMENSIONS
@@ -36,34 +32,13 @@ from quantizers.methods.learned_lattice import LearnedLatticeConfig, LearnedLatt
 from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.option_checks import QuantizerError
+from quantizers.parts.components import least_squares, set_linear
 from quantizers.usage import UsageCounter
 
-RECORDED = "recorded"
-SOURCES = ("uniform", "gaussian", "laplacian", "correlated")
-CORRELATION = 0.9  # of neighbours in the first-order Gauss-Markov source
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Frames of a source that is known by its samples alone.
-
-    train, test: [frames, dim]. clips: [test frames], the number of the clip that each is from; frames of one
-    are not independent, so standard errors are over clips.
-    """
-
-    train: Tensor
-    test: Tensor
-    clips: Tensor
-
-    @cached_property
-    def standard(self) -> Recorded:
-        """The same with a mean of 0 in each channel and a mean variance of 1, as found in `train`."""
-        mean = self.train.mean(0)
-        scale = (self.train - mean).square().mean().sqrt()
-        return Recorded((self.train - mean) / scale, (self.test - mean) / scale, self.clips)
-
-
-Source = str | Recorded
+FITTED = {"channels": "fit", "allocation": "water-filling"}  # for values of unequal variance
+STARTS = ("values", "components")
+START_FRAMES = 20_000  # as many as in a codec
+_BLOCKS = 8192  # that a start is judged by, and fresh ones for the test
 
 
 @dataclass(frozen=True)
@@ -83,56 +58,6 @@ class Point:
     own_high_rate: float = math.nan
     nominal: float = math.nan  # bits of the codebooks; `bits` is less where it is a measured entropy
     entropy_coded: float = math.nan  # entropy-coded uniform scalar quantization at `bits`
-
-
-def sample(source: str, blocks: int, dim: int, generator: torch.Generator | None = None) -> Tensor:
-    """Blocks [blocks, dim] of a source of unit variance."""
-    if source == "uniform":
-        return (torch.rand(blocks, dim, generator=generator) * 2 - 1) * math.sqrt(3)
-    normal = torch.randn(blocks, dim, generator=generator)
-    if source == "gaussian":
-        return normal
-    if source == "laplacian":
-        uniform = torch.rand(blocks, dim, generator=generator).clamp(1e-7, 1 - 1e-7) - 0.5
-        return -torch.sign(uniform) * torch.log1p(-2 * uniform.abs()) / math.sqrt(2)
-    if source == "correlated":
-        values = [normal[:, 0]]
-        for i in range(1, dim):
-            values.append(CORRELATION * values[-1] + math.sqrt(1 - CORRELATION**2) * normal[:, i])
-        return torch.stack(values, 1)
-    raise QuantizerError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
-
-
-def shannon_snr(source: Source, bits: float, dim: int) -> float:
-    """Best signal-to-noise ratio in dB at `bits` a value; of recorded frames, that of a Gaussian source.
-
-    Gaussian: 6.02 R (Shannon 1959). Correlated: reverse water-filling over the eigenvalues of a block of
-    `dim` values (Cover and Thomas, theorem 10.3.3). Uniform and Laplacian: D(R) by the Blahut-Arimoto
-    algorithm.
-    """
-    if isinstance(source, Recorded):
-        return water_filling_snr(bits, source.test.double().mT.cov())
-    if source == "gaussian":
-        return 20 * math.log10(2) * bits
-    if source == "correlated":
-        lags = torch.arange(dim, dtype=torch.float64)
-        return water_filling_snr(bits, CORRELATION ** (lags.unsqueeze(0) - lags.unsqueeze(1)).abs())
-    return blahut_arimoto_snr(source, bits)
-
-
-def high_rate_snr(source: str, bits: float, dim: int, second_moment: float = 1 / 12) -> float:
-    """Prediction in dB at `bits` a value for an entropy-coded lattice of this normalised second moment.
-
-    For the uniform source that is also what a fixed-rate lattice that fills the cube reaches.
-    """
-    entropy = {  # differential entropy a value in bits, at unit variance
-        "uniform": math.log2(2 * math.sqrt(3)),
-        "gaussian": 0.5 * math.log2(2 * math.pi * math.e),
-        "laplacian": math.log2(math.e * math.sqrt(2)),
-        "correlated": 0.5 * math.log2(2 * math.pi * math.e)
-        + (dim - 1) / (2 * dim) * math.log2(1 - CORRELATION**2),
-    }[source]
-    return -10 * math.log10(second_moment * 4 ** (entropy - bits))
 
 
 def cell_moment(quantizer: Quantizer) -> float:
@@ -159,7 +84,7 @@ def measure(
     *,
     steps: int = 400,
     batch: int = 1024,
-    test_blocks: int = 8192,
+    test_blocks: int = _BLOCKS,
     seed: int = 0,
     label: str = "",
     rate_weight: float = 0.0,
@@ -170,30 +95,37 @@ def measure(
 
     label: in place of the quantizer's name. rate_weight: squared error per bit per value; with one, the
     training is entropy-constrained, and the point is placed by the measured entropy of its codes.
+
+    Where the quantizer can start from the values themselves and from principal components (`starts`), it is
+    trained from both. The one with the better objective on fresh blocks is kept.
     """
-    dim = quantizer.dim
-    generator = torch.Generator().manual_seed(seed)
-    train(
-        quantizer,
-        source,
-        steps=steps,
-        batch=batch,
-        generator=generator,
-        rate=learning_rate,
-        rate_weight=rate_weight,
-    )
-    recorded = isinstance(source, Recorded)
+    dim, tried = quantizer.dim, []
+    for start in starts(quantizer, source):
+        trained = copy.deepcopy(quantizer)
+        train(
+            trained,
+            source,
+            start=start,
+            steps=steps,
+            batch=batch,
+            generator=torch.Generator().manual_seed(seed),
+            rate=learning_rate,
+            rate_weight=rate_weight,
+        )
+        tried.append(trained)
+    generator = torch.Generator().manual_seed(seed + 1)
+    if len(tried) > 1:
+        fresh = draw(source, _BLOCKS, dim, generator)
+        tried.sort(key=lambda trained: _objective(trained, fresh, rate_weight))
+    quantizer.load_state_dict(tried[0].state_dict())
     blocks = source.test if isinstance(source, Recorded) else sample(source, test_blocks, dim, generator)
-    with torch.no_grad():
-        outputs = [quantizer.eval()(part.unsqueeze(0)) for part in blocks.split(8192)]
-    decoded = torch.cat([out.features[0] for out in outputs])
-    distortion = (decoded - blocks).square().mean(1).double()
+    distortion, codes = _coded(quantizer, blocks)
     groups = source.clips if isinstance(source, Recorded) else torch.arange(len(blocks))
     mean, error = _mean(distortion, groups)
-    power = blocks.var(0).mean().item() if recorded else 1.0
+    power = blocks.var(0).mean().item() if isinstance(source, Recorded) else 1.0
     nominal = bits = quantizer.bits_per_frame / dim
     if rate_weight:
-        bits = _entropy(quantizer, torch.cat([out.codes for out in outputs], 1)) / dim
+        bits = _entropy(quantizer, codes) / dim
     bound = shannon_snr(source, bits, dim)
     cubic = own = math.nan
     if not isinstance(source, Recorded):
@@ -215,6 +147,34 @@ def measure(
     )
 
 
+def starts(quantizer: Quantizer, source: Source) -> tuple[str, ...]:
+    """The starts that `quantizer` is trained from on `source`.
+
+    `components`: `Quantizer.start`, as in a codec. `values`: channel i is value i, and the way back is by
+    least squares; where square linear maps surround the quantizer and the source is not recorded. Components
+    of independent values are an arbitrary rotation, whose values are closer to Gaussian ones. That is better
+    for a Laplacian source and worse for a uniform one.
+    """
+    inside = getattr(quantizer, "project_in", None)
+    square = isinstance(inside, torch.nn.Linear) and inside.in_features == inside.out_features
+    return STARTS if square and not isinstance(source, Recorded) else STARTS[1:]
+
+
+def _objective(quantizer: Quantizer, blocks: Tensor, rate_weight: float) -> float:
+    """What `train` minimises, on `blocks` [blocks, dim], with the measured entropy for the estimate."""
+    distortion, codes = _coded(quantizer, blocks)
+    rate = rate_weight * _entropy(quantizer, codes) / quantizer.dim if rate_weight else 0.0
+    return float(distortion.mean()) + rate
+
+
+def _coded(quantizer: Quantizer, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared errors per value [blocks], float64, and codes [1, blocks, streams]; blocks: [blocks, dim]."""
+    with torch.no_grad():
+        outputs = [quantizer.eval()(part.unsqueeze(0)) for part in blocks.split(8192)]
+    decoded = torch.cat([out.features[0] for out in outputs])
+    return (decoded - blocks).square().mean(1).double(), torch.cat([out.codes for out in outputs], 1)
+
+
 def _entropy(quantizer: Quantizer, codes: Tensor) -> float:
     """Bits per frame of an entropy coder that codes each factor by its frequencies in `codes`."""
     counter = UsageCounter(quantizer.codebook_sizes, quantizer.factor_sizes)
@@ -233,6 +193,7 @@ def train(
     quantizer: Quantizer,
     source: Source,
     *,
+    start: str = "components",
     steps: int,
     batch: int,
     generator: torch.Generator,
@@ -241,15 +202,20 @@ def train(
 ) -> None:
     """Minimise the squared error, and `rate_weight` times the estimated bits per value; Adam, cosine decay.
 
-    With a weight it starts at a quarter of the scale: tanh is then nearly straight over four deviations, and
-    the entropy is near what a weight leads to.
+    start: as in `starts`. With a weight, linear maps start at a quarter of the scale: tanh is then nearly
+    straight over four deviations, and the entropy is near what a weight leads to.
     """
+    frames = (
+        source.train[:START_FRAMES]  # whole clips, in order of time
+        if isinstance(source, Recorded)
+        else sample(source, START_FRAMES, quantizer.dim, generator)
+    )
+    _start(quantizer, frames, start, 0.25 if rate_weight else 1.0)
     quantizer.train()
-    _start(quantizer, _draw(source, 4096, quantizer.dim, generator), 0.25 if rate_weight else 1.0)
     parameters = list(quantizer.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate) if parameters else None
     for step in range(steps):
-        blocks = _draw(source, batch, quantizer.dim, generator).unsqueeze(0)
+        blocks = draw(source, batch, quantizer.dim, generator).unsqueeze(0)
         out = quantizer(blocks)
         if optimizer is None:
             continue
@@ -263,29 +229,27 @@ def train(
         optimizer.step()
 
 
-def _draw(source: Source, blocks: int, dim: int, generator: torch.Generator) -> Tensor:
-    if isinstance(source, Recorded):
-        return source.train[torch.randint(len(source.train), (blocks,), generator=generator)]
-    return sample(source, blocks, dim, generator)
-
-
-def _start(quantizer: Quantizer, blocks: Tensor, scale: float = 1.0) -> None:
-    """Where square linear maps surround the quantizer, start from the identity times `scale` and the
-    least-squares way back."""
+def _start(quantizer: Quantizer, frames: Tensor, start: str, scale: float) -> None:
+    """Start from `frames` [frames, dim]; of linear maps around the quantizer, at `scale` times the range."""
+    if start == "components":
+        quantizer.start(frames)
+        if scale == 1:
+            return
     inside, outside = getattr(quantizer, "project_in", None), getattr(quantizer, "project_out", None)
     if not (isinstance(inside, torch.nn.Linear) and isinstance(outside, torch.nn.Linear)):
         return
     with torch.no_grad():
-        if inside.weight.shape[0] == inside.weight.shape[1]:
-            inside.weight.copy_(scale * torch.eye(len(inside.weight)))
+        if start == "values":
+            inside.weight.copy_(scale * torch.eye(quantizer.dim))
             inside.bias.zero_()
-        smooth = quantizer.eval()(blocks.unsqueeze(0)).features[0] - outside.bias
-        quantizer.train()
+        else:
+            middle = getattr(quantizer, "middle", 0.0)
+            inside.weight.mul_(scale)
+            inside.bias.sub_(middle).mul_(scale).add_(middle)
+        smooth = quantizer.eval()(frames.unsqueeze(0)).features[0] - outside.bias
         low = torch.linalg.lstsq(outside.weight, smooth.mT).solution.mT
-        design = torch.cat((low, torch.ones(len(low), 1)), 1)
-        solution = torch.linalg.lstsq(design, blocks).solution
-        outside.weight.copy_(solution[:-1].mT)
-        outside.bias.copy_(solution[-1])
+        weight, bias = least_squares(low, frames)
+        set_linear(outside, weight, bias)
 
 
 def run(
@@ -302,29 +266,26 @@ def run(
     """One quantizer, with these `options`, on one source at each number of `bits` a value; and why, if it
     refused some of them. rate_weight: as in `measure`.
 
-    Scalar, planar and lattice methods get one channel a value, so that no value is lost on the way in; on
-    recorded frames as many as they choose at that rate, as in a codec. Runs on one thread: the tensors are
-    small.
+    Scalar, planar and lattice methods get one channel a value where values are independent, so that none is
+    lost on the way in. Of the correlated source and of recorded frames they choose channels and levels by the
+    features (`FITTED`), unless the options say otherwise. Runs on one thread: the tensors are small.
     """
     from loguru import logger
 
     logger.disable("vector_quantize_pytorch")  # it warns of first batches smaller than the codebook
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    fit_options, given = registry.entry(name).cls.fit_options, dict(options or {})
-    channels = {"channels": dim} if "channels" in fit_options else {}
-    if "blocks" in fit_options:
-        block = given.get("dimension", LearnedLatticeConfig.dimension)
-        if name == "lattice":
-            block = DIMENSIONS[given.get("lattice", LatticeConfig.lattice)]
-        channels = {"blocks": max(1, round(dim / block))}
+    given = dict(options or {})
     if isinstance(source, Recorded):
-        source, dim, channels = source.standard, source.train.shape[1], {}
+        source, dim = source.standard, source.train.shape[1]
+    chosen = {**_channels(name, source, dim, given), **given}
     points, refusal = [], ""
+    frames = draw(source, START_FRAMES, dim, torch.Generator().manual_seed(seed))
     for each in bits:
         torch.manual_seed(seed)
         try:
-            quantizer = registry.create(name, dim=dim, bits=each * dim, **{**channels, **given})
+            asked = registry.fit_options(name, dim=dim, bits=each * dim, options=chosen, features=frames)
+            quantizer = registry.create(name, dim=dim, **asked)
         except QuantizerError as error:
             refusal = str(error)
             continue
@@ -339,3 +300,20 @@ def run(
             points.append(trained)
     torch.set_num_threads(threads)
     return points, refusal
+
+
+def _channels(name: str, source: Source, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `run` that decide how many channels or blocks the quantizer `name` has."""
+    known = registry.entry(name).cls.fit_options
+    if isinstance(source, Recorded) or source == "correlated":
+        fitted = {key: value for key, value in FITTED.items() if key in known}
+        if fitted.keys() == FITTED.keys():
+            return fitted
+    if isinstance(source, Recorded):
+        return {}
+    if "blocks" in known:
+        block = given.get("dimension", LearnedLatticeConfig.dimension)
+        if name == "lattice":
+            block = DIMENSIONS[given.get("lattice", LatticeConfig.lattice)]
+        return {"blocks": max(1, round(dim / block))}
+    return {"channels": dim} if "channels" in known else {}

@@ -7,7 +7,8 @@ import torch
 
 import quantizers
 from quantizers.checks.entropy_coded import entropy_coded_snr
-from quantizers.checks.source_coding import Point, measure, shannon_snr
+from quantizers.checks.source_coding import Point, measure
+from quantizers.checks.sources import shannon_snr
 
 
 def trained(
@@ -39,7 +40,7 @@ def test_theory_has_the_published_values(source: str) -> None:
 
 # Tolerances: the bound is for values that are centroids and cells of one width. Behind tanh and in front of a
 # linear map, values are evenly spaced and outer cells wider. On a Gaussian source 300 steps come within 0.01
-# to 0.06 dB, on a Laplacian one 600 steps within 0.07 to 0.12 dB. The standard error is 0.02 dB.
+# to 0.06 dB, on a Laplacian one 600 steps within 0.06 to 0.17 dB. The standard error is 0.02 dB.
 @pytest.mark.parametrize(
     ("source", "levels", "weight", "steps", "rate", "tolerance"),
     [
@@ -56,7 +57,7 @@ def test_trained_with_a_weight_fsq_comes_to_the_entropy_coded_bound(
     below = point.entropy_coded - point.snr
     assert -0.1 < below < tolerance
     assert point.gap < 1.53 + tolerance
-    assert point.gap < 1.4 or source == "gaussian", (
+    assert point.gap < 1.25 + tolerance or source == "gaussian", (
         "at 1.7 bits the Laplacian bound is 1.25 dB from Shannon's"
     )
 

@@ -5,7 +5,7 @@ import torch
 
 import quantizers
 from quantizers import QuantizerError
-from quantizers.checks.source_coding import sample
+from quantizers.checks.sources import sample
 from quantizers.rate_estimate import Cells, entropy_of
 from quantizers.usage import UsageCounter
 

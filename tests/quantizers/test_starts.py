@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor
 
 import quantizers
-from quantizers.checks.source_coding import shannon_snr
+from quantizers.checks.sources import shannon_snr
 from quantizers.checks.start_table import gauss_markov, main, signal_to_noise
 from quantizers.parts import components as pca
 from quantizers.parts.optimal_levels import lloyd_max

@@ -11,6 +11,7 @@ import torch
 import quantizers
 from quantizers import QuantizerError
 from quantizers.checks import source_coding as known
+from quantizers.checks import sources
 from quantizers.geometry import trellises
 from quantizers.geometry.figures_of_merit import EXACT, TRELLIS, measure_trellis
 from quantizers.geometry.trellises import STATES, Trellis
@@ -206,4 +207,4 @@ def test_levels_fitted_to_a_gaussian(bits: int, scalar: float) -> None:
         total = torch.zeros(size).index_add_(0, chosen, train.flatten())
         levels = total / torch.bincount(chosen, minlength=size).clamp_min(1)
     snr = -10 * math.log10(code(test)[1])
-    assert scalar + 0.7 < snr < known.shannon_snr("gaussian", bits, 8) - 0.6
+    assert scalar + 0.7 < snr < sources.shannon_snr("gaussian", bits, 8) - 0.6
