@@ -16,7 +16,7 @@ import torch
 
 from quantizers import registry
 from quantizers.checks.assertions import DIM, Build, Skip, random_features, refused, same, within
-from quantizers.checks.starts import start, start_anywhere, start_refuses
+from quantizers.checks.starts import start, start_anywhere, start_can_be_trained, start_refuses
 from quantizers.contract import Quantizer
 from quantizers.option_checks import QuantizerError
 
@@ -401,7 +401,7 @@ CHECKS: Mapping[str, Callable[[Build], None]] = {
             errors,
             diverged,
         ),
-        *(start, start_anywhere, start_refuses, compiled, exported, revival, prefixes),
+        *(start, start_can_be_trained, start_anywhere, start_refuses, compiled, exported, revival, prefixes),
     )
 }
 

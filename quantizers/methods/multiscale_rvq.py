@@ -123,9 +123,9 @@ class MultiscaleRVQ(Quantizer):
         `features` [frames, dim] are in order of time. Blocks are those of one clip of all of them; where
         several crops follow each other, a block at a seam has frames of both.
         """
-        projected = isinstance(self.project_in, nn.Linear)
-        if projected:
-            set_components(self.project_in, features)
+        carried = None
+        if isinstance(self.project_in, nn.Linear):
+            carried = set_components(self.project_in, features)
         vectors = self.project_in(features).unsqueeze(0)
         residual, draw = vectors, generator()
         for stride, stage in self._stages:
@@ -133,8 +133,9 @@ class MultiscaleRVQ(Quantizer):
             stage.start_from(pooled, draw)
             chosen = stage.lookup(stage.nearest(pooled))
             residual = residual - repeat(chosen, stride, len(features))
-        if projected:
-            set_linear(self.project_out, *least_squares((vectors - residual).squeeze(0), features))
+        if carried is not None:
+            low = (vectors - residual).squeeze(0) * carried
+            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         batch, frames = features.shape[:2]

@@ -97,16 +97,17 @@ class RVQ(Quantizer):
 
     def initialise(self, features: Tensor) -> None:
         """Principal components where there is a projection, then k-means stage by stage."""
-        projected = isinstance(self.project_in, nn.Linear)
-        if projected:
-            set_components(self.project_in, features)
+        carried = None
+        if isinstance(self.project_in, nn.Linear):
+            carried = set_components(self.project_in, features)
         vectors = self.project_in(features).unsqueeze(0)
         residual, draw = vectors, generator()
         for stage in self._stages:
             stage.start_from(residual, draw)
             residual = residual - stage.lookup(stage.nearest(residual))
-        if projected:
-            set_linear(self.project_out, *least_squares((vectors - residual).squeeze(0), features))
+        if carried is not None:
+            low = (vectors - residual).squeeze(0) * carried
+            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         vectors = self.project_in(features)

@@ -70,14 +70,15 @@ class VQ(Quantizer):
 
     def initialise(self, features: Tensor) -> None:
         """Principal components where there is a projection, then k-means in each head."""
-        projected = isinstance(self.project_in, nn.Linear)
-        if projected:
-            set_components(self.project_in, features, groups=self.config.heads)
+        carried = None
+        if isinstance(self.project_in, nn.Linear):
+            carried = set_components(self.project_in, features, groups=self.config.heads)
         vectors = self._split(self.project_in(features.unsqueeze(0)))
         self.codebooks.start_from(vectors, generator())
-        if projected:
+        if carried is not None:
             chosen = self.codebooks.lookup(self.codebooks.nearest(vectors))
-            set_linear(self.project_out, *least_squares(self._join(chosen, (len(features), -1)), features))
+            low = self._join(chosen, (len(features), -1)) * carried
+            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         low = self.project_in(features)

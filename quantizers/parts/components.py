@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 DEAD = 1e-13  # share of the power below which a component is the rounding of float32 features
+ROUNDING = 1e-5  # share of its size by which a constant varies, once float32 arithmetic has summed it
+SMALL = 1e-3  # scale of rows that carry no component
 SEED = 1512_01537  # of the generators that starts draw from; the global one is left alone
 
 
@@ -59,7 +61,8 @@ def least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """The affine map with the least squared error from `inputs` [frames, n] to `outputs` [frames, m].
 
     Its weight [m, n] and bias [m], float64 on the CPU. Inputs that do not vary, or that others already
-    determine, get the solution of least norm.
+    determine, get the solution of least norm. Those that vary by less than `ROUNDING` of their size do not
+    vary: means of thousands of equal float32 values differ by as much.
     """
     inputs, outputs = inputs.cpu().double(), outputs.cpu().double()
     means = inputs.mean(0), outputs.mean(0)
@@ -76,19 +79,24 @@ def set_linear(linear: nn.Module, weight: Tensor, bias: Tensor) -> None:
     linear.bias.copy_(bias)
 
 
-def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> None:
+def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> Tensor:
     """Make `linear` the map to the first principal components of `features` [frames, dim], at unit length.
 
     groups: of as many outputs, which get components in the order of their variances, each the group that has
     the least product of variances so far and room left. So codebooks of equal sizes have equally much to tell
     (eigenvalue allocation of Ge et al. 2013, Optimized product quantization, section 4). Outputs beyond the
     number of components are random directions, made small.
+
+    Returns a mask [outputs], true where an output carries a component. Fit the way back from those alone: the
+    others tell nothing new, and a fit would give them a gain of up to 1 / `SMALL`, so that the first steps of
+    training would move the output by many times its range.
     """
     assert isinstance(linear, nn.Linear)
     components = principal_components(features)
     size = linear.weight.shape[0] // groups
     rows = torch.rand(linear.weight.shape, generator=generator(), dtype=torch.float64) * 2 - 1
-    rows *= 1e-3
+    rows *= SMALL
+    carried = torch.zeros(len(rows), dtype=torch.bool)
     logs, filled = [0.0] * groups, [0] * groups
     for variance, direction in zip(components.variances, components.directions.mT, strict=True):
         open_groups = [group for group in range(groups) if filled[group] < size]
@@ -96,9 +104,11 @@ def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> None
             break
         group = min(open_groups, key=lambda group: logs[group])
         rows[group * size + filled[group]] = direction
+        carried[group * size + filled[group]] = True
         filled[group] += 1
         logs[group] += math.log(float(variance / components.variances[-1]))
     set_linear(linear, rows, -rows @ components.mean)
+    return carried.to(linear.weight.device)
 
 
 def unexplained(inputs: Tensor, outputs: Tensor, width: int) -> Tensor:
@@ -126,4 +136,4 @@ def _standard(inputs: Tensor) -> Tensor:
 
 def _deviation(inputs: Tensor, centred: Tensor) -> Tensor:
     deviation = centred.square().mean(0).sqrt()
-    return torch.where(deviation > 1e-7 * inputs.abs().amax(0), deviation, torch.inf)
+    return torch.where(deviation > ROUNDING * inputs.abs().amax(0), deviation, torch.inf)

@@ -1,6 +1,7 @@
 """Starts from data: how good they are on a known source, and each part of them against theory."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,12 @@ from scipy import stats
 from torch import Tensor
 
 import quantizers
+from quantizers.checks import conformance
 from quantizers.checks.sources import shannon_snr
 from quantizers.checks.start_table import gauss_markov, main, signal_to_noise
+from quantizers.checks.starts import start_can_be_trained
+from quantizers.contract import Quantized
+from quantizers.methods.fsq import FSQ, FSQConfig
 from quantizers.parts import components as pca
 from quantizers.parts.optimal_levels import lloyd_max
 from quantizers.parts.scales import BEST, EVEN, best_scales
@@ -225,6 +230,45 @@ def test_heads_get_equally_much_to_tell() -> None:
     with torch.no_grad():
         pca.set_components(linear, features, groups=2)
     assert linear.weight.abs().argmax(1).tolist() == [0, 3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vq", {"heads": 5, "codebook_size": 64}),  # 20 channels of 16 components
+        ("rvq", {"codebook_dim": 20, "codebook_size": 64, "stages": 2}),
+        ("multiscale-rvq", {"codebook_dim": 20, "codebook_size": 64, "strides": (2, 1)}),
+        ("rvq-factorized", {"codebook_size": 16, "stages": 2}),  # one channel is constant but for rounding
+    ],
+)
+def test_channels_that_tell_nothing_have_no_gain(name: str, options: dict[str, Any]) -> None:
+    """With gains of 11 to 2500, as they were, the first steps of a training undid the start."""
+    quantizer = quantizers.create(name, dim=16, **options)
+    frames = source(20_000, seed=1, dim=16)
+    quantizer.start(frames)
+    stages = quantizer.stages if name == "rvq-factorized" else [quantizer]
+    for stage in stages:
+        assert stage.project_out.weight.norm(dim=0).max() < 3
+        assert stage.project_out.bias.abs().max() < 3
+
+
+class Drifting(FSQ):
+    """Its start is good. One parameter is 0 there and has a gain of 1000."""
+
+    def __init__(self, dim: int, config: FSQConfig) -> None:
+        super().__init__(dim, config)
+        self.offset = torch.nn.Parameter(torch.zeros(()))
+
+    def quantize(self, features: Tensor) -> Quantized:
+        out = super().quantize(features)
+        return out._replace(features=out.features + 1000 * self.offset)
+
+
+def test_a_start_that_the_first_steps_undo_does_not_pass() -> None:
+    config = FSQConfig(levels=(8,) * 8)
+    start_can_be_trained(lambda: FSQ(conformance.DIM, config))
+    with pytest.raises(AssertionError, match="after ten steps of training"):
+        start_can_be_trained(lambda: Drifting(conformance.DIM, config))
 
 
 def test_values_of_a_channel_are_those_of_max() -> None:
