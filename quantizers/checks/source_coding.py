@@ -113,12 +113,15 @@ def measure(
             rate_weight=rate_weight,
         )
         tried.append(trained)
-    generator = torch.Generator().manual_seed(seed + 1)
     if len(tried) > 1:
-        fresh = draw(source, _BLOCKS, dim, generator)
+        fresh = draw(source, _BLOCKS, dim, torch.Generator().manual_seed(seed + 1))
         tried.sort(key=lambda trained: _objective(trained, fresh, rate_weight))
     quantizer.load_state_dict(tried[0].state_dict())
-    blocks = source.test if isinstance(source, Recorded) else sample(source, test_blocks, dim, generator)
+    blocks = (
+        source.test
+        if isinstance(source, Recorded)
+        else sample(source, test_blocks, dim, torch.Generator().manual_seed(seed + 2))
+    )
     distortion, codes = _coded(quantizer, blocks)
     groups = source.clips if isinstance(source, Recorded) else torch.arange(len(blocks))
     mean, error = _mean(distortion, groups)
@@ -151,12 +154,15 @@ def starts(quantizer: Quantizer, source: Source) -> tuple[str, ...]:
     """The starts that `quantizer` is trained from on `source`.
 
     `components`: `Quantizer.start`, as in a codec. `values`: channel i is value i, and the way back is by
-    least squares; where square linear maps surround the quantizer and the source is not recorded. Components
-    of independent values are an arbitrary rotation, whose values are closer to Gaussian ones. That is better
-    for a Laplacian source and worse for a uniform one.
+    least squares; where square linear maps surround fixed points or levels, and the source is not recorded.
+    Components of independent values are an arbitrary rotation, whose values are closer to Gaussian ones. That
+    is better for a Laplacian source and worse for a uniform one.
     """
-    inside = getattr(quantizer, "project_in", None)
-    square = isinstance(inside, torch.nn.Linear) and inside.in_features == inside.out_features
+    maps = (getattr(quantizer, "project_in", None), getattr(quantizer, "project_out", None))
+    square = quantizer.codebook_vectors is None and all(
+        isinstance(linear, torch.nn.Linear) and linear.weight.shape == (quantizer.dim, quantizer.dim)
+        for linear in maps
+    )
     return STARTS if square and not isinstance(source, Recorded) else STARTS[1:]
 
 
@@ -164,7 +170,8 @@ def _objective(quantizer: Quantizer, blocks: Tensor, rate_weight: float) -> floa
     """What `train` minimises, on `blocks` [blocks, dim], with the measured entropy for the estimate."""
     distortion, codes = _coded(quantizer, blocks)
     rate = rate_weight * _entropy(quantizer, codes) / quantizer.dim if rate_weight else 0.0
-    return float(distortion.mean()) + rate
+    objective = float(distortion.mean()) + rate
+    return objective if math.isfinite(objective) else math.inf
 
 
 def _coded(quantizer: Quantizer, blocks: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +213,7 @@ def train(
     straight over four deviations, and the entropy is near what a weight leads to.
     """
     frames = (
-        source.train[:START_FRAMES]  # whole clips, in order of time
+        source.train[:START_FRAMES]  # in order of time within a clip
         if isinstance(source, Recorded)
         else sample(source, START_FRAMES, quantizer.dim, generator)
     )
@@ -267,8 +274,9 @@ def run(
     refused some of them. rate_weight: as in `measure`.
 
     Scalar, planar and lattice methods get one channel a value where values are independent, so that none is
-    lost on the way in. Of the correlated source and of recorded frames they choose channels and levels by the
-    features (`FITTED`), unless the options say otherwise. Runs on one thread: the tensors are small.
+    lost on the way in. On the correlated source and on recorded frames, methods that can choose channels and
+    levels by the features do so (`FITTED`), unless the options say otherwise. Runs on one thread: the tensors
+    are small.
     """
     from loguru import logger
 
@@ -280,12 +288,16 @@ def run(
         source, dim = source.standard, source.train.shape[1]
     chosen = {**_channels(name, source, dim, given), **given}
     points, refusal = [], ""
-    frames = draw(source, START_FRAMES, dim, torch.Generator().manual_seed(seed))
+    if registry.needs_features(name, chosen):
+        frames = draw(source, START_FRAMES, dim, torch.Generator().manual_seed(seed))
     for each in bits:
         torch.manual_seed(seed)
         try:
-            asked = registry.fit_options(name, dim=dim, bits=each * dim, options=chosen, features=frames)
-            quantizer = registry.create(name, dim=dim, **asked)
+            if registry.needs_features(name, chosen):
+                asked = registry.fit_options(name, dim=dim, bits=each * dim, options=chosen, features=frames)
+                quantizer = registry.create(name, dim=dim, **asked)
+            else:
+                quantizer = registry.create(name, dim=dim, bits=each * dim, **chosen)
         except QuantizerError as error:
             refusal = str(error)
             continue
@@ -306,9 +318,9 @@ def _channels(name: str, source: Source, dim: int, given: Mapping[str, Any]) -> 
     """The options of `run` that decide how many channels or blocks the quantizer `name` has."""
     known = registry.entry(name).cls.fit_options
     if isinstance(source, Recorded) or source == "correlated":
-        fitted = {key: value for key, value in FITTED.items() if key in known}
-        if fitted.keys() == FITTED.keys():
-            return fitted
+        chosen = given.keys() & FITTED.keys() or "levels" in given
+        if FITTED.keys() <= set(known) and not chosen:
+            return dict(FITTED)
     if isinstance(source, Recorded):
         return {}
     if "blocks" in known:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_open, check_weight
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
-from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.components import generator, set_components, set_linear
 from quantizers.parts.stage_dropout import kept_stages
 from quantizers.parts.straight_through import zero_loss
 from quantizers.parts.strides import check_strides, pool, repeat
@@ -123,19 +123,14 @@ class MultiscaleRVQ(Quantizer):
         `features` [frames, dim] are in order of time. Blocks are those of one clip of all of them; where
         several crops follow each other, a block at a seam has frames of both.
         """
-        carried = None
         if isinstance(self.project_in, nn.Linear):
-            carried = set_components(self.project_in, features)
-        vectors = self.project_in(features).unsqueeze(0)
-        residual, draw = vectors, generator()
+            set_linear(self.project_out, *set_components(self.project_in, features))
+        residual, draw = self.project_in(features).unsqueeze(0), generator()
         for stride, stage in self._stages:
             pooled = pool(residual, stride)
             stage.start_from(pooled, draw)
             chosen = stage.lookup(stage.nearest(pooled))
             residual = residual - repeat(chosen, stride, len(features))
-        if carried is not None:
-            low = (vectors - residual).squeeze(0) * carried
-            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         batch, frames = features.shape[:2]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open, check_weight
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
-from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.components import generator, set_components, set_linear
 from quantizers.parts.stage_dropout import kept_stages
 from quantizers.parts.straight_through import zero_loss
 from quantizers.parts.vector_gradients import is_straight_through, with_gradient
@@ -97,17 +97,12 @@ class RVQ(Quantizer):
 
     def initialise(self, features: Tensor) -> None:
         """Principal components where there is a projection, then k-means stage by stage."""
-        carried = None
         if isinstance(self.project_in, nn.Linear):
-            carried = set_components(self.project_in, features)
-        vectors = self.project_in(features).unsqueeze(0)
-        residual, draw = vectors, generator()
+            set_linear(self.project_out, *set_components(self.project_in, features))
+        residual, draw = self.project_in(features).unsqueeze(0), generator()
         for stage in self._stages:
             stage.start_from(residual, draw)
             residual = residual - stage.lookup(stage.nearest(residual))
-        if carried is not None:
-            low = (vectors - residual).squeeze(0) * carried
-            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         vectors = self.project_in(features)

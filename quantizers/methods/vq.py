@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quantizers.contract import Quantized, Quantizer
 from quantizers.option_checks import check_count, check_open
 from quantizers.parts.codebook import EMACodebooks, EMAConfig, perplexity
-from quantizers.parts.components import generator, least_squares, set_components, set_linear
+from quantizers.parts.components import generator, set_components, set_linear
 from quantizers.parts.straight_through import zero_loss
 from quantizers.parts.vector_gradients import between, is_straight_through, with_gradient
 from quantizers.rates import BITS_PER_CODEBOOK, choose_codebooks
@@ -70,15 +70,11 @@ class VQ(Quantizer):
 
     def initialise(self, features: Tensor) -> None:
         """Principal components where there is a projection, then k-means in each head."""
-        carried = None
         if isinstance(self.project_in, nn.Linear):
-            carried = set_components(self.project_in, features, groups=self.config.heads)
+            back = set_components(self.project_in, features, groups=self.config.heads)
+            set_linear(self.project_out, *back)
         vectors = self._split(self.project_in(features.unsqueeze(0)))
         self.codebooks.start_from(vectors, generator())
-        if carried is not None:
-            chosen = self.codebooks.lookup(self.codebooks.nearest(vectors))
-            low = self._join(chosen, (len(features), -1)) * carried
-            set_linear(self.project_out, *least_squares(low, features))
 
     def quantize(self, features: Tensor) -> Quantized:
         low = self.project_in(features)

@@ -79,7 +79,7 @@ def set_linear(linear: nn.Module, weight: Tensor, bias: Tensor) -> None:
     linear.bias.copy_(bias)
 
 
-def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> Tensor:
+def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> tuple[Tensor, Tensor]:
     """Make `linear` the map to the first principal components of `features` [frames, dim], at unit length.
 
     groups: of as many outputs, which get components in the order of their variances, each the group that has
@@ -87,16 +87,18 @@ def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> Tens
     (eigenvalue allocation of Ge et al. 2013, Optimized product quantization, section 4). Outputs beyond the
     number of components are random directions, made small.
 
-    Returns a mask [outputs], true where an output carries a component. Fit the way back from those alone: the
-    others tell nothing new, and a fit would give them a gain of up to 1 / `SMALL`, so that the first steps of
-    training would move the output by many times its range.
+    Returns the way back, a weight [dim, outputs] and a bias [dim]: the directions themselves, with zeros for
+    outputs that carry no component. Codes that are means of what chose them, as those of k-means, are best
+    read at this gain of 1. Least squares would give a component of little variance, of which the codes tell
+    nothing, a gain of 100 and more, and the first steps of training would move the output by many times its
+    range.
     """
     assert isinstance(linear, nn.Linear)
     components = principal_components(features)
     size = linear.weight.shape[0] // groups
     rows = torch.rand(linear.weight.shape, generator=generator(), dtype=torch.float64) * 2 - 1
     rows *= SMALL
-    carried = torch.zeros(len(rows), dtype=torch.bool)
+    back = torch.zeros_like(rows)
     logs, filled = [0.0] * groups, [0] * groups
     for variance, direction in zip(components.variances, components.directions.mT, strict=True):
         open_groups = [group for group in range(groups) if filled[group] < size]
@@ -104,11 +106,11 @@ def set_components(linear: nn.Module, features: Tensor, groups: int = 1) -> Tens
             break
         group = min(open_groups, key=lambda group: logs[group])
         rows[group * size + filled[group]] = direction
-        carried[group * size + filled[group]] = True
+        back[group * size + filled[group]] = direction
         filled[group] += 1
         logs[group] += math.log(float(variance / components.variances[-1]))
     set_linear(linear, rows, -rows @ components.mean)
-    return carried.to(linear.weight.device)
+    return back.mT, components.mean
 
 
 def unexplained(inputs: Tensor, outputs: Tensor, width: int) -> Tensor:
