@@ -15,7 +15,7 @@ from quantizers.checks.sources import RECORDED, high_rate_snr, shannon_snr
 def draw(points: Sequence[Point], path: Path, dim: int) -> None:
     """Write one panel a source to `path`: decibels below the bound against bits per value (lower is better).
     Names in the legend are in the order of the curves at their highest rate, worst first. Points below 0 dB,
-    which are worse than sending nothing, are left out: one training that diverged would flatten all curves."""
+    which are worse than sending nothing, are left out: a training that diverged would flatten all curves."""
     from matplotlib.figure import Figure
 
     points = [point for point in points if point.snr > 0]
