@@ -107,7 +107,7 @@ def test_a_plan_made_again_imports_no_torch(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
-    assert "99, of which 0 finished" in done.stdout
+    assert "123, of which 0 finished" in done.stdout
     assert "heavy: []" in done.stdout
 
 
