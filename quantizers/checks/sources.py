@@ -96,6 +96,7 @@ def high_rate_snr(source: str, bits: float, dim: int, second_moment: float = 1 /
 
 
 def draw(source: Source, blocks: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Random blocks [blocks, dim] of a source; of recorded frames, those of `train`, with repetition."""
     if isinstance(source, Recorded):
         return source.train[torch.randint(len(source.train), (blocks,), generator=generator)]
     return sample(source, blocks, dim, generator)

@@ -100,8 +100,8 @@ class Stage(nn.Module):
         return self.project_out(self.codebook(index))
 
     def initialise(self, residual: Tensor, draw: torch.Generator) -> None:
-        """Set the stage by `residual` [frames, dim]: principal components, codes, the same directions
-        back.
+        """Set the stage by `residual` [frames, dim]: principal components in, codes, and the same
+        directions back.
 
         The last channel is a constant s, so that a lookup by cosine tells lengths apart. With y and c the
         other channels of a vector and a code, the cosine is (s^2 + y c) / (sqrt(s^2 + y^2) sqrt(s^2 + c^2)),
