@@ -82,6 +82,8 @@ def source_coding(
 ) -> None:
     """Compare quantizers with the Shannon bound on sources whose rate-distortion function is known.
 
+    Quantizers start from data. Where values depend on each other, channels and levels fit them.
+
     With --latents: on features of a trained codec, with the bound of a Gaussian source.
     """
     weights = [0.0]
