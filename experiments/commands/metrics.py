@@ -53,6 +53,7 @@ def check_metrics(metrics: Metrics = None) -> None:
     table = PlainTable(
         *("metric", "signals", "obtained", "expected", "tolerance", "backend", "result"),
         texts=("signals", "backend", "result"),
+        keys=2,
     )
     failed, skipped = 0, {}
     for result in golden.check(names):

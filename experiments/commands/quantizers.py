@@ -131,6 +131,7 @@ def geometry(
     grids = PlainTable(
         *("source and grid", "levels", "points", "cell", "edge", "best scale", "error at best ± s.e."),
         "x points",
+        keys=2,
         ruled=True,
     )
     for grid in figures.grids:

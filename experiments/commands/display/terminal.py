@@ -117,14 +117,16 @@ def messages(quiet: bool = False) -> Console:
 class PlainTable:
     """Rows of texts and numbers, printed in as many panels as the width asks for; no word is broken.
 
-    texts: columns of running text, aligned at the left and broken between words. The first column stands in
-    each panel, at the left; it is broken between words only where it would take more than half of the width.
-    All others are numbers, aligned at the right. ruled: with a line below the head. A cell is a text, or a
-    pair of a text and a style.
+    texts: columns of running text, aligned at the left and broken between words. keys: number of columns, from
+    the left, that tell rows apart and stand in each panel. The first column is aligned at the left; it is
+    broken between words only where it would take more than half of the width. All others are numbers, aligned
+    at the right. ruled: with a line below the head. A cell is a text, or a pair of a text and a style.
     """
 
-    def __init__(self, *columns: str, texts: tuple[str, ...] = (), ruled: bool = False) -> None:
-        self.columns, self.texts, self.ruled = columns, texts, ruled
+    def __init__(
+        self, *columns: str, texts: tuple[str, ...] = (), keys: int = 1, ruled: bool = False
+    ) -> None:
+        self.columns, self.texts, self.keys, self.ruled = columns, texts, keys, ruled
         self.rows: list[tuple[Text, ...]] = []
 
     def add(self, *cells: str | tuple[str, str]) -> None:
@@ -136,13 +138,14 @@ class PlainTable:
         """The table in panels that are at most `width` characters wide, where words allow it."""
         words = [cell_len(word) for cell in self._cells(0) for word in cell.split()]
         first = min(self._longest(0), max([width // 2, *words]))
+        keys = list(range(1, self.keys))
         places: list[int] = []
-        for place in range(1, len(self.columns)):
-            if places and first + 2 + self._wanted([*places, place]) > width:
-                yield self._panel(first, places)
+        for place in range(self.keys, len(self.columns)):
+            if places and first + 2 + self._wanted([*keys, *places, place]) > width:
+                yield self._panel(first, [*keys, *places])
                 places = []
             places.append(place)
-        yield self._panel(first, places)
+        yield self._panel(first, [*keys, *places])
 
     def _wanted(self, places: Sequence[int]) -> int:
         """Characters that columns want side by side; a running text is content with `TEXT_WIDTH`."""

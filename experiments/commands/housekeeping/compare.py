@@ -30,7 +30,7 @@ def compare(first: str, second: str, uri: str, format: str) -> None:
 def _print(first: str, second: str, compared: Between) -> None:
     console = output()
     columns = ("row", "metric", first, second, "difference", "95 % interval", "p (Holm)", "seeds", "utt.")
-    table = PlainTable(*columns, texts=("metric",))
+    table = PlainTable(*columns, texts=("metric",), keys=2)
     for row in compared.rows.to_dict("records"):
         column = quality_column(row["metric"])
         digits = column.digits + 1

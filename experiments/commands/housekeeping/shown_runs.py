@@ -30,7 +30,7 @@ def show_list(study: str, uri: str, runs_folder: Path, format: str) -> None:
         document.emit(RunsDocument(study=study, store=uri, runs=parts))
         return
     columns = ("row", "seed", "status", "time", "run", "where", "reason")
-    table = PlainTable(*columns, texts=("status", "run", "where", "reason"))
+    table = PlainTable(*columns, texts=("status", "run", "where", "reason"), keys=2)
     for run in runs:
         table.add(
             *(run.label, "—" if run.seed is None else str(run.seed)),

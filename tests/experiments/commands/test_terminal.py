@@ -65,6 +65,20 @@ def test_no_word_of_a_table_is_broken_and_each_panel_names_the_rows(width: int) 
     assert (panels == 1) == (width >= 80)
 
 
+@pytest.mark.parametrize("width", [30, 40, 80])
+def test_columns_that_tell_rows_apart_stand_in_each_panel(width: int) -> None:
+    table = PlainTable("source", "quantizer", "SNR dB", "Shannon dB", "gap dB", texts=("quantizer",), keys=2)
+    table.add("gauss", "vq", "4.40", "6.02", "1.62")
+    table.add("gauss", "q2d2-hex", "4.64", "6.02", "1.38")
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, width=width, color_system=None).table(table)
+    lines = [line.split() for line in file.getvalue().splitlines() if line.strip()]
+    assert len(lines) % 3 == 0 and all(len(" ".join(line)) <= width for line in lines)
+    assert [line[:2] for line in lines[0::3]] == [["source", "quantizer"]] * (len(lines) // 3)
+    assert [line[:2] for line in lines[1::3]] == [["gauss", "vq"]] * (len(lines) // 3)
+    assert (len(lines) == 3) == (width == 80)
+
+
 def test_a_long_name_takes_half_of_the_width_and_the_columns_stay_beside_it() -> None:
     table = PlainTable("row", "bits/frame", "kbit/s", "tokens/s", "state", texts=("state",))
     label = "learned-lattice entropy-constrained 40 bit rate_weight=0.0003"
