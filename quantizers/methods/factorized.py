@@ -68,8 +68,12 @@ class WeightNormLinear(nn.Linear):
         self.length.copy_(length)
         self.weight.copy_(torch.where(length > 0, self.weight, 1.0))
 
+    def matrix(self) -> Tensor:
+        """The matrix of the map [outputs, inputs]."""
+        return self.length * F.normalize(self.weight, dim=1)
+
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.length * F.normalize(self.weight, dim=1), self.bias)
+        return F.linear(inputs, self.matrix(), self.bias)
 
 
 def by_cosine(codes: Tensor, vectors: Tensor) -> Tensor:
@@ -95,6 +99,20 @@ class Stage(nn.Module):
             index = by_cosine(self.codebook.weight, low)
         code = self.codebook(index)
         return self.project_out(straight_through(code, low)), index, low, code
+
+    def remainder(self, residual: Tensor, output: Tensor) -> Tensor:
+        """`residual` less the `output` of the stage, for the next stage.
+
+        The gradient reaches `residual` as in DAC, but not the maps of this stage. DAC lets it reach them. By
+        the straight-through estimator a later stage then claims to undo each change of `output`, wholly where
+        its maps are inverse to each other, as after a start from data. The gradient of this stage vanishes,
+        and has the wrong sign where the later maps overshoot. On Gaussian values at 3 bits a value, 200 steps
+        of Adam at a rate of 0.01 went from 14 dB to -22 dB; without that path they end at 14.4 dB.
+        """
+        smooth = F.linear(
+            F.linear(residual, self.project_in.matrix().detach()), self.project_out.matrix().detach()
+        )
+        return residual - straight_through(output, smooth)
 
     def lookup(self, index: Tensor) -> Tensor:
         return self.project_out(self.codebook(index))
@@ -171,10 +189,9 @@ class FactorizedVQ(Quantizer):
         residual, total, loss = features, torch.zeros_like(features), zero_loss(features)
         codes = []
         for stage in self.stages:
+            assert isinstance(stage, Stage)
             quantized, index, low, code = stage(residual)
-            # DAC subtracts with gradients on; so every stage's projections learn from what the later ones
-            # see.
-            residual, total = residual - quantized, total + quantized
+            residual, total = stage.remainder(residual, quantized), total + quantized
             codes.append(index)
             if self.training and low.numel():
                 commitment = self.config.commitment * F.mse_loss(low, code.detach())
