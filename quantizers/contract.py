@@ -72,6 +72,9 @@ class Quantizer(nn.Module, ABC):
     family: ClassVar[str] = "other"
     learned: ClassVar[bool] = False  # whether the codebook itself is learned (projections do not count)
     paper: ClassVar[str] = ""
+    # Part of a run's identity: raise it when a change of the code changes what a training gives, so that
+    # earlier runs are not taken for those of the new code.
+    revision: ClassVar[int] = 1
     revives: ClassVar[bool] = False  # whether dead codes are brought back into use
     exports: bool = True  # whether torch.export can trace it
     in_pieces: bool = True  # whether a whole number of periods of its strides gets the same codes alone

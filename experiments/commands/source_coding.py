@@ -189,7 +189,7 @@ def _print(points: Sequence[Point], refusals: dict[str, str], weighted: bool = F
     table = PlainTable(
         *("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", theory, "gap dB"),
         texts=("quantizer",),
-        keys=2,
+        keys=3,
         ruled=True,
     )
     for point in points:

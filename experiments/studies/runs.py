@@ -73,8 +73,10 @@ class Run:
         if entry.cls is Identity:  # nothing starts
             train.pop("start", None)
             train.pop("rate_weight", None)  # there are no bits
+        revised = {} if entry.cls.revision == 1 else {"quantizer_revision": entry.cls.revision}
         return {
             "revision": REVISION,
+            **revised,
             "quantizer": {
                 "class": entry.cls.__name__,
                 **entry.preset,

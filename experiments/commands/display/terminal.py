@@ -117,10 +117,11 @@ def messages(quiet: bool = False) -> Console:
 class PlainTable:
     """Rows of texts and numbers, printed in as many panels as the width asks for; no word is broken.
 
-    texts: columns of running text, aligned at the left and broken between words. keys: number of columns, from
-    the left, that tell rows apart and stand in each panel. The first column is aligned at the left; it is
-    broken between words only where it would take more than half of the width. All others are numbers, aligned
-    at the right. ruled: with a line below the head. A cell is a text, or a pair of a text and a style.
+    texts: columns of running text, aligned at the left and broken between words. keys: number of columns,
+    from the left, that tell rows apart and stand in each panel; fewer where no other column would fit beside
+    them. The first column is aligned at the left; it is broken between words only where it would take more
+    than half of the width. Columns that are neither the first nor texts hold numbers, aligned at the right.
+    ruled: with a line below the head. A cell is a text, or a pair of a text and a style.
     """
 
     def __init__(
@@ -138,18 +139,25 @@ class PlainTable:
         """The table in panels that are at most `width` characters wide, where words allow it."""
         words = [cell_len(word) for cell in self._cells(0) for word in cell.split()]
         first = min(self._longest(0), max([width // 2, *words]))
-        keys = list(range(1, self.keys))
+        count = self.keys
+        while count > 1 and any(
+            self._width(first, [*range(1, count), place]) > width for place in range(count, len(self.columns))
+        ):
+            count -= 1
+        keys = list(range(1, count))
         places: list[int] = []
-        for place in range(self.keys, len(self.columns)):
-            if places and first + 2 + self._wanted([*keys, *places, place]) > width:
+        for place in range(count, len(self.columns)):
+            if places and self._width(first, [*keys, *places, place]) > width:
                 yield self._panel(first, [*keys, *places])
                 places = []
             places.append(place)
         yield self._panel(first, [*keys, *places])
 
-    def _wanted(self, places: Sequence[int]) -> int:
-        """Characters that columns want side by side; a running text is content with `TEXT_WIDTH`."""
-        return sum(max(self._narrowest(place), min(self._longest(place), TEXT_WIDTH)) + 2 for place in places)
+    def _width(self, first: int, places: Sequence[int]) -> int:
+        """Characters that a panel wants; a running text is content with `TEXT_WIDTH`."""
+        between, edges = (3, 2) if self.ruled else (2, 0)
+        wanted = [max(self._narrowest(place), min(self._longest(place), TEXT_WIDTH)) for place in places]
+        return first + sum(wanted) + between * len(places) + edges
 
     def _cells(self, place: int) -> list[str]:
         return [self.columns[place], *(row[place].plain for row in self.rows)]

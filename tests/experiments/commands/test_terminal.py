@@ -65,18 +65,27 @@ def test_no_word_of_a_table_is_broken_and_each_panel_names_the_rows(width: int) 
     assert (panels == 1) == (width >= 80)
 
 
-@pytest.mark.parametrize("width", [30, 40, 80])
-def test_columns_that_tell_rows_apart_stand_in_each_panel(width: int) -> None:
-    table = PlainTable("source", "quantizer", "SNR dB", "Shannon dB", "gap dB", texts=("quantizer",), keys=2)
-    table.add("gauss", "vq", "4.40", "6.02", "1.62")
-    table.add("gauss", "q2d2-hex", "4.64", "6.02", "1.38")
+@pytest.mark.parametrize("width", range(30, 130))
+@pytest.mark.parametrize("ruled", [False, True])
+def test_no_value_of_a_table_is_lost_and_keys_stand_in_each_panel(width: int, ruled: bool) -> None:
+    head = ("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", "high rate dB", "gap dB")
+    rows = [
+        ("gaussian", "rvq-factorized", "1.000", "4.48", "0.03", "6.02", "4.49", "1.54"),
+        ("correlated", "q2d2-hex", "2.000", "14.72", "0.04", "18.34", "16.81", "3.63"),
+    ]
+    table = PlainTable(*head, texts=("quantizer",), keys=3, ruled=ruled)
+    for row in rows:
+        table.add(*row)
     file = io.StringIO()
     Console(file=file, force_terminal=True, width=width, color_system=None).table(table)
-    lines = [line.split() for line in file.getvalue().splitlines() if line.strip()]
-    assert len(lines) % 3 == 0 and all(len(" ".join(line)) <= width for line in lines)
-    assert [line[:2] for line in lines[0::3]] == [["source", "quantizer"]] * (len(lines) // 3)
-    assert [line[:2] for line in lines[1::3]] == [["gauss", "vq"]] * (len(lines) // 3)
-    assert (len(lines) == 3) == (width == 80)
+    lines = [line.split() for line in file.getvalue().splitlines() if line.strip(" ─")]
+    panels = len(lines) // 3
+    assert len(lines) == 3 * panels
+    for number, row in enumerate((head, *rows)):
+        shown = lines[number::3]
+        assert {word for line in shown for word in line} == set(" ".join(row).split())
+        kept = 3 if width >= 60 else 2 if width >= 50 else 1
+        assert all(line[:kept] == list(row[:kept]) for line in shown)
 
 
 def test_a_long_name_takes_half_of_the_width_and_the_columns_stay_beside_it() -> None:

@@ -119,6 +119,16 @@ def test_names_of_one_class_are_different_runs_at_equal_options() -> None:
     )
 
 
+def test_a_new_revision_of_a_quantizer_is_another_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def training() -> str:
+        rows = [{"name": "fsq", "options": {"levels": [9, 9, 7, 7]}}]
+        return runs.expand(study.check({"name": "x", "quantizers": rows}, "x.yaml"), CORPUS)[0].training_hash
+
+    first = training()
+    monkeypatch.setattr(quantizers.registry.entry("fsq").cls, "revision", 2)
+    assert training() != first
+
+
 def test_other_metrics_are_another_run_of_the_same_training() -> None:
     first = runs.expand(study.load("quickstart"), CORPUS)
     second = runs.expand(study.load("quickstart", ["evaluate.metrics=[stoi]"]), CORPUS)

@@ -49,7 +49,7 @@ def test_the_encoder_learns_through_all_stages() -> None:
 
 
 def test_training_does_not_leave_a_start_from_data() -> None:
-    """It ended at -22 dB, when the gradient of each stage passed through the later ones."""
+    """With the gradient of the maps through later stages it ends at 7.7 dB, below its start."""
     torch.manual_seed(0)
     quantizer = quantizers.create("rvq-factorized", dim=8, bits=24)
     draw = torch.Generator().manual_seed(0)
