@@ -44,9 +44,10 @@ class Trial:
 def draw(study: Study, bits: float) -> list[Trial]:
     """As many trials for each family of `study.search`, the default first, the others at random.
 
-    No two of a family come to one configuration, and all are within 2 % of `bits` a frame. Raises SearchError
-    where a value cannot be, or is off the rate beside the defaults of the others; where a family has too few
-    combinations; where the study has axes; and where it has one seed, which the trials take.
+    No two of a family come to one configuration, as far as it is known before the features are:
+    `channels: fit` can turn out to be the number of another trial. All are within 2 % of `bits` a frame.
+    Raises SearchError where a value cannot be, or is off the rate beside the defaults of the others; where a
+    family has too few combinations; where the study has axes; and where it has one seed, which the trials take.
     """
     assert study.search is not None
     if len(study.seeds) < 2:
