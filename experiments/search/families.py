@@ -47,7 +47,8 @@ def draw(study: Study, bits: float) -> list[Trial]:
     No two of a family come to one configuration, as far as it is known before the features are:
     `channels: fit` can turn out to be the number of another trial. All are within 2 % of `bits` a frame.
     Raises SearchError where a value cannot be, or is off the rate beside the defaults of the others; where a
-    family has too few combinations; where the study has axes; and where it has one seed, which the trials take.
+    family has too few combinations; where the study has axes; and where it has one seed, which the trials
+    take.
     """
     assert study.search is not None
     if len(study.seeds) < 2:
