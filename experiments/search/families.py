@@ -175,10 +175,12 @@ def tuned_study(
 ) -> dict[str, Any]:
     """The content of a study file with each family's default and its winner, a row each.
 
-    A default that won is one row. The seed of the trials is left out, since winners were chosen by it.
+    A default that won is one row. The seed of the trials is left out, since winners were chosen by it. The
+    planned contrasts are the winner of each family less its default, and less the winner of the first family.
     """
     assert study.search is not None
-    rows = []
+    rows, tunings = [], []
+    winning: list[str] = []
     for family in study.search.families:
         own = {trial.number: trial for trial in trials if trial.family.row == family.row}
         if family.row not in best:
@@ -189,6 +191,10 @@ def tuned_study(
             label = family.row if number == 0 else f"{family.row} tuned"
             row = {"name": family.name, "label": label, "options": own[number].choice.options}
             rows.append({**row, **({"tuned": tuned} if won else {})})
+        winning.append(label)
+        if label != family.row:
+            tunings.append({"effect": "tuning", "of": label, "less": family.row})
+    leads = [{"effect": "family, each tuned", "of": label, "less": winning[0]} for label in winning[1:]]
     kept = study.model_dump(
         mode="json",
         exclude_defaults=True,
@@ -196,5 +202,7 @@ def tuned_study(
     )
     seeds = list(study.seeds[1:])
     values = {"name": f"{study.name}-tuned", **kept, "quantizers": rows, "bits": bits, "seeds": seeds}
+    if tunings or leads:
+        values["contrasts"] = [*tunings, *leads]
     studies.check(values, f"{study.name}-tuned")
     return values

@@ -121,8 +121,12 @@ def test_winners_have_the_least_loss_and_broken_trials_cannot_win() -> None:
     assert tuned.quantizers[1].options == {"range": "cell"}
     assert tuned.seeds == (1,)  # no trial has seen it
     assert tuned.train == loaded.train
+    assert [(one.of, one.less) for one in tuned.contrasts] == [("fsq tuned", "fsq")]
+    both = families.tuned_study(loaded, drawn, {"fsq": 1, "VQ": 0}, 12.0)["contrasts"]
+    assert [(one["of"], one["less"]) for one in both] == [("fsq tuned", "fsq"), ("VQ", "fsq tuned")]
     alone = families.tuned_study(loaded, drawn, {"fsq": 0}, 12.0)
     assert [row["label"] for row in alone["quantizers"]] == ["fsq"]
+    assert "contrasts" not in alone
 
 
 @pytest.mark.slow
