@@ -181,20 +181,26 @@ def supersede(
     """Put what there is of `runs`, and of their warm starts with `warm_starts`, aside, so that it is done
     again.
 
-    Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted. What another runner
-    works on is left to it.
+    Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted, also those of runs
+    that this store does not know: `directory` may have them from another store, and of earlier code. What
+    another runner works on is left to it.
     """
     known = Leases(store, leases.seconds())
     starts = [start for start in (run.warm_start() for run in runs) if start and warm_starts]
     jobs = [*(Job(run=run) for run in runs), *(Job(run=start, warm_start=True) for start in starts)]
     for kind in (KIND_RUN, KIND_WARM_START):
         of_kind = {job.key: job for job in jobs if job.kind == kind}
-        for key, run in store.current(list(of_kind), kind).items():
-            if (lease := known.acquire(of_kind[key].lease)) is None:
+        logged = store.current(list(of_kind), kind)
+        for key, job in of_kind.items():
+            folder = directory / job.lease
+            if key not in logged and not folder.exists():
+                continue
+            if (lease := known.acquire(job.lease)) is None:
                 continue
             with lease:
-                store.set_tags(str(run.info.run_id), {Tag.SUPERSEDED: "true"})
-                shutil.rmtree(directory / of_kind[key].lease, ignore_errors=True)
+                if key in logged:
+                    store.set_tags(str(logged[key].info.run_id), {Tag.SUPERSEDED: "true"})
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def identify(

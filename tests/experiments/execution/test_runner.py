@@ -10,6 +10,8 @@ from experiments.execution.jobs import Job
 from experiments.execution.tracked_run import open_run
 from experiments.studies import study
 from experiments.studies.runs import CorpusIdentity, Run, expand
+from experiments.tracking import leases
+from experiments.tracking.leases import Leases
 from experiments.tracking.schema import DIVERGED, FINISHED, KIND_WARM_START, RUNNING
 from experiments.tracking.store import Store
 
@@ -58,11 +60,27 @@ def test_force_puts_finished_runs_aside_and_deletes_their_weights(store: Store, 
     (tmp_path / fsq.training_hash).mkdir()
     (tmp_path / vq.training_hash).mkdir()
     assert runner.pending([fsq, vq], store, retry=False)[1] == {fsq.hash}
-    runner.supersede([fsq, vq], store, tmp_path)
+    held = Leases(store, leases.seconds()).acquire(Job(run=vq).lease)
+    assert held is not None
+    with held:
+        runner.supersede([fsq, vq], store, tmp_path)
     assert runner.pending([fsq, vq], store, retry=False)[0] == [fsq, vq]
     assert {path.name for path in tmp_path.iterdir()} == {vq.training_hash}  # under way: not to be lost
     assert open_run(store, Job(run=fsq), "parent") != old
     assert store.client.get_run(old).info.status == "FINISHED"
+
+
+def test_force_deletes_weights_that_another_store_knows(store: Store, tmp_path: Path) -> None:
+    """Otherwise a first `run --force` into a new store would score weights of earlier code."""
+    fsq, vq = runs_of("elsewhere", 3)
+    start = fsq.warm_start()
+    assert start is not None
+    for run in (fsq, start):
+        (tmp_path / run.training_hash).mkdir()
+    runner.supersede([fsq, vq], store, tmp_path, warm_starts=False)
+    assert {path.name for path in tmp_path.iterdir()} == {start.training_hash}
+    runner.supersede([fsq, vq], store, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_stands_twice_is_done_once(store: Store) -> None:
