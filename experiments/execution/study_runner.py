@@ -183,7 +183,8 @@ def supersede(
 
     Runs stay in MLflow, and in tables until new ones finish. Weights on disk are deleted, also those of runs
     that this store does not know: `directory` may have them from another store, and of earlier code. What
-    another runner works on is left to it.
+    another runner of this store works on is left to it; a runner of another store would lose its weights.
+    Raises StudyError where a folder cannot be deleted.
     """
     known = Leases(store, leases.seconds())
     starts = [start for start in (run.warm_start() for run in runs) if start and warm_starts]
@@ -201,6 +202,8 @@ def supersede(
                 if key in logged:
                     store.set_tags(str(logged[key].info.run_id), {Tag.SUPERSEDED: "true"})
                 shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():  # its weights would be taken for new ones
+                raise StudyError(f"--force cannot delete {folder}; delete it, and start the command again")
 
 
 def identify(

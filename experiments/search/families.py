@@ -176,7 +176,7 @@ def tuned_study(
     """The content of a study file with each family's default and its winner, a row each.
 
     A default that won is one row. The seed of the trials is left out, since winners were chosen by it. The
-    planned contrasts are the winner of each family less its default, and less the winner of the first family.
+    planned contrasts are the winner of each family less its default, and less that of the first one.
     """
     assert study.search is not None
     rows, tunings = [], []

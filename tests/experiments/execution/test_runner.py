@@ -10,6 +10,7 @@ from experiments.execution.jobs import Job
 from experiments.execution.tracked_run import open_run
 from experiments.studies import study
 from experiments.studies.runs import CorpusIdentity, Run, expand
+from experiments.studies.study import StudyError
 from experiments.tracking import leases
 from experiments.tracking.leases import Leases
 from experiments.tracking.schema import DIVERGED, FINISHED, KIND_WARM_START, RUNNING
@@ -81,6 +82,16 @@ def test_force_deletes_weights_that_another_store_knows(store: Store, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {start.training_hash}
     runner.supersede([fsq, vq], store, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_force_refuses_weights_that_cannot_be_deleted(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsq, _ = runs_of("kept", 4)
+    (tmp_path / fsq.training_hash).mkdir()
+    monkeypatch.setattr(runner.shutil, "rmtree", lambda folder, ignore_errors: None)  # as without permission
+    with pytest.raises(StudyError, match="--force cannot delete"):
+        runner.supersede([fsq], store, tmp_path)
 
 
 def test_a_run_that_stands_twice_is_done_once(store: Store) -> None:
