@@ -175,12 +175,12 @@ def tuned_study(
 ) -> dict[str, Any]:
     """The content of a study file with each family's default and its winner, a row each.
 
-    A default that won is one row. The seed of the trials is left out, since winners were chosen by it. The
-    planned contrasts are the winner of each family less its default, and less that of the first one.
+    A default that won is one row. The seed of the trials is left out, since winners were chosen by it. There
+    are two kinds of contrasts: each winner less its default, and each less the winner of the first family.
     """
     assert study.search is not None
-    rows, tunings = [], []
-    winning: list[str] = []
+    rows = []
+    winning: dict[str, str] = {}  # label of the winner by the label of its default
     for family in study.search.families:
         own = {trial.number: trial for trial in trials if trial.family.row == family.row}
         if family.row not in best:
@@ -191,10 +191,12 @@ def tuned_study(
             label = family.row if number == 0 else f"{family.row} tuned"
             row = {"name": family.name, "label": label, "options": own[number].choice.options}
             rows.append({**row, **({"tuned": tuned} if won else {})})
-        winning.append(label)
-        if label != family.row:
-            tunings.append({"effect": "tuning", "of": label, "less": family.row})
-    leads = [{"effect": "family, each tuned", "of": label, "less": winning[0]} for label in winning[1:]]
+        winning[family.row] = label
+    labels = list(winning.values())
+    contrasts = [
+        *({"effect": "tuning", "of": label, "less": row} for row, label in winning.items() if label != row),
+        *({"effect": "family, each tuned", "of": label, "less": labels[0]} for label in labels[1:]),
+    ]
     kept = study.model_dump(
         mode="json",
         exclude_defaults=True,
@@ -202,7 +204,6 @@ def tuned_study(
     )
     seeds = list(study.seeds[1:])
     values = {"name": f"{study.name}-tuned", **kept, "quantizers": rows, "bits": bits, "seeds": seeds}
-    if tunings or leads:
-        values["contrasts"] = [*tunings, *leads]
+    values["contrasts"] = contrasts
     studies.check(values, f"{study.name}-tuned")
     return values

@@ -110,7 +110,7 @@ class Stage(nn.Module):
         Gaussian values at 3 bits a value, 200 steps of Adam at a rate of 0.01 went from 14 dB to -22 dB;
         without that path they end at 14.4 dB.
         """
-        if not residual.requires_grad:
+        if not residual.requires_grad:  # saves two products
             return residual - output.detach()
         smooth = F.linear(
             F.linear(residual, self.project_in.matrix().detach()), self.project_out.matrix().detach()
