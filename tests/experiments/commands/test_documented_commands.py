@@ -136,10 +136,13 @@ def check_values(line: Line, given: dict[str, Any]) -> None:
 
 
 def made_in(page: Path, name: str) -> bool:
-    """Whether a page, or the one that sent its reader, tells how a study comes to be."""
+    """Whether a page tells how a study comes to be: its file, or a search over families, which names two studies."""
     text = page.read_text(encoding="utf-8")
     if name.endswith((".yaml", ".yml")):
         return True
+    searched, _, suffix = name.rpartition("-")
+    if suffix in ("trials", "tuned") and f"codecbench search {searched}" in text:
+        return searched in studies.available() and bool(studies.load(searched).search.families)
     return f"{name}.yaml" in text or bool(re.search(rf"^name: {re.escape(name)}$", text, re.MULTILINE))
 
 
