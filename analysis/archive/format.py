@@ -194,7 +194,7 @@ def _problem_of_tag(key: str, value: str) -> str:
     if key.startswith(Tag.ROWS):
         return _problem_of_rows(value)
     if key.startswith(Tag.CONTRASTS):
-        texts = [text for one in contrasts_in(value) for text in one.values()]
+        texts = [text for one in contrasts_in(value) for text in one.values() if isinstance(text, str)]
         return "a contrast has a control character" if any(map(_CONTROL.search, texts)) else ""
     return ""
 

@@ -1,4 +1,4 @@
-"""Figure of effects: the planned contrasts of a study, grouped by what their rows differ in."""
+"""Figure of effects: the contrasts of a study, grouped by what their rows differ in."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def effect_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
     _legend(figure, frame, rates)
     over = "seeds and utterances" if several else "utterances"
     end = "filled: leaves 0 out" if several else "one seed: other trainings may differ otherwise"
-    figure.supxlabel(f"bars: 95 % interval of each planned contrast over {over}; {end}", fontsize="small")
+    figure.supxlabel(f"bars: 95 % interval of each contrast over {over}; {end}", fontsize="small")
     return figure
 
 

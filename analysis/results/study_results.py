@@ -78,7 +78,7 @@ class Results:
     references: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     parent_id: str | None = None  # the study's MLflow run
     from_archive: frozenset[str] = frozenset()  # ids of runs that were imported into the study
-    contrasts: Sequence[Mapping[str, str]] = ()  # planned: effect, name, of, less
+    contrasts: Sequence[Mapping[str, str | bool]] = ()  # effect, name, of, less; planned: true or false
     headline_bitrate: float | None = None  # bit/s of what shows one rate; None: the one of the most systems
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Planned contrasts of a study: the differences that it was made for, each with its own interval."""
+"""Contrasts of a study: the differences that it was made for, each with its own interval."""
 
 from __future__ import annotations
 
@@ -22,51 +22,56 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("effect", "contrast", "of", "less", "bitrate", "metric", "difference", "low", "high", "p_value"),
-    *("by_shape", "seeds", "utterances"),
+    *("by_shape", "seeds", "utterances", "planned"),
 ]
+LATER = " (added later)"  # ends the line of a contrast that was chosen after results were seen
 
 
 class Contrast(NamedTuple):
-    """A planned difference between two rows or series; see `experiments.studies.sections.Contrast`."""
+    """A difference between two rows or series; see `experiments.studies.sections.Contrast`."""
 
     effect: str
     line: str
     of: str
     less: str
+    planned: bool
 
 
-def planned(results: Results) -> list[Contrast]:
-    """The contrasts of the study, in the order of its file."""
-    return [
-        Contrast(one["effect"], one["name"] or f"{one['of']} less {one['less']}", one["of"], one["less"])
-        for one in results.contrasts
-    ]
+def contrasts_of(results: Results) -> list[Contrast]:
+    """The contrasts of the study, in the order of its file. Lines of unplanned ones end with `LATER`."""
+    found = []
+    for one in results.contrasts:
+        effect, name, of, less = (str(one[key]) for key in ("effect", "name", "of", "less"))
+        planned = one.get("planned") is not False
+        line = (name or f"{of} less {less}") + ("" if planned else LATER)
+        found.append(Contrast(effect, line, of, less, planned))
+    return found
 
 
 def has_contrasts(results: Results) -> bool:
-    """True if some planned contrast has two rows that finished and were scored."""
+    """True if some contrast has two rows that finished and were scored."""
     return len(contrasts(results)) > 0
 
 
 def contrasts(
     results: Results, metrics: Sequence[str] | None = None, bitrate: float | None = None
 ) -> pd.DataFrame:
-    """Each planned contrast at each rate by each metric, in the columns of `COLUMNS`.
+    """Each contrast at each rate by each metric, in the columns of `COLUMNS`.
 
     bitrate: in bit/s; None: all rates, else those within 2 % of it.
 
     `difference` is the mean of `of` less that of `less`, paired over the seeds and utterances that both have;
     `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
-    contrasts, since each was chosen before its runs were seen. `bitrate` (bit/s) is that of `of`. Rows that
-    have not finished are left out. Where the two rates are more than 2 % apart, `contrast` ends
-    with them. `by_shape` is what the shape of the cells alone would make in theory
+    contrasts, since those that were `planned` were chosen before their runs were seen. `bitrate` (bit/s) is
+    that of `of`. Rows that have not finished are left out. Where the two rates are more than 2 % apart,
+    `contrast` ends with them. `by_shape` is what the shape of the cells alone would make in theory
     (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
     have a row.
     """
     rows = []
     rates = rates_by(results.finished, "label")
     first_run = {run["label"]: run for run in records(results.finished.drop_duplicates("label"))}
-    for contrast in planned(results):
+    for contrast in contrasts_of(results):
         for of, less, rate in _pairs(results, contrast):
             if bitrate is not None and not abs(rate / bitrate - 1) <= RATE_TOLERANCE:
                 continue
@@ -84,16 +89,29 @@ def contrasts(
                 by_shape = bits * quality_per_bit(results, less, metric)
                 ends = (found.mean, found.low, found.high, found.p_value, by_shape)
                 counts = (found.seeds, found.utterances)
-                rows.append((contrast.effect, line, of, less, rate, metric, *ends, *counts))
+                rows.append((contrast.effect, line, of, less, rate, metric, *ends, *counts, contrast.planned))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def contrasts_of_studies(
-    studies: Sequence[Results], metrics: Sequence[str] | None = None, bitrate: float | None = None
+    studies: Sequence[Results],
+    metrics: Sequence[str] | None = None,
+    bitrate: float | None = None,
+    effects: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """`contrasts` of several studies, one below the other; lines that several have name their study."""
+    """`contrasts` of several studies, one below the other; lines that several have name their study.
+
+    effects: names of the effects to keep, in this order; None: all. Raises ValueError for one that no study
+    has.
+    """
+    known = list(dict.fromkeys(one.effect for results in studies for one in contrasts_of(results)))
+    for effect in effects or ():
+        if effect not in known:
+            raise ValueError(f"no contrast has the effect {effect!r}; known: {', '.join(map(repr, known))}")
     frames = [contrasts(results, metrics, bitrate).assign(study=results.study) for results in studies]
     frame = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    kept = [frame[frame["effect"] == effect] for effect in dict.fromkeys(effects or ())]
+    frame = pd.concat(kept, ignore_index=True) if kept else frame
     shared = frame.groupby(["effect", "contrast"])["study"].transform("nunique") > 1
     named = frame["contrast"].where(~shared, frame["contrast"] + " (" + frame["study"] + ")")
     return frame.assign(contrast=named)[COLUMNS]

@@ -1,16 +1,20 @@
-"""Table of the planned contrasts of a study, a section per effect."""
+"""Table of the contrasts of a study, a section per effect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from analysis.results.columns import SCORED, Column, select
 from analysis.results.study_metrics import quality_keys
 from analysis.results.study_results import Results, records
-from analysis.statistics.contrasts import contrasts_of_studies, planned
+from analysis.statistics.contrasts import LATER, contrasts_of, contrasts_of_studies
 from analysis.tables.comparison import INTERVALS, TableError
 from analysis.tables.table import Cell, Row, Section, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "contrasts"
 MOST_LETTERS = 72  # of a line
@@ -22,29 +26,33 @@ def contrast_table(
     *,
     intervals: str = "plus-minus",
     bitrate: float | None = None,
+    effects: Sequence[str] | None = None,
 ) -> Table:
-    """Put the planned contrasts of studies in a table: the differences by each metric, with 95 % intervals.
+    """Put the contrasts of studies in a table: the differences by each metric, with 95 % intervals.
 
     `columns` are keys of metrics; None: those that the studies ask for. Those whose direction is not known
-    are left out. bitrate: as for `statistics.contrasts.contrasts`. A value is bold where its interval leaves
-    0 out. It has three decimals where the comparison has two.
+    are left out. bitrate, effects: as for `statistics.contrasts.contrasts_of_studies`. A
+    value is bold where its interval leaves 0 out. It has three decimals where the comparison has two.
 
     Raises:
         ColumnError: an unknown column.
-        TableError: unknown `intervals`; a column that is no metric of quality; a study without contrasts, or
-            none of whose pairs of rows has finished.
+        TableError: unknown `intervals` or `effects`; a column that is no metric of quality; a study without
+            contrasts, or none of whose pairs of rows has finished.
     """
     if intervals not in INTERVALS:
         raise TableError(f"unknown intervals {intervals!r}; known: {', '.join(INTERVALS)}")
     for results in studies:
-        if not planned(results):
+        if not contrasts_of(results):
             raise TableError(
                 f"study {results.study} has no contrasts; add them under `contrasts` in its file and start "
                 "`codecbench run` again; finished runs are not trained again"
             )
     chosen = _columns(studies, columns)
     names = ", ".join(results.study for results in studies)
-    frame = contrasts_of_studies(studies, metrics_of(studies, columns), bitrate)
+    try:
+        frame = contrasts_of_studies(studies, metrics_of(studies, columns), bitrate, effects)
+    except ValueError as error:
+        raise TableError(str(error)) from None
     if frame.empty:
         at = "" if bitrate is None else f" at {bitrate:g} bit/s"
         raise TableError(f"{names}: no pair of rows of the planned contrasts has finished{at} yet")
@@ -68,7 +76,7 @@ def contrast_table(
         title=f"{names}: planned contrasts",
         columns=chosen,
         sections=tuple(sections),
-        caption=(_caption(int(frame["seeds"].min()), int(frame["seeds"].max()), intervals),),
+        caption=(_caption(frame, intervals),),
         intervals=intervals,
         name=NAME,
         head="difference",
@@ -102,7 +110,8 @@ def _leaves_0_out(row: dict[str, float]) -> bool:
     return row["seeds"] > 1 and (row["low"] > 0 or row["high"] < 0)
 
 
-def _caption(fewest: int, most: int, intervals: str) -> str:
+def _caption(frame: pd.DataFrame, intervals: str) -> str:
+    fewest, most = int(frame["seeds"].min()), int(frame["seeds"].max())
     sign = "[ ]" if intervals == "range" else "±: half of the"
     if most == 1:
         return (
@@ -110,7 +119,12 @@ def _caption(fewest: int, most: int, intervals: str) -> str:
             "covered and nothing is marked."
         )
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
+    chosen = (
+        "Each contrast was planned; its interval is"
+        if frame["planned"].all()
+        else f"Those with{LATER} were chosen after results were seen, the others before; intervals are"
+    )
     return (
         f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval excludes 0. "
-        "Each contrast was planned; its interval is not corrected for the number of contrasts."
+        f"{chosen} not corrected for the number of contrasts."
     )

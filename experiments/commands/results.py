@@ -153,6 +153,10 @@ def effects(
             parser=number(0, above=True), metavar="BIT/S", help="show this rate only; default: all rates"
         ),
     ] = None,
+    effect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="show this effect only; repeatable, default: all effects"),
+    ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print the planned contrasts of studies, grouped by effect, with 95 % intervals."""
@@ -168,7 +172,7 @@ def effects(
     from analysis.tables.contrasts import contrast_table, metrics_of
 
     found = [load(study, tracking_uri) for study in dict.fromkeys(studies)]
-    table = contrast_table(found, keys, intervals=intervals, bitrate=bitrate)
+    table = contrast_table(found, keys, intervals=intervals, bitrate=bitrate, effects=effect)
     if format == "console":
         console.print_table(table)
     elif format == "json":
@@ -180,7 +184,8 @@ def effects(
         typer.echo(formats.render(table, format), nl=False)
     if figure is not None:
         with styled(style) as scale:
-            drawn = effect_figure(contrasts_of_studies(found, metrics_of(found, keys), bitrate), scale)
+            frame = contrasts_of_studies(found, metrics_of(found, keys), bitrate, effect)
+            drawn = effect_figure(frame, scale)
             kind = figure.suffix[1:]
             problem = outputs.save(figure, lambda path: save_figure(drawn, path.with_suffix(""), [kind]))
         if problem:

@@ -125,7 +125,7 @@ class BackboneChoice(Section):
 
 
 class Contrast(Section):
-    """A planned comparison: the difference between two rows, chosen before any result is known."""
+    """A comparison that a study is made for: the difference between two rows."""
 
     effect: Label = Field(
         min_length=1,
@@ -134,6 +134,10 @@ class Contrast(Section):
     name: Label = Field(default="", description="name of its line in tables; default: `OF less LESS`")
     of: Label = Field(description="label of a row, or of a series for one difference per rate")
     less: Label = Field(description="label of the row or series that is subtracted")
+    planned: bool = Field(
+        default=True,
+        description="false if it was chosen after results were seen; tables and figures then mark it",
+    )
 
     @property
     def line(self) -> str:

@@ -107,21 +107,21 @@ def row_labels(part: str) -> dict[str, str]:
     return labels
 
 
-def contrasts(planned: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Tags of a study's parent run that list its planned contrasts. Read by `contrasts_of`.
+def contrasts(wanted: Sequence[Mapping[str, str | bool]]) -> dict[str, str]:
+    """Tags of a study's parent run that list its contrasts. Read by `contrasts_of`.
 
     They are tags and no parameters, since a study may get others later; the last tag ends the list.
     """
-    parts = [planned[start : start + _CONTRASTS] for start in range(0, len(planned), _CONTRASTS)]
+    parts = [wanted[start : start + _CONTRASTS] for start in range(0, len(wanted), _CONTRASTS)]
     return {
         f"{Tag.CONTRASTS}{number}": json.dumps(part, ensure_ascii=False)
         for number, part in enumerate([*parts, []])
     }
 
 
-def contrasts_of(parent: TaggedRun) -> list[dict[str, str]]:
+def contrasts_of(parent: TaggedRun) -> list[dict[str, str | bool]]:
     """The contrasts that a study's parent lists, as far as they can be read."""
-    listed: list[dict[str, str]] = []
+    listed: list[dict[str, str | bool]] = []
     number = 0
     while part := contrasts_in(parent.data.tags.get(f"{Tag.CONTRASTS}{number}", "")):
         listed += part
@@ -129,16 +129,23 @@ def contrasts_of(parent: TaggedRun) -> list[dict[str, str]]:
     return listed
 
 
-def contrasts_in(part: str) -> list[dict[str, str]]:
-    """The contrasts in one of the tags of `contrasts`; none where it says something else."""
+def contrasts_in(part: str) -> list[dict[str, str | bool]]:
+    """The contrasts in one of the tags of `contrasts`; none where it says something else.
+
+    Those of earlier versions do not say whether they were `planned`; they were.
+    """
     try:
         found = json.loads(part)
     except (ValueError, RecursionError):
         return []
-    keys = ("effect", "name", "of", "less")
+    texts = ("effect", "name", "of", "less")
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         return []
-    return [one for one in found if all(isinstance(one.get(key), str) for key in keys)]
+    return [
+        {**{key: one[key] for key in texts}, "planned": one.get("planned") is not False}
+        for one in found
+        if all(isinstance(one.get(key), str) for key in texts)
+    ]
 
 
 def superseded(run: TaggedRun) -> bool:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from analysis import load
 from analysis.figures.effects import _in_lines, effect_figure
-from analysis.statistics.contrasts import contrasts, has_contrasts, planned
+from analysis.statistics.contrasts import contrasts, contrasts_of, contrasts_of_studies, has_contrasts
 from analysis.statistics.intervals import paired_difference
 from analysis.statistics.shape_gains import quality_per_bit, shape_bits
 from analysis.tables.comparison import TableError
@@ -66,6 +66,25 @@ def test_one_rate_is_shown_on_request(results: Any) -> None:
         contrast_table([results], bitrate=7.0)
 
 
+def test_chosen_effects_are_shown_in_their_order(results: Any) -> None:
+    turned = contrasts_of_studies([results], ["pesq"], effects=["learned codebook", "tiling"])
+    assert list(turned["effect"]) == ["learned codebook"] + ["tiling"] * 3
+    table = contrast_table([results], ["pesq"], effects=["learned codebook"])
+    assert [row.label for row in table.rows] == ["VQ, finest"]
+    with pytest.raises(TableError, match="no contrast has the effect 'tilling'; known: 'tiling', 'learned"):
+        contrast_table([results], effects=["tilling"])
+
+
+def test_contrasts_that_were_added_later_are_marked(results: Any) -> None:
+    later = replace(results, contrasts=[PLANNED[0], {**PLANNED[1], "planned": False}])
+    table = contrast_table([later], ["pesq"])
+    assert [row.label.endswith("(added later)") for row in table.rows] == [False, False, False, True]
+    assert "Those with (added later) were chosen after results were seen" in table.caption[0]
+    assert "Each contrast was planned; its" in contrast_table([results], ["pesq"]).caption[0]
+    texts = [text.get_text() for text in effect_figure(contrasts(later, ["pesq"])).axes[0].get_yticklabels()]
+    assert texts[-1] == "VQ, finest (added later)"
+
+
 def test_shape_is_worth_a_thirtysixth_of_a_bit_per_channel() -> None:
     """5 / (36 sqrt 3) is the second moment of hexagons, 1 / 12 that of squares: 0.167 dB."""
     options = {"param/quantizer.options.levels": "[9, 9, 7, 7, 7, 7]"}
@@ -105,7 +124,7 @@ def test_the_table_has_a_section_per_effect(results: Any) -> None:
 
 def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
     plain = load("seven", seven.uri)
-    assert planned(plain) == []
+    assert contrasts_of(plain) == []
     assert not has_contrasts(plain)
     with pytest.raises(TableError, match="has no contrasts; add them under `contrasts`"):
         contrast_table([plain])
@@ -113,12 +132,13 @@ def test_a_study_without_contrasts_says_what_to_do(seven: Any) -> None:
 
 def test_a_store_keeps_the_contrasts_of_the_last_start(store: Any) -> None:
     """Fewer than before, in the same run: tags that were not written again are not read."""
-    many = [{**PLANNED[0], "name": f"contrast {number}"} for number in range(20)]
+    many = [{**PLANNED[0], "name": f"contrast {number}", "planned": number > 3} for number in range(20)]
     parent = store.study("replanned", [store.Run("fsq"), store.Run("q2d2-hex")])
     for wanted in (many, PLANNED, []):
         for key, value in schema.contrasts(wanted).items():
             store.client.set_tag(parent, key, value)
-        assert list(load("replanned", store.uri).contrasts) == wanted
+        found = load("replanned", store.uri).contrasts
+        assert list(found) == [{"planned": True, **one} for one in wanted]
     for damaged in ("[{", "3", '[{"effect": "x"}]', "[3]", "[" * 100_000):
         run = SimpleNamespace(data=SimpleNamespace(tags={f"{schema.Tag.CONTRASTS}0": damaged}))
         assert schema.contrasts_of(run) == []

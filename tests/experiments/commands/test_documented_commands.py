@@ -136,7 +136,7 @@ def check_values(line: Line, given: dict[str, Any]) -> None:
 
 
 def made_in(page: Path, name: str) -> bool:
-    """Whether a page tells how a study comes to be: its file, or a search over families, which names two studies."""
+    """Whether a page tells how a study comes to be: by a file or by a search over families."""
     text = page.read_text(encoding="utf-8")
     if name.endswith((".yaml", ".yml")):
         return True
