@@ -119,11 +119,14 @@ def _caption(frame: pd.DataFrame, intervals: str) -> str:
             "covered and nothing is marked."
         )
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
-    chosen = (
-        "Each contrast was planned; its interval is"
-        if frame["planned"].all()
-        else f"Those with{LATER} were chosen after results were seen, the others before; intervals are"
-    )
+    if frame["planned"].all():
+        chosen = "Each contrast was planned; its interval is"
+    elif frame["planned"].any():
+        chosen = (
+            f"Contrasts with{LATER} were chosen after results were seen, the others before; intervals are"
+        )
+    else:
+        chosen = "Each contrast was chosen after results were seen; its interval is"
     return (
         f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval excludes 0. "
         f"{chosen} not corrected for the number of contrasts."

@@ -79,7 +79,10 @@ def test_contrasts_that_were_added_later_are_marked(results: Any) -> None:
     later = replace(results, contrasts=[PLANNED[0], {**PLANNED[1], "planned": False}])
     table = contrast_table([later], ["pesq"])
     assert [row.label.endswith("(added later)") for row in table.rows] == [False, False, False, True]
-    assert "Those with (added later) were chosen after results were seen" in table.caption[0]
+    assert "Contrasts with (added later) were chosen after results were seen" in table.caption[0]
+    everything = [{**one, "planned": False} for one in PLANNED]
+    table = contrast_table([replace(results, contrasts=everything)], ["pesq"])
+    assert "Each contrast was chosen after results were seen; its" in table.caption[0]
     assert "Each contrast was planned; its" in contrast_table([results], ["pesq"]).caption[0]
     texts = [text.get_text() for text in effect_figure(contrasts(later, ["pesq"])).axes[0].get_yticklabels()]
     assert texts[-1] == "VQ, finest (added later)"
