@@ -7,9 +7,9 @@ Of each study, docs/results/STUDY/ gets the figures that the page docs/results/S
 each, and `runs.csv`; the page gets its table between the two `table` comments, and its cost between the
 `cost` ones. What people wrote around them stays; a page that is missing is begun, with all figures.
 The differences that a study was made for stand between the `contrasts` comments. The README's answer has its
-numbers between comments of their names. The README has the differences of
-`HEADLINE` at one rate, as a table and as docs/images/headline.svg, and docs/results/report/ is the report of
-that study, with fewer figures.
+numbers between comments of their names. The README has the `EFFECTS` of the studies `HEADLINE` at one rate,
+as a table and as docs/images/headline.svg. docs/results/report/ is the report of `REPORTED`,
+with fewer figures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
 PICTURE = Path(__file__).parent / "images" / "headline.svg"
-HEADLINE, HEADLINE_BITRATE = "soundstream-rates", 3200.0  # bit/s
+REPORTED = "soundstream-rates"
+HEADLINE = ("soundstream-lattices", "dimensions-soundstream", "soundstream-starts", "soundstream-rates")
+HEADLINE_BITRATE = 3200.0  # bit/s
+EFFECTS = (
+    "shape of the cells",
+    "more dimensions",
+    "range",
+    "channels",
+    "allocation",
+    "start",
+    "learned codebook",
+)
 REPORT_FIGURES = ("effects", "rate_distortion", "channels", "differences", "cost", "utterances")
 COLUMNS = ("entropy_fraction", "bits_per_frame", "token_rate")  # after bitrate, quality and use of the codes
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
@@ -97,21 +108,19 @@ def main() -> None:
         text = text or begin(results, names)
         text = between(text, "table", f"\n{table(results)}\n")
         if results.contrasts:
-            text = between(text, "contrasts", f"\n{contrasts(results)}\n")
+            text = between(text, "contrasts", f"\n{contrasts([results])}\n")
         page.write_text(between(text, "cost", cost(results)), encoding="utf-8")
         if study in NUMBERS:
             whole = README.read_text(encoding="utf-8")
             for name, number in NUMBERS[study](results).items():
                 whole = between(whole, name, number)
             README.write_text(whole, encoding="utf-8")
-        if study == HEADLINE:
-            whole = README.read_text(encoding="utf-8")
-            shown = contrasts(results, HEADLINE_BITRATE)
-            README.write_text(between(whole, "headline", f"\n{shown}\n"), encoding="utf-8")
-            draw_headline(results)
+        if study == REPORTED:
             write_report(results, HERE / "report", only=REPORT_FIGURES)
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
+    if {*given.studies} & {*HEADLINE}:
+        write_headline([load(study, given.tracking_uri) for study in HEADLINE])
 
 
 def columns(results: Results) -> tuple[str, ...]:
@@ -131,14 +140,16 @@ def table(results: Results) -> str:
     return render(comparison(results, columns(results)), "markdown")
 
 
-def contrasts(results: Results, bitrate: float | None = None) -> str:
-    """The study's planned contrasts with 95 % intervals, in Markdown, without a title; at one rate or all."""
+def contrasts(
+    studies: Sequence[Results], bitrate: float | None = None, effects: Sequence[str] | None = None
+) -> str:
+    """The contrasts of studies with 95 % intervals, in Markdown, without a title; of one rate or all, of some
+    effects or all."""
     from analysis.tables.contrasts import contrast_table
     from analysis.tables.formats import render
 
-    _, text = render(contrast_table([results], intervals="range", bitrate=bitrate), "markdown").split(
-        "\n\n", 1
-    )
+    table = contrast_table(studies, intervals="range", bitrate=bitrate, effects=effects)
+    _, text = render(table, "markdown").split("\n\n", 1)
     return text.strip()
 
 
@@ -193,15 +204,18 @@ def from_to(values: Sequence[float]) -> str:
 NUMBERS = {"soundstream-rates": numbers_of_rates, "starts": numbers_of_starts}
 
 
-def draw_headline(results: Results) -> None:
-    """The figure of `contrasts` at the rate of the README."""
+def write_headline(studies: Sequence[Results]) -> None:
+    """The README's effects, as a table and as a figure."""
     from analysis.figures.effects import effect_figure
     from analysis.figures.style import save, style
     from analysis.statistics.contrasts import contrasts_of_studies
 
+    whole = README.read_text(encoding="utf-8")
+    shown = contrasts(studies, HEADLINE_BITRATE, EFFECTS)
+    README.write_text(between(whole, "headline", f"\n{shown}\n"), encoding="utf-8")
+    frame = contrasts_of_studies(studies, bitrate=HEADLINE_BITRATE, effects=EFFECTS)
     with style("paper") as scale:
-        figure = effect_figure(contrasts_of_studies([results], bitrate=HEADLINE_BITRATE), scale)
-        save(figure, PICTURE.with_suffix(""), ["svg"])
+        save(effect_figure(frame, scale), PICTURE.with_suffix(""), ["svg"])
 
 
 def write_figures(results: Results, folder: Path, page: str | None) -> list[str]:

@@ -103,10 +103,12 @@ def _places(
         height -= 1 + _GAP / 2
         for contrast, rows in group.groupby("contrast", sort=False):
             keys = dict.fromkeys(map(_key, sorted(records(rows), key=lambda row: rates[row["of"]][0])))
+            label = _in_lines(str(contrast)).count("\n") + 1
+            spare = max(0, label - len(keys)) / 2  # above and below, where the label has more lines
             for number, key in enumerate(keys):
-                places[key] = height - number
-            lines[str(effect), str(contrast)] = height - (len(keys) - 1) / 2
-            height -= len(keys) - 1 + 1 + _GAP
+                places[key] = height - spare - number
+            lines[str(effect), str(contrast)] = height - spare - (len(keys) - 1) / 2
+            height -= max(len(keys), label) + _GAP
         height -= _GAP
     return places, headings, lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from analysis import load
 from analysis.figures.effects import _in_lines, effect_figure
+from analysis.figures.style import style
 from analysis.statistics.contrasts import contrasts, contrasts_of, contrasts_of_studies, has_contrasts
 from analysis.statistics.intervals import paired_difference
 from analysis.statistics.shape_gains import quality_per_bit, shape_bits
@@ -205,3 +207,15 @@ def test_bitrates_of_a_long_label_are_shown_whole(contrast: str, lines: int) -> 
     assert label.count("\n") == lines - 1
     if "(" in contrast:
         assert label.replace("\n", " ") == contrast
+
+
+def test_labels_of_two_lines_do_not_touch(results: Any) -> None:
+    names = [f"{number}, a name that is as long as many are (and a bracket)" for number in range(12)]
+    long = replace(results, contrasts=[{**PLANNED[1], "name": name} for name in names])
+    with style("paper") as scale:
+        figure = effect_figure(contrasts(long, ["pesq"]), scale)
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 1 + len(names)
+    heights = sorted((box.y0, box.y1) for box in boxes)
+    assert all(upper[0] > lower[1] for lower, upper in pairwise(heights))
