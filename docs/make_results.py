@@ -195,13 +195,31 @@ def numbers_of_starts(results: Results) -> dict[str, str]:
     }
 
 
+def numbers_of_soundstream_starts(results: Results) -> dict[str, str]:
+    """The numbers of the README's answer that come from soundstream-starts, by names of comments."""
+    from analysis.statistics.contrasts import contrasts
+
+    frame = contrasts(results, ["pesq"], HEADLINE_BITRATE).set_index("contrast")
+    gains = frame["difference"]
+    return {
+        "gain of a start on SoundStream": from_to(
+            list(gains[["fsq, data less random", "q2d2-hex, data less random"]])
+        ),
+        "gain of a start for rvq": f"{gains['rvq, data less random']:.2f}",
+    }
+
+
 def from_to(values: Sequence[float]) -> str:
     """`0.10 to 0.13`, the least and the greatest of `values`, or one number where they round to the same."""
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return low if low == high else f"{low} to {high}"
 
 
-NUMBERS = {"soundstream-rates": numbers_of_rates, "starts": numbers_of_starts}
+NUMBERS = {
+    "soundstream-rates": numbers_of_rates,
+    "starts": numbers_of_starts,
+    "soundstream-starts": numbers_of_soundstream_starts,
+}
 
 
 def write_headline(studies: Sequence[Results]) -> None:
