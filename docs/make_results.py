@@ -79,7 +79,7 @@ $ codecbench table {study} --format markdown --columns {columns}
 
 
 CONTRASTS = """
-The planned contrasts (`codecbench effects {study}`):
+The contrasts (`codecbench effects {study}`):
 
 <!-- contrasts -->
 <!-- contrasts ends -->
@@ -90,6 +90,7 @@ def main() -> None:
     """Write what the named studies have."""
     from analysis import load
     from analysis.reports.report import write_report
+    from analysis.results.load import ResultsError
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -120,7 +121,12 @@ def main() -> None:
         size = sum(path.stat().st_size for path in (HERE / study).iterdir())
         print(f"wrote {page} and {len(names)} figures, {size / 1e6:.2f} MB")
     if {*given.studies} & {*HEADLINE}:
-        write_headline([load(study, given.tracking_uri) for study in HEADLINE])
+        try:
+            headline = [load(study, given.tracking_uri) for study in HEADLINE]
+        except ResultsError as error:
+            print(f"the README's effects stay as they are: {error}")
+        else:
+            write_headline(headline)
 
 
 def columns(results: Results) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ CAPTIONS = {
     "utterances": "The two best quantizers, compared utterance by utterance.",
     "differences": "Paired differences to the best quantizer, with 95 % intervals that are corrected for all "
     "pairs. A filled marker is significantly different from the best.",
-    "effects": "The planned contrasts of the study, each with its own 95 % interval. A grey diamond is what "
+    "effects": "The contrasts of the study, each with its own 95 % interval. A grey diamond is what "
     "theory gives to the shape of the cells alone: the bits that they save, times the slope of quality by "
     "rate.",
     "channels": "Quality against the number of channels of grids and lattices, with 95 % intervals; a line "

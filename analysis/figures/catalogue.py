@@ -258,7 +258,7 @@ def differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 
 def effects(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
-    """The planned contrasts of the study, at all rates."""
+    """The contrasts of the study, at all rates."""
     frame = contrasts(results)
     if len(frame):
         yield Drawn("effects", effect_figure(frame, scale), frame)

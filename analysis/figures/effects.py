@@ -68,11 +68,10 @@ def effect_figure(frame: pd.DataFrame, scale: float = 1.0) -> Figure:
 
 
 def _in_lines(contrast: str) -> str:
-    """The label of a contrast, its bitrates in a line of their own where it would be cut."""
-    name, bracket, rates = contrast.partition(" (")
-    if len(contrast) <= MOST_LETTERS or not bracket:
-        return shown(contrast)
-    return f"{shown(name)}\n({shown(rates)}"
+    """The label of a contrast; where it would be cut, its last brackets have a line of their own."""
+    if len(contrast) > MOST_LETTERS and (place := contrast.rfind(" (", 0, MOST_LETTERS + 1)) > 0:
+        return f"{shown(contrast[:place])}\n{shown(contrast[place + 1 :])}"
+    return shown(contrast)
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:

@@ -92,9 +92,9 @@ def _write_tables(table: Table, folder: Path, name: str) -> None:
 
 
 def _contrasts(table: Table) -> str:
-    scroll = '<div class="scroll" tabindex="0" role="region" aria-label="planned contrasts">'
+    scroll = '<div class="scroll" tabindex="0" role="region" aria-label="contrasts">'
     downloads = f"<p>{_downloads(table.name)}</p>"
-    return f"<h2>Planned contrasts</h2>\n{scroll}{render(table, 'html')}</div>\n{downloads}"
+    return f"<h2>Contrasts</h2>\n{scroll}{render(table, 'html')}</div>\n{downloads}"
 
 
 def _downloads(table: str) -> str:

@@ -24,7 +24,11 @@ COLUMNS = [
     *("effect", "contrast", "of", "less", "bitrate", "metric", "difference", "low", "high", "p_value"),
     *("by_shape", "seeds", "utterances", "planned"),
 ]
-LATER = " (added later)"  # ends the line of a contrast that was chosen after results were seen
+LATER = " (added later)"  # ends the line of a contrast that was added after runs had begun
+
+
+class EffectError(ValueError):
+    """An effect that no study has."""
 
 
 class Contrast(NamedTuple):
@@ -42,7 +46,7 @@ def contrasts_of(results: Results) -> list[Contrast]:
     found = []
     for one in results.contrasts:
         effect, name, of, less = (str(one[key]) for key in ("effect", "name", "of", "less"))
-        planned = one.get("planned") is not False
+        planned = one.get("planned", True) is True
         line = (name or f"{of} less {less}") + ("" if planned else LATER)
         found.append(Contrast(effect, line, of, less, planned))
     return found
@@ -62,7 +66,7 @@ def contrasts(
 
     `difference` is the mean of `of` less that of `less`, paired over the seeds and utterances that both have;
     `low` and `high` are its own 95 % interval (see `intervals`), which is not corrected for the number of
-    contrasts, since those that were `planned` were chosen before their runs were seen. `bitrate` (bit/s) is
+    contrasts, since those that were `planned` were chosen before their runs. `bitrate` (bit/s) is
     that of `of`. Rows that have not finished are left out. Where the two rates are more than 2 % apart,
     `contrast` ends with them. `by_shape` is what the shape of the cells alone would make in theory
     (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
@@ -101,13 +105,13 @@ def contrasts_of_studies(
 ) -> pd.DataFrame:
     """`contrasts` of several studies, one below the other; lines that several have name their study.
 
-    effects: names of the effects to keep, in this order; None: all. Raises ValueError for one that no study
-    has.
+    effects: names of the effects to keep, in this order; None: all. Raises EffectError for one that no
+    study has.
     """
     known = list(dict.fromkeys(one.effect for results in studies for one in contrasts_of(results)))
     for effect in effects or ():
         if effect not in known:
-            raise ValueError(f"no contrast has the effect {effect!r}; known: {', '.join(map(repr, known))}")
+            raise EffectError(f"no contrast has the effect {effect!r}; known: {', '.join(map(repr, known))}")
     frames = [contrasts(results, metrics, bitrate).assign(study=results.study) for results in studies]
     frame = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     kept = [frame[frame["effect"] == effect] for effect in dict.fromkeys(effects or ())]

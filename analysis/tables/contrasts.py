@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.results.columns import SCORED, Column, select
 from analysis.results.study_metrics import quality_keys
 from analysis.results.study_results import Results, records
-from analysis.statistics.contrasts import LATER, contrasts_of, contrasts_of_studies
+from analysis.statistics.contrasts import LATER, EffectError, contrasts_of, contrasts_of_studies
 from analysis.tables.comparison import INTERVALS, TableError
 from analysis.tables.table import Cell, Row, Section, Table
 
@@ -51,11 +51,13 @@ def contrast_table(
     names = ", ".join(results.study for results in studies)
     try:
         frame = contrasts_of_studies(studies, metrics_of(studies, columns), bitrate, effects)
-    except ValueError as error:
+    except EffectError as error:
         raise TableError(str(error)) from None
-    if frame.empty:
-        at = "" if bitrate is None else f" at {bitrate:g} bit/s"
-        raise TableError(f"{names}: no pair of rows of the planned contrasts has finished{at} yet")
+    at = "" if bitrate is None else f" at {bitrate:g} bit/s"
+    if frame.empty and not effects:
+        raise TableError(f"{names}: no pair of rows of the contrasts has finished{at} yet")
+    if lacking := [effect for effect in effects or () if effect not in set(frame["effect"])]:
+        raise TableError(f"{names}: no pair of rows of the effect {lacking[0]!r} has finished{at} yet")
     cells = {
         (row["effect"], row["contrast"], row["of"], row["less"], row["metric"]): Cell(
             row["difference"], row["low"], row["high"], mark="best" if _leaves_0_out(row) else ""
@@ -73,7 +75,7 @@ def contrast_table(
             rows.append(Row(f"{_shortened(row['contrast'])}{at}", tuple(values)))
         sections.append(Section(str(effect), tuple(rows)))
     return Table(
-        title=f"{names}: planned contrasts",
+        title=f"{names}: contrasts",
         columns=chosen,
         sections=tuple(sections),
         caption=(_caption(frame, intervals),),
@@ -113,21 +115,19 @@ def _leaves_0_out(row: dict[str, float]) -> bool:
 def _caption(frame: pd.DataFrame, intervals: str) -> str:
     fewest, most = int(frame["seeds"].min()), int(frame["seeds"].max())
     sign = "[ ]" if intervals == "range" else "±: half of the"
+    if frame["planned"].all():
+        added = "Each contrast was planned."
+    elif frame["planned"].any():
+        added = f"Each contrast was planned, or added after runs had begun where it says{LATER}."
+    else:
+        added = "Each contrast was added after runs had begun."
     if most == 1:
         return (
             f"{sign} 95 % interval over utterances. With one seed, differences between trainings are not "
-            "covered and nothing is marked."
+            f"covered and nothing is marked. {'' if frame['planned'].all() else added}".rstrip()
         )
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
-    if frame["planned"].all():
-        chosen = "Each contrast was planned; its interval is"
-    elif frame["planned"].any():
-        chosen = (
-            f"Contrasts with{LATER} were chosen after results were seen, the others before; intervals are"
-        )
-    else:
-        chosen = "Each contrast was chosen after results were seen; its interval is"
     return (
         f"Paired over {seeds} seeds and all utterances; {sign} 95 % interval. Bold: the interval excludes 0. "
-        f"{chosen} not corrected for the number of contrasts."
+        f"{added[:-1]}; its interval is not corrected for the number of contrasts."
     )

@@ -159,7 +159,7 @@ def effects(
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print the planned contrasts of studies, grouped by effect, with 95 % intervals."""
+    """Print the contrasts that studies were made for, by effect, with 95 % intervals."""
     outputs.check_file(figure, "--figure", (".png", ".svg", ".pdf"))
     keys = None if columns is None else names_of(columns, "--columns")
 

@@ -136,7 +136,7 @@ class Contrast(Section):
     less: Label = Field(description="label of the row or series that is subtracted")
     planned: bool = Field(
         default=True,
-        description="false if it was chosen after results were seen; tables and figures then mark it",
+        description="false if it was added after runs had begun; tables and figures then mark it",
     )
 
     @property

@@ -103,7 +103,7 @@ class Study(Section):
     )
     contrasts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_CONTRASTS)] = Field(
         default=(),
-        description="planned comparisons of two rows: mappings with `effect`, `of`, `less`, `name`",
+        description="comparisons of two rows: mappings with `effect`, `of`, `less`, `name`, `planned`",
     )
     axes: tuple[Axis, ...] = ()
     search: Search | None = Field(

@@ -110,9 +110,13 @@ def row_labels(part: str) -> dict[str, str]:
 def contrasts(wanted: Sequence[Mapping[str, str | bool]]) -> dict[str, str]:
     """Tags of a study's parent run that list its contrasts. Read by `contrasts_of`.
 
-    They are tags and no parameters, since a study may get others later; the last tag ends the list.
+    They are tags and no parameters, since a study may get others later; the last tag ends the list. Only
+    those that were not planned say so: earlier versions read texts alone.
     """
-    parts = [wanted[start : start + _CONTRASTS] for start in range(0, len(wanted), _CONTRASTS)]
+    listed = [
+        {key: value for key, value in one.items() if key != "planned" or value is not True} for one in wanted
+    ]
+    parts = [listed[start : start + _CONTRASTS] for start in range(0, len(listed), _CONTRASTS)]
     return {
         f"{Tag.CONTRASTS}{number}": json.dumps(part, ensure_ascii=False)
         for number, part in enumerate([*parts, []])
@@ -130,10 +134,7 @@ def contrasts_of(parent: TaggedRun) -> list[dict[str, str | bool]]:
 
 
 def contrasts_in(part: str) -> list[dict[str, str | bool]]:
-    """The contrasts in one of the tags of `contrasts`; none where it says something else.
-
-    Those of earlier versions do not say whether they were `planned`; they were.
-    """
+    """The contrasts in one of the tags of `contrasts`; none where it says something else."""
     try:
         found = json.loads(part)
     except (ValueError, RecursionError):
@@ -142,7 +143,7 @@ def contrasts_in(part: str) -> list[dict[str, str | bool]]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         return []
     return [
-        {**{key: one[key] for key in texts}, "planned": one.get("planned") is not False}
+        {**{key: one[key] for key in texts}, "planned": one.get("planned", True) is True}
         for one in found
         if all(isinstance(one.get(key), str) for key in texts)
     ]

@@ -75,16 +75,19 @@ def test_chosen_effects_are_shown_in_their_order(results: Any) -> None:
     assert [row.label for row in table.rows] == ["VQ, finest"]
     with pytest.raises(TableError, match="no contrast has the effect 'tilling'; known: 'tiling', 'learned"):
         contrast_table([results], effects=["tilling"])
+    both = ["tiling", "learned codebook"]
+    with pytest.raises(TableError, match="effect 'learned codebook' has finished at 2010 bit/s yet"):
+        contrast_table([results], ["pesq"], bitrate=2010.0, effects=both)
 
 
 def test_contrasts_that_were_added_later_are_marked(results: Any) -> None:
     later = replace(results, contrasts=[PLANNED[0], {**PLANNED[1], "planned": False}])
     table = contrast_table([later], ["pesq"])
     assert [row.label.endswith("(added later)") for row in table.rows] == [False, False, False, True]
-    assert "Contrasts with (added later) were chosen after results were seen" in table.caption[0]
+    assert "planned, or added after runs had begun where it says (added later); its" in table.caption[0]
     everything = [{**one, "planned": False} for one in PLANNED]
     table = contrast_table([replace(results, contrasts=everything)], ["pesq"])
-    assert "Each contrast was chosen after results were seen; its" in table.caption[0]
+    assert "Each contrast was added after runs had begun; its" in table.caption[0]
     assert "Each contrast was planned; its" in contrast_table([results], ["pesq"]).caption[0]
     texts = [text.get_text() for text in effect_figure(contrasts(later, ["pesq"])).axes[0].get_yticklabels()]
     assert texts[-1] == "VQ, finest (added later)"
@@ -141,6 +144,7 @@ def test_a_store_keeps_the_contrasts_of_the_last_start(store: Any) -> None:
     parent = store.study("replanned", [store.Run("fsq"), store.Run("q2d2-hex")])
     for wanted in (many, PLANNED, []):
         for key, value in schema.contrasts(wanted).items():
+            assert "true" not in value  # which earlier versions would not read in an archive
             store.client.set_tag(parent, key, value)
         found = load("replanned", store.uri).contrasts
         assert list(found) == [{"planned": True, **one} for one in wanted]
@@ -175,6 +179,9 @@ def test_the_command_prints_and_draws(store: Any, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["effects", "commanded", *uri, "--format", "json", "--columns", "pesq"])
     document = json.loads(found.output)
     assert document["sections"][0]["rows"][0]["label"] == "q2d2-hex less fsq"
+    found = CliRunner().invoke(app, ["effects", "commanded", *uri, "--effect", "range"])
+    assert found.exit_code != 0
+    assert "no contrast has the effect 'range'; known: 'tiling'" in found.output
 
 
 def test_rows_of_unequal_rates_are_told_and_long_lines_cut(results: Any) -> None:
@@ -199,6 +206,7 @@ def test_several_studies_name_themselves_where_they_share_a_line(results: Any) -
     [
         ("rhombs less squares (3.33 against 2.93 kbit/s)", 1),
         ("rhombs less hexagons, as released (3.33 against 2.93 kbit/s)", 2),
+        ("hexagons, true (17.25) less released (added later)", 2),
         ("a name without a bitrate that is longer than any label may be in a figure", 1),
     ],
 )

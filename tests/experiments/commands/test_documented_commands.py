@@ -142,7 +142,8 @@ def made_in(page: Path, name: str) -> bool:
         return True
     searched, _, suffix = name.rpartition("-")
     if suffix in ("trials", "tuned") and f"codecbench search {searched}" in text:
-        return searched in studies.available() and bool(studies.load(searched).search.families)
+        search = studies.load(searched).search if searched in studies.available() else None
+        return search is not None and bool(search.families)
     return f"{name}.yaml" in text or bool(re.search(rf"^name: {re.escape(name)}$", text, re.MULTILINE))
 
 
