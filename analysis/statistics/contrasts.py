@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.results.columns import quality_column
@@ -69,8 +70,8 @@ def contrasts(
     contrasts, since those that were `planned` were chosen before their runs. `bitrate` (bit/s) is
     that of `of`. Rows that have not finished are left out. Where the two rates are more than 2 % apart,
     `contrast` ends with them. `by_shape` is what the shape of the cells alone would make in theory
-    (`shape_gains`), NaN where theory says nothing. A pair of series has a contrast at each rate at which both
-    have a row.
+    (`shape_gains`), NaN where theory says nothing and for two rows of one quantizer. A pair of series has a
+    contrast at each rate at which both have a row.
     """
     rows = []
     rates = rates_by(results.finished, "label")
@@ -79,7 +80,8 @@ def contrasts(
         for of, less, rate in _pairs(results, contrast):
             if bitrate is not None and not abs(rate / bitrate - 1) <= RATE_TOLERANCE:
                 continue
-            bits = shape_bits(first_run[of], first_run[less])
+            same = first_run[of]["quantizer"] == first_run[less]["quantizer"]
+            bits = np.nan if same else shape_bits(first_run[of], first_run[less])
             line = contrast.line + _rates_apart(float(rates[of]), float(rates[less]))
             for metric in metrics or logged_metrics(results):
                 better = quality_column(metric).higher_is_better
