@@ -151,6 +151,7 @@ COLUMNS: dict[str, Column] = {
         _column("usage/saturated_channels", "saturated", "channels", 1),
         _column("usage/effective_dimension", "effective dim.", "", 1),
         _column("usage/effective_dimension_quantized", "quantized dim.", "", 1),
+        _column("usage/signal_to_noise", "feature SNR", "dB", 2),
         *map(_quality, metrics.facts()),
         SCORED,
         _column("cost/parameters", "params", "M", 3, 1e-6),

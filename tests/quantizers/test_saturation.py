@@ -9,7 +9,9 @@ import torch
 
 import quantizers
 from analysis.figures.cells.saturation import saturation_of
+from quantizers.contract import Quantized
 from quantizers.saturation import DimensionCounter, SaturationCounter, participation_ratio, ranges
+from quantizers.spread import SpreadCounter
 
 SATURATING = ["fsq", "q2d2-hex", "q2d2-rect", "q2d2-rhombic", "q2d2-rect-released", "lattice"]
 
@@ -103,6 +105,41 @@ def test_effective_dimension_of_features() -> None:
     assert torch.allclose(counter.covariance, wanted, atol=1e-6)
     assert math.isclose(counter.effective_dimension, participation_ratio(wanted), rel_tol=1e-6)
     assert DimensionCounter(5).effective_dimension == 0
+
+
+def test_signal_to_noise_over_batches_is_that_of_all_frames() -> None:
+    features = 30 + torch.randn(3, 500, 6, generator=torch.Generator().manual_seed(0))
+    quantizer = quantizers.create("fsq", dim=6, levels=(5,) * 4).eval()
+    quantizer.start(features.flatten(0, 1))
+    counter = SpreadCounter(quantizer)
+    for clip in features:
+        counter.update(clip[None], quantizer(clip[None]))
+    error = (quantizer(features).features.detach() - features).square().mean()
+    variance = features.flatten(0, 1).var(dim=0, correction=0).mean()
+    assert counter.metrics()["signal_to_noise"] == pytest.approx(
+        10 * math.log10(float(variance / error)), abs=1e-3
+    )
+
+
+def test_uniform_values_have_the_signal_to_noise_ratio_of_theory() -> None:
+    """L levels on values in [-1, 1]: variance 1/3 over noise (2/L)^2 / 12, so 20 log10 L, 6.02 dB a bit."""
+    values = 2 * torch.rand(1, 100_000, 1, generator=torch.Generator().manual_seed(0)) - 1
+    for levels in (4, 8, 64):
+        edges = (((values + 1) * levels / 2).floor().clamp(0, levels - 1) + 0.5) * 2 / levels - 1
+        counter = SpreadCounter(quantizers.create("none", dim=1))
+        counter.update(
+            values, Quantized(edges, torch.empty(1, 100_000, 0, dtype=torch.long), torch.zeros(()), {})
+        )
+        assert counter.metrics()["signal_to_noise"] == pytest.approx(20 * math.log10(levels), abs=0.05)
+
+
+def test_without_noise_or_signal_no_ratio_is_given() -> None:
+    quantizer = quantizers.create("none", dim=3).eval()
+    counter = SpreadCounter(quantizer)
+    features = torch.randn(1, 50, 3)
+    counter.update(features, quantizer(features))
+    assert "signal_to_noise" not in counter.metrics()
+    assert "signal_to_noise" not in SpreadCounter(quantizer).metrics()
 
 
 def test_fewer_channels_leave_fewer_dimensions() -> None:
