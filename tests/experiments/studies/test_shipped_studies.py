@@ -22,7 +22,7 @@ LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
-    *("soundstream-starts", "soundstream-same-levels", "entropy-constrained"),
+    *("soundstream-starts", "soundstream-same-levels", "soundstream-unseen", "entropy-constrained"),
     *("best-of-family-soundstream", "best-of-family-soundstream-1k", "soundstream-lattices"),
     *("soundstream-budget", "beyond-the-plane", "rate-distortion", "dimensions"),
     *("best-of-family", "search-tiling"),  # tests of searches search in less
@@ -44,7 +44,7 @@ def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
     values: dict[str, Any] = {
         "quantizers": choices,
         "seeds": [0],
-        "data": f"manifest:{manifest}",
+        "data.corpus": f"manifest:{manifest}",
         "backbone": TINY,
         "train.batch_size": 2,
         "train.crop_seconds": 0.3,
@@ -64,6 +64,8 @@ def seconds_long(loaded: Study, manifest: Path) -> dict[str, Any]:
             steps = axis.steps[-1:] if adversarial else (axis.steps[0], axis.steps[-1])
             asked = [step[number] for step in steps]
             values[key] = [shortened(key, value, place) for place, value in enumerate(asked)]
+            if key == "data.test":
+                values[key] = [value and "demo" for value in asked]
             if key == "bits" and any(choice["name"] == "vq" for choice in choices):
                 values[key] = [min(value, LARGEST + place) for place, value in enumerate(asked)]
     return values
