@@ -15,12 +15,12 @@ from analysis.figures.cells.motion import before_and_after_figure, movement_fram
 from analysis.figures.cells.panel import Words
 from analysis.figures.cells.saturation import saturation_of
 from analysis.figures.cells.voronoi import use_frame, voronoi_figure
-from analysis.figures.channels import channel_figure, channel_frame
 from analysis.figures.code_use import histogram_figure, rank_figure, ranks, size_figure, sizes, use_histogram
 from analysis.figures.differences import difference_figure, differences_to_best, ranking_figure
 from analysis.figures.drawn import Drawn, file_name, file_names
 from analysis.figures.effects import effect_figure
 from analysis.figures.learning import curves, learning_figure
+from analysis.figures.properties import CHANNELS, SIGNAL_TO_NOISE, property_figure, property_frame
 from analysis.figures.rate_distortion import bd_figure, has_curves, rate_distortion_figure
 from analysis.figures.robustness import robustness_figure, robustness_frame
 from analysis.figures.spectrograms import gather, long_term, spectrogram_figure
@@ -266,9 +266,18 @@ def effects(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 
 def channels(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Quality against the number of channels, where rows at one rate have several numbers of them."""
-    frame = channel_frame(results)
+    frame = property_frame(results, CHANNELS)
     if len(frame):
-        yield Drawn("channels", channel_figure(frame, scale), frame)
+        yield Drawn("channels", property_figure(frame, CHANNELS, scale), frame)
+
+
+def signal_to_noise(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
+    """Quality against the signal-to-noise ratio of the features, where all rows have one frozen encoder."""
+    if results.finished["corpus_hash"].nunique() > 1:  # whose features have other variances
+        return
+    frame = property_frame(results, SIGNAL_TO_NOISE)
+    if len(frame):
+        yield Drawn("signal-to-noise", property_figure(frame, SIGNAL_TO_NOISE, scale), frame)
 
 
 def critical_differences(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
@@ -357,6 +366,7 @@ FIGURES: tuple[Callable[[Results, float], Iterator[Drawn]], ...] = (
     rate_distortion,
     differences,
     channels,
+    signal_to_noise,
     critical_differences,
     utterances,
     robustness,

@@ -432,3 +432,35 @@ def test_quality_is_drawn_against_channels_where_there_are_three_numbers_of_them
     assert [text.get_text() for text in panel.texts] == [f"{drawn.data['rate'][0] / 1e3:.2f} kbit/s"]
     store.study("two", made[:4])
     assert not list(figures.channels(load("two", store.uri)))
+
+
+def test_quality_is_drawn_against_the_noise_of_features_of_a_frozen_encoder(store: Any) -> None:
+    ratios = {"fsq 20 bit": 3.0, "q2d2-hex 20 bit": 3.5, "vq 20 bit": 5.0}
+
+    def study(name: str, **params: str) -> Results:
+        store.study(
+            name,
+            [
+                store.Run(
+                    label,
+                    quantizer=label.split()[0],
+                    seed=seed,
+                    bits=20.0,
+                    params=params,
+                    metrics={"usage/signal_to_noise": ratio + seed},
+                )
+                for label, ratio in ratios.items()
+                for seed in (0, 1)
+            ],
+        )
+        return load(name, store.uri)
+
+    frozen = study("frozen", **{"train.freeze": '["encoder", "decoder"]', "train.freeze_steps": "null"})
+    (drawn,) = figures.signal_to_noise(frozen)
+    found = drawn.data.drop_duplicates("label").set_index("label")["signal_to_noise"]
+    assert found.to_dict() == {label: ratio + 0.5 for label, ratio in ratios.items()}
+    (curve,) = [line for line in drawn.figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert list(curve.get_xdata()) == [3.5, 4.0, 5.5]
+    trained = {"train.freeze": '["decoder"]', "train.freeze_steps": "null"}
+    for other in (trained, {"train.freeze": '["encoder"]', "train.freeze_steps": "50"}):
+        assert not list(figures.signal_to_noise(study("trained", **other)))
