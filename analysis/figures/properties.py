@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,11 +45,9 @@ def _channels(run: Mapping[str, Any]) -> float:
 
 def _signal_to_noise(run: Mapping[str, Any]) -> float:
     """Of the quantized features, in dB; NaN where the encoder was trained: its features are its own."""
-    frozen = run.get("param/train.freeze")
+    frozen = '"encoder"' in str(run.get("param/train.freeze"))  # of a list in JSON
     always = run.get("param/train.freeze_steps") in (None, "null")
-    if not isinstance(frozen, str) or "encoder" not in json.loads(frozen) or not always:
-        return float("nan")
-    return float(run.get("usage/signal_to_noise", float("nan")))
+    return float(run.get("usage/signal_to_noise", float("nan"))) if frozen and always else float("nan")
 
 
 # Few channels lie close together, and matter most.
