@@ -22,7 +22,13 @@ LARGEST = 12  # bits of a codebook: one of 2^20 vectors takes a while to log
 LONG = (
     *("base", "codebook-size", "gradients", "levels", "tilings-matched-rate", "quantizers-2026-soundstream"),
     *("soundstream-base", "soundstream-frozen", "soundstream-rates", "dimensions-soundstream"),
-    *("soundstream-starts", "soundstream-same-levels", "soundstream-unseen", "entropy-constrained"),
+    *(
+        "soundstream-starts",
+        "soundstream-same-levels",
+        "soundstream-unseen",
+        "soundstream-metrics",
+        "entropy-constrained",
+    ),
     *("best-of-family-soundstream", "best-of-family-soundstream-1k", "soundstream-lattices"),
     *("soundstream-budget", "beyond-the-plane", "rate-distortion", "dimensions"),
     *("best-of-family", "search-tiling"),  # tests of searches search in less
