@@ -184,22 +184,33 @@ def _sorted(points: Sequence[Point], targets: Sequence[float], order: Sequence[s
 
 
 def _print(points: Sequence[Point], refusals: dict[str, str], weighted: bool = False) -> None:
-    """Print a row for each point; with a weight of the rate, the entropy-coded scalar quantizer beside it."""
-    theory = "coded dB" if weighted else "high rate dB"
+    """Print a row for each point.
+
+    Beside its bound stand, of recorded features, its channels and what they allow; of known sources the
+    high-rate prediction, or the entropy-coded scalar quantizer with a weight of the rate.
+    """
+    from quantizers.checks.sources import RECORDED
+
+    recorded = any(point.source == RECORDED for point in points)
+    beside = ("channels", "ceiling dB") if recorded else ("coded dB" if weighted else "high rate dB",)
     table = PlainTable(
-        *("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", theory, "gap dB"),
+        *("source", "quantizer", "bits/value", "SNR dB", "± s.e.", "Shannon dB", *beside, "gap dB"),
         texts=("quantizer",),
         keys=3,
         ruled=True,
     )
     for point in points:
-        beside = point.entropy_coded if weighted else point.high_rate
-        high_rate = "—" if math.isnan(beside) else f"{beside:.2f}"
+        theory = point.entropy_coded if weighted else point.high_rate
+        cells = (_cell(point.channels, 0), _cell(point.ceiling)) if recorded else (_cell(theory),)
         table.add(
-            *(point.source, point.quantizer, f"{point.bits:.3f}", f"{point.snr:.2f}", f"{point.error:.2f}"),
-            *(f"{point.shannon:.2f}", high_rate, f"{point.gap:.2f}"),
+            *(point.source, point.quantizer, _cell(point.bits, 3), _cell(point.snr), _cell(point.error)),
+            *(_cell(point.shannon), *cells, _cell(point.gap)),
         )
     console = output()
     console.table(table)
     for name, reason in sorted(refusals.items()):
         console.say(f"left out: {name}: {reason.removeprefix(f'{name}: ')}")
+
+
+def _cell(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "—"

@@ -24,6 +24,14 @@ def water_filling_snr(bits: float, covariance: Tensor) -> float:
     )
 
 
+def components_snr(components: int, covariance: Tensor) -> float:
+    """Decibels that remain where the largest `components` principal components of values of `covariance`
+    [n, n] have no error, and all others are lost; infinite for all of them."""
+    eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
+    lost = eigenvalues[: len(eigenvalues) - components].sum().item()
+    return 10 * math.log10(eigenvalues.sum().item() / lost) if lost else math.inf
+
+
 @cache
 def _curve(source: str) -> tuple[tuple[float, float], ...]:
     """Points (bits, distortion) of the rate-distortion function of a memoryless source, on a fine grid of

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from quantizers import registry
 from quantizers.checks.entropy_coded import entropy_coded_snr
+from quantizers.checks.rate_distortion import components_snr
 from quantizers.checks.sources import RECORDED, Recorded, Source, draw, high_rate_snr, sample, shannon_snr
 from quantizers.contract import NO_ESTIMATE, Quantizer
 from quantizers.geometry.figures_of_merit import EXACT, TRELLIS
@@ -32,6 +33,7 @@ from quantizers.methods.learned_lattice import LearnedLatticeConfig, LearnedLatt
 from quantizers.methods.q2d2 import Q2D2
 from quantizers.methods.trellis import TrellisQuantizer
 from quantizers.option_checks import QuantizerError
+from quantizers.parts.channels import ChannelQuantizer
 from quantizers.parts.components import least_squares, set_linear
 from quantizers.usage import UsageCounter
 
@@ -58,6 +60,10 @@ class Point:
     own_high_rate: float = math.nan
     nominal: float = math.nan  # bits of the codebooks; `bits` is less where it is a measured entropy
     entropy_coded: float = math.nan  # entropy-coded uniform scalar quantization at `bits`
+    # Of recorded frames: channels that carry the bits, and the ratio that no number of bits can exceed with
+    # so many, since the frames have more dimensions. NaN for methods that code whole frames.
+    channels: float = math.nan
+    ceiling: float = math.nan
 
 
 def cell_moment(quantizer: Quantizer) -> float:
@@ -147,7 +153,16 @@ def measure(
         own,
         nominal,
         entropy_coded_snr(source, bits) if isinstance(source, str) else math.nan,
+        *_ceiling(quantizer, source),
     )
+
+
+def _ceiling(quantizer: Quantizer, source: Source) -> tuple[float, float]:
+    """Channels and ceiling of a `Point`."""
+    if not isinstance(source, Recorded) or not isinstance(quantizer, ChannelQuantizer):
+        return math.nan, math.nan
+    channels = quantizer.project_in.out_features
+    return float(channels), components_snr(channels, source.test.double().mT.cov())
 
 
 def starts(quantizer: Quantizer, source: Source) -> tuple[str, ...]:

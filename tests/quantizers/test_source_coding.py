@@ -134,3 +134,19 @@ def test_a_grid_spends_its_bits_where_the_variance_is(name: str) -> None:
     frames = recorded(sources.CORRELATION ** (lags[:, None] - lags).abs(), 20_000)
     (measured,), _ = known.run(name, frames, [2.0], steps=50)
     assert abs(measured.snr - point.snr) < 0.4
+
+
+def test_channels_cap_what_recorded_frames_allow() -> None:
+    """With N of the principal components and no error in them, the others are lost: a sum of eigenvalues."""
+    scales = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5, 0.5, 0.25, 0.25])
+    frames = scales * torch.randn(40_000, 8, generator=torch.Generator().manual_seed(0))
+    recorded = sources.Recorded(frames[:20_000], frames[20_000:], torch.arange(20_000) // 100)
+    options = {"channels": 2, "allocation": "even"}
+    (point,), _ = known.run("fsq", recorded, [2.0], steps=20, options=options)
+    power = scales.square()
+    assert point.channels == 2
+    assert math.isclose(point.ceiling, 10 * math.log10(power.sum() / power[2:].sum()), abs_tol=0.1)
+    assert point.ceiling - 0.3 < point.snr < point.ceiling  # 8 bits a channel leave next to no other error
+    (whole,), _ = known.run("vq", recorded, [0.5], steps=20)
+    assert math.isnan(whole.channels)
+    assert math.isnan(whole.ceiling)

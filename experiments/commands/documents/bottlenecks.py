@@ -111,13 +111,15 @@ class SourcePoint(Part):
         description="entropy-coded uniform scalar quantization at `bits`; null except for `gaussian` and "
         "`laplacian`"
     )
+    channels: Real = Field(description="channels that carry the bits, where the features were recorded")
+    ceiling: Real = Field(description="best ratio that so many channels allow at any rate")
 
 
 class SourceCodingDocument(Document):
     """`codecbench source-coding`: quantizers on sources with a known rate-distortion function."""
 
-    schema_: Literal["codecbench.source-coding/1"] = Field(
-        default="codecbench.source-coding/1", alias="schema"
+    schema_: Literal["codecbench.source-coding/2"] = Field(
+        default="codecbench.source-coding/2", alias="schema"
     )
     points: list[SourcePoint]
     left_out: dict[str, str] = Field(description="for each quantizer without points, the reason")
