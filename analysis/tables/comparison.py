@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -84,12 +84,13 @@ def comparison(
     coded = {label: rate for label, rate in rates.items() if rate > 0}
     for title, members, comparable in _by_rate(coded, bitrate, allow_rate_mismatch):
         sections.append(Section(title, tuple(rows[label] for label in members), comparable))
-    other = [
-        _row(str(label), group, chosen, results, notes)
-        for label, group in finished[~same.loc[finished.index]].groupby("label", sort=False)
-    ]
-    if other:
-        sections.append(Section("other corpus or protocol: not comparable with the rows above", tuple(other)))
+    for where, group in _elsewhere(finished[~same.loc[finished.index]], finished[same.loc[finished.index]]):
+        of_label = {str(label): runs for label, runs in group.groupby("label", sort=False)}
+        spent = {label: float(placing_rates(runs).mean()) for label, runs in of_label.items()}
+        for title, members, comparable in _by_rate_or_none(spent, bitrate, allow_rate_mismatch):
+            shown = tuple(_row(label, of_label[label], chosen, results, notes) for label in members)
+            alone = comparable and not set(members) & set(rows)  # a label in both is that of the rows above
+            sections.append(Section(f"{where}, {title}; not comparable with other sections", shown, alone))
     unfinished = [label for label in labels if label not in set(finished["label"])]
     if unfinished:
         sections.append(
@@ -161,6 +162,29 @@ def _by_rate(
         title = f"more than 2 % off {by_rate.main_rate / 1e3:.2f} kbit/s, not comparable ({off})"
         sections.append((title, list(by_rate.alone), False))
     return sections
+
+
+def _by_rate_or_none(
+    rates: dict[str, float], bitrate: float | None, allow_mismatch: bool
+) -> list[tuple[str, list[str], bool]]:
+    """`_by_rate` after a section of the rows that spend no bits."""
+    free = [label for label, rate in rates.items() if not rate > 0]
+    coded = {label: rate for label, rate in rates.items() if rate > 0}
+    sections = [("unquantized", free, False)] if free else []
+    return sections + _by_rate(coded, bitrate, allow_mismatch)
+
+
+def _elsewhere(runs: pd.DataFrame, main: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs that were scored on each other corpus or by each other protocol, and where that was."""
+    known = set(main["corpus"])
+    for (corpus_hash, protocol), group in runs.groupby(["corpus_hash", "protocol"], sort=False):
+        name = str(group["corpus"].iloc[0])
+        where = f"on {name}"
+        if corpus_hash in set(main["corpus_hash"]):
+            where = f"by protocol {protocol}"
+        elif name in known:
+            where = f"on another {name} (hash {str(corpus_hash)[:12]})"
+        yield where, group
 
 
 def _span(rates: Mapping[str, float]) -> str:
