@@ -46,7 +46,10 @@ REPORT_FIGURES = ("effects", "rate_distortion", "channels", "differences", "cost
 COLUMNS = ("entropy_fraction", "bits_per_frame", "token_rate")  # after bitrate, quality and use of the codes
 JOINT = ("joint_used_fraction", "joint_uniform_used_fraction", "joint_perplexity", "joint_uniform_perplexity")
 # What the question of a study is about.
-OF_STUDY = {"codebook-size": JOINT, "soundstream-frozen": ("signal_to_noise",)}
+OF_STUDY = {
+    "codebook-size": JOINT,
+    "soundstream-frozen": ("signal_to_noise",),
+}
 LARGE = 100_000  # bytes of a CSV that is left out
 RUN_COLUMNS = (
     "label",

@@ -4,11 +4,11 @@
 
 Beside the manifest are written:
 
-- english.csv: the rows of one language, with their splits. Codecs are trained on it.
+- english.csv: the rows whose language is `en`, with their splits. Codecs are trained on it.
 - foreign.csv: up to `--minutes` of each other language, as a test split.
 - noisy.csv and noisy/: the test split of english.csv with noise added, at 16 kHz. Every second clip has pink
-  noise, the others a babble of six voices of the validation split; the signal-to-noise ratios are 5, 10 and
-  15 dB in turn.
+  noise, the others a babble of six clips of the validation split; the signal-to-noise ratios are 5, 10 and
+  15 dB, each for two clips in turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16_000
 RATIOS = (5.0, 10.0, 15.0)  # dB
-VOICES = 6
+CLIPS = 6  # in a babble
+ENGLISH = "en"
+WRITTEN = ("english.csv", "foreign.csv", "noisy.csv")
 FIELDS = ("path", "speaker", "split")
 
 
@@ -35,16 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("manifest", type=Path, help="CSV with path, speaker, split, lang and seconds")
-    parser.add_argument("--language", default="en", help="of training, as the column lang names it")
     parser.add_argument("--minutes", type=float, default=7.0, help="of each other language")
     given = parser.parse_args(arguments)
     rows = _read(given.manifest)
-    known = [row for row in rows if row["lang"] == given.language]
+    known = [row for row in rows if row["lang"] == ENGLISH]
     if not known or len(known) == len(rows):
-        parser.error(f"{given.manifest}: the column lang needs {given.language} and another language")
+        parser.error(f"{given.manifest}: the column lang needs {ENGLISH} and another language")
     folder = given.manifest.parent
+    if given.manifest.name in WRITTEN:
+        parser.error(f"{given.manifest} would be overwritten: give the manifest another name")
     _write(folder / "english.csv", known)
-    foreign = _some_of_each([row for row in rows if row["lang"] != given.language], given.minutes)
+    foreign = _some_of_each([row for row in rows if row["lang"] != ENGLISH], given.minutes)
     _write(folder / "foreign.csv", [row | {"split": "test"} for row in foreign])
     _write(folder / "noisy.csv", _noisy(folder))
 
@@ -104,7 +107,7 @@ def mix(clip: np.ndarray, noise: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _pink(samples: int, random: np.random.Generator) -> np.ndarray:
-    """Gaussian noise whose power falls as 1 / frequency."""
+    """Gaussian noise [samples] whose power falls as 1 / frequency."""
     spectrum = np.fft.rfft(random.standard_normal(samples))
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
     spectrum[0] = 0
@@ -112,8 +115,9 @@ def _pink(samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _babble(voices: Split, samples: int, random: np.random.Generator) -> np.ndarray:
-    """The sum of voices of one power, each repeated to `samples`."""
-    chosen = random.choice(len(voices), min(VOICES, len(voices)), replace=False)
+    """The sum of clips of one power, each repeated to `samples`; [samples]. Silent clips are rejected before,
+    when the corpus is prepared."""
+    chosen = random.choice(len(voices), min(CLIPS, len(voices)), replace=False)
     clips = [voices.clip(int(index)) for index in chosen]
     return np.sum([np.resize(clip, samples) / np.sqrt(np.mean(np.square(clip))) for clip in clips], axis=0)
 

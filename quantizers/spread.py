@@ -23,13 +23,14 @@ class SpreadCounter:
         """Take in `features` [..., dim] and what the quantizer made of them."""
         self._before.update(features)
         self._after.update(quantized.features)
-        self._squared_error += float((features - quantized.features).detach().cpu().double().square().sum())
+        error = features.detach().cpu().double() - quantized.features.detach().cpu().double()
+        self._squared_error += float(error.square().sum())
         if self._saturation is not None:
             self._saturation.update(quantized.diagnostics["coordinates"])
 
     def metrics(self) -> dict[str, float]:
         """`effective_dimension` of the features and `effective_dimension_quantized`; `signal_to_noise` in dB,
-        the variance of the features over the mean squared error of the quantizer, where neither is 0.
+        the variance of the features over the squared error of the quantizer, where both are finite and not 0.
 
         Where channels have ranges, also `saturation`, the share of values beyond the centres of outermost
         cells, and `saturated_channels`, the number of channels above their limits.
@@ -39,7 +40,7 @@ class SpreadCounter:
             "effective_dimension_quantized": self._after.effective_dimension,
         }
         signal = self._before.frames * float(self._before.covariance.trace())
-        if signal > 0 and self._squared_error > 0:
+        if 0 < signal < math.inf and 0 < self._squared_error < math.inf:
             values["signal_to_noise"] = 10 * math.log10(signal / self._squared_error)
         if self._saturation is not None:
             report = self._saturation.report()

@@ -32,8 +32,8 @@ CAPTIONS = {
     "channels": "Quality against the number of channels of grids and lattices, with 95 % intervals; a line "
     "joins the systems of one rate. If they lie near one curve, the channels explain more than the cells.",
     "signal-to-noise": "Quality against the signal-to-noise ratio of the quantized features of one frozen "
-    "encoder, with 95 % intervals; a line joins the systems of one rate. Where the line falls, quality "
-    "depends on more than the squared error.",
+    "encoder, with 95 % intervals; a line joins the systems of one rate. Where a higher ratio has a worse "
+    "quality, quality depends on more than the squared error.",
     "ranks": "Average ranks over trainings, with the critical difference.",
     "spectrograms": "One utterance, decoded by every system.",
 }

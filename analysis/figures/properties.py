@@ -28,7 +28,8 @@ _MOST_PANELS = 3
 class Property(NamedTuple):
     """A number that a run has beside its rate.
 
-    column: its name in a frame. title: of its axis. of: its value in a run of `Results.runs`, NaN for none.
+    column: its name in a frame. title: of its axis, with the unit. of: its value in a run of `Results.runs`,
+    in that unit, NaN for none.
     """
 
     column: str
@@ -46,7 +47,8 @@ def _channels(run: Mapping[str, Any]) -> float:
 def _signal_to_noise(run: Mapping[str, Any]) -> float:
     """Of the quantized features, in dB; NaN where the encoder was trained: its features are its own."""
     frozen = '"encoder"' in str(run.get("param/train.freeze"))  # of a list in JSON
-    always = run.get("param/train.freeze_steps") in (None, "null")
+    steps = run.get("param/train.freeze_steps")
+    always = bool(pd.isna(steps)) or steps == "null"
     return float(run.get("usage/signal_to_noise", float("nan"))) if frozen and always else float("nan")
 
 

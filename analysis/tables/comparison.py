@@ -27,6 +27,7 @@ from analysis.tables.notes import (
     notes_on_use,
     outcome,
     rows_of,
+    utterances,
 )
 from analysis.tables.table import Cell, Row, Section, Table
 from experiments.common.matched_rates import matched, rate_groups
@@ -84,13 +85,16 @@ def comparison(
     coded = {label: rate for label, rate in rates.items() if rate > 0}
     for title, members, comparable in _by_rate(coded, bitrate, allow_rate_mismatch):
         sections.append(Section(title, tuple(rows[label] for label in members), comparable))
-    for where, group in _elsewhere(finished[~same.loc[finished.index]], finished[same.loc[finished.index]]):
+    elsewhere: dict[str, pd.DataFrame] = {}
+    once = _of_one_place(finished)
+    for where, group in _elsewhere(finished, conditions):
         of_label = {str(label): runs for label, runs in group.groupby("label", sort=False)}
+        elsewhere |= of_label
         spent = {label: float(placing_rates(runs).mean()) for label, runs in of_label.items()}
         for title, members, comparable in _by_rate_or_none(spent, bitrate, allow_rate_mismatch):
             shown = tuple(_row(label, of_label[label], chosen, results, notes) for label in members)
-            alone = comparable and not set(members) & set(rows)  # a label in both is that of the rows above
-            sections.append(Section(f"{where}, {title}; not comparable with other sections", shown, alone))
+            title = f"{where}, {title}; not comparable with other sections"
+            sections.append(Section(title, shown, comparable and once.issuperset(members)))
     unfinished = [label for label in labels if label not in set(finished["label"])]
     if unfinished:
         sections.append(
@@ -99,8 +103,8 @@ def comparison(
     sections = [_marked(section, chosen, results) for section in sections]
     sections += _references(results, conditions, chosen, notes)
     notes += notes_on_lost_seeds(runs, set(finished["label"]))
-    notes += notes_on_use(summaries, chosen)
-    notes += notes_on_saturation(summaries)
+    notes += notes_on_use(elsewhere | summaries, chosen)
+    notes += notes_on_saturation(elsewhere | summaries)
     notes += notes_on_backends(results, chosen)
     notes += notes_on_precisions(main)
     notes += notes_on_starting_weights(main)
@@ -174,17 +178,25 @@ def _by_rate_or_none(
     return sections + _by_rate(coded, bitrate, allow_mismatch)
 
 
-def _elsewhere(runs: pd.DataFrame, main: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The runs that were scored on each other corpus or by each other protocol, and where that was."""
-    known = set(main["corpus"])
-    for (corpus_hash, protocol), group in runs.groupby(["corpus_hash", "protocol"], sort=False):
-        name = str(group["corpus"].iloc[0])
-        where = f"on {name}"
-        if corpus_hash in set(main["corpus_hash"]):
-            where = f"by protocol {protocol}"
-        elif name in known:
-            where = f"on another {name} (hash {str(corpus_hash)[:12]})"
-        yield where, group
+def _of_one_place(finished: pd.DataFrame) -> set[str]:
+    """The labels whose runs were all scored on one corpus by one protocol; others cannot be told apart."""
+    places = finished.groupby("label")[["corpus_hash", "protocol"]].nunique().max(axis=1)
+    return set(places.index[places <= 1])
+
+
+def _elsewhere(finished: pd.DataFrame, main: Mapping[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs that were scored on each other corpus or by each other protocol than `main`, and where that
+    was."""
+    hashes = finished.groupby("corpus")["corpus_hash"].nunique()
+    for (corpus_hash, protocol), group in finished.groupby(["corpus_hash", "protocol"], sort=False):
+        name, places = str(group["corpus"].iloc[0]), []
+        if corpus_hash != main["corpus_hash"]:
+            of_many = f", hash {str(corpus_hash)[:12]}" if hashes[name] > 1 else ""
+            places.append(f"on {name or 'an unnamed corpus'} ({utterances(group)} utterances{of_many})")
+        if protocol != main["protocol"]:
+            places.append(f"by protocol {protocol or 'unknown'}")
+        if places:
+            yield " ".join(places), group
 
 
 def _span(rates: Mapping[str, float]) -> str:

@@ -61,7 +61,7 @@ def caption(
     lines = [
         f"Study {results.study}; evaluation protocol {conditions['protocol'] or 'unknown'}; "
         f"corpus {first['corpus']} ({kind}, hash {str(conditions['corpus_hash'])[:12] or 'unknown'}); "
-        f"{_utterances(runs)} test utterances; {listed}."
+        f"{utterances(runs)} test utterances; {listed}."
     ]
     sign = "[ ]" if intervals == "range" else "±"
     half = "" if intervals == "range" else "half of the "
@@ -87,7 +87,7 @@ def caption(
     return lines
 
 
-def _utterances(runs: pd.DataFrame) -> str:
+def utterances(runs: pd.DataFrame) -> str:
     names = [name for name in map(str, runs.columns) if name.startswith("eval/") and name.endswith("_asked")]
     counts = sorted({int(value) for name in names for value in runs[name].dropna()})
     return " or ".join(map(str, counts)) if counts else "unknown number of"

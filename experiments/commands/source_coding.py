@@ -186,8 +186,8 @@ def _sorted(points: Sequence[Point], targets: Sequence[float], order: Sequence[s
 def _print(points: Sequence[Point], refusals: dict[str, str], weighted: bool = False) -> None:
     """Print a row for each point.
 
-    Beside its bound stand, of recorded features, its channels and what they allow; of known sources the
-    high-rate prediction, or the entropy-coded scalar quantizer with a weight of the rate.
+    The columns before the gap are: for recorded features, the channels and what they allow; for known
+    sources, the high-rate prediction, or with a weight of the rate the entropy-coded scalar quantizer.
     """
     from quantizers.checks.sources import RECORDED
 

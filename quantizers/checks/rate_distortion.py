@@ -26,9 +26,9 @@ def water_filling_snr(bits: float, covariance: Tensor) -> float:
 
 def components_snr(components: int, covariance: Tensor) -> float:
     """Decibels that remain where the largest `components` principal components of values of `covariance`
-    [n, n] have no error, and all others are lost; infinite for all of them."""
+    [n, n] have no error, and all others are lost; infinite for n and more."""
     eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
-    lost = eigenvalues[: len(eigenvalues) - components].sum().item()
+    lost = eigenvalues[: max(0, len(eigenvalues) - components)].sum().item()
     return 10 * math.log10(eigenvalues.sum().item() / lost) if lost else math.inf
 
 

@@ -60,8 +60,8 @@ class Point:
     own_high_rate: float = math.nan
     nominal: float = math.nan  # bits of the codebooks; `bits` is less where it is a measured entropy
     entropy_coded: float = math.nan  # entropy-coded uniform scalar quantization at `bits`
-    # Of recorded frames: channels that carry the bits, and the ratio that no number of bits can exceed with
-    # so many, since the frames have more dimensions. NaN for methods that code whole frames.
+    # Of recorded frames, for grids, lattices, trellises: channels that carry the bits, and the ratio that no
+    # number of bits can exceed with so many, if the frames have more dimensions.
     channels: float = math.nan
     ceiling: float = math.nan
 

@@ -133,11 +133,22 @@ def test_uniform_values_have_the_signal_to_noise_ratio_of_theory() -> None:
         assert counter.metrics()["signal_to_noise"] == pytest.approx(20 * math.log10(levels), abs=0.05)
 
 
-def test_without_noise_or_signal_no_ratio_is_given() -> None:
+@pytest.mark.parametrize(
+    ("features", "quantized"),
+    [
+        (torch.randn(1, 50, 3), None),  # no noise
+        (torch.ones(1, 50, 3), torch.zeros(1, 50, 3)),  # no signal
+        (torch.randn(1, 50, 3), torch.full((1, 50, 3), math.inf)),
+        (torch.randn(1, 50, 3), torch.full((1, 50, 3), math.nan)),
+    ],
+)
+def test_without_a_finite_noise_and_signal_no_ratio_is_given(
+    features: torch.Tensor, quantized: torch.Tensor | None
+) -> None:
     quantizer = quantizers.create("none", dim=3).eval()
+    made = quantizer(features)
     counter = SpreadCounter(quantizer)
-    features = torch.randn(1, 50, 3)
-    counter.update(features, quantizer(features))
+    counter.update(features, made if quantized is None else made._replace(features=quantized))
     assert "signal_to_noise" not in counter.metrics()
     assert "signal_to_noise" not in SpreadCounter(quantizer).metrics()
 

@@ -8,6 +8,7 @@ import torch
 import quantizers
 from quantizers.checks import source_coding as known
 from quantizers.checks import sources
+from quantizers.checks.rate_distortion import components_snr
 from quantizers.geometry.figures_of_merit import EXACT
 
 
@@ -147,6 +148,9 @@ def test_channels_cap_what_recorded_frames_allow() -> None:
     assert point.channels == 2
     assert math.isclose(point.ceiling, 10 * math.log10(power.sum() / power[2:].sum()), abs_tol=0.1)
     assert point.ceiling - 0.3 < point.snr < point.ceiling  # 8 bits a channel leave next to no other error
+    covariance = frames.double().mT.cov()
+    assert components_snr(7, covariance) < math.inf
+    assert components_snr(8, covariance) == components_snr(9, covariance) == math.inf
     (whole,), _ = known.run("vq", recorded, [0.5], steps=20)
     assert math.isnan(whole.channels)
     assert math.isnan(whole.ceiling)

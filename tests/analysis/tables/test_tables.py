@@ -224,30 +224,51 @@ def test_one_seed_marks_nothing(table: Table) -> None:
 
 
 def test_rows_of_each_other_corpus_are_compared_among_themselves(store: Any) -> None:
-    """Those of one corpus and rate stand together, with a best one; a changed corpus is told by its hash."""
+    """Those of one corpus and rate stand together, with a best one; corpora of one name by their hashes."""
+
+    def scored(corpus: str, key: str, label: str, seed: int, **options: Any) -> Any:
+        tags = {"corpus": corpus, "corpus_hash": key}
+        return store.Run(label, seed=seed, effect=5.0 * label.startswith("vq"), tags=tags, **options)
+
     mine = [store.Run(label, seed=seed) for label in ("fsq", "vq") for seed in (0, 1)]
     others = [
-        store.Run(
-            f"{label} test={corpus}", seed=seed, effect=effect, tags={"corpus": corpus, "corpus_hash": key}
+        scored(name, key, f"{label} {place}", seed, metrics=pushed)
+        for place, (name, key) in enumerate(
+            (("noisy.csv", "f" * 16), ("test.csv", "e" * 16), ("test.csv", "d" * 16))
         )
-        for corpus, key in (("noisy", "ffff"), ("foreign", "eeee"))
-        for label, effect in (("fsq", 0.0), ("vq", 5.0))
+        for label, pushed in (("fsq", {"usage/saturated_channels": 2.0, "usage/saturation": 0.5}), ("vq", {}))
         for seed in (0, 1)
     ]
-    again = store.Run("fsq", seed=2, tags={"corpus_hash": "9876543210fedcba"})
-    store.study("corpora", [*mine, *others, again])
+    store.study("corpora", [*mine, *others])
     table = comparison(load("corpora", store.uri), columns=["pesq"])
-    sections = {section.title: section for section in table.sections}
-    (noisy,) = [title for title in sections if title.startswith("on noisy, at ")]
-    (foreign,) = [title for title in sections if title.startswith("on foreign, at ")]
-    for title in (noisy, foreign):
-        assert title.endswith("not comparable with other sections")
-        marks = {row.label.split()[0]: row.cells[0].mark for row in sections[title].rows}
+    titles = [section.title for section in table.sections]
+    assert [title.split(", at ")[0] for title in titles[1:]] == [
+        "on noisy.csv (12 utterances)",
+        "on test.csv (12 utterances, hash eeeeeeeeeeee)",
+        "on test.csv (12 utterances, hash dddddddddddd)",
+    ]
+    for section in table.sections[1:]:
+        assert section.title.endswith("not comparable with other sections")
+        marks = {row.label.split()[0]: row.cells[0].mark for row in section.rows}
         assert marks["vq"] == "best"
-        assert marks["fsq"] != "best"
-    (changed,) = [title for title in sections if title.startswith("on another ")]
-    assert "(hash 9876543210fe)" in changed
-    assert [row.cells[0].mark for row in sections[changed].rows] == [""]
+        assert marks["fsq"] in ("worse", "tied")
+    (saturated,) = [note for note in table.notes if note.startswith("! saturated")]
+    assert all(f"fsq {place}" in saturated for place in range(3))
+
+
+def test_a_label_on_several_corpora_is_not_compared(store: Any) -> None:
+    """Its runs are paired by label, so those of two corpora would be pooled."""
+    places = [{}, {"corpus": "b", "corpus_hash": "b" * 16}, {"protocol": "v0"}]
+    runs = [
+        store.Run(label, seed=seed, tags=tags) for label in ("fsq", "vq") for seed, tags in enumerate(places)
+    ]
+    store.study("again", runs)
+    table = comparison(load("again", store.uri), columns=["pesq"])
+    assert [section.title.split(" (")[0].split(", at ")[0] for section in table.sections[1:]] == [
+        "on b",
+        "by protocol v0",
+    ]
+    assert not any(section.comparable for section in table.sections[1:])
 
 
 def test_other_corpus_is_set_apart(store: Any) -> None:
@@ -255,7 +276,7 @@ def test_other_corpus_is_set_apart(store: Any) -> None:
     store.study("mixed", [store.Run("fsq"), store.Run("vq"), other])
     table = comparison(load("mixed", store.uri), ["pesq"])
     assert [row.label for row in table.sections[-1].rows] == ["fsq-real"]
-    assert table.sections[-1].title.startswith("on real, at ")
+    assert table.sections[-1].title.startswith("on real (12 utterances), at ")
 
 
 def test_scores_of_different_backends_are_marked(store: Any) -> None:

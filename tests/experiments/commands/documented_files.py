@@ -20,7 +20,7 @@ from experiments.studies import files
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 ARCHIVE = DOCS / "results" / "studies.zip"
-SOUNDSTREAM = DOCS / "results" / "soundstream.zip"
+ARCHIVES = {f"docs/results/{path.name}": path for path in sorted(DOCS.glob("results/*.zip"))}
 PUBLISHED = tuple(sorted(path.parent.name for path in DOCS.glob("results/*/runs.csv")))
 RATE = 16_000  # Hz
 TINY: dict[str, Any] = {
@@ -67,8 +67,7 @@ class Workshop:
         self.folder = folder
         decoded = partial(folder_of_clips, noise=0.01)
         self.files: dict[str, Callable[[Path], object]] = {
-            "docs/results/studies.zip": partial(shutil.copy, ARCHIVE),
-            "docs/results/soundstream.zip": partial(shutil.copy, SOUNDSTREAM),
+            **{name: partial(shutil.copy, path) for name, path in ARCHIVES.items()},
             "studies.zip": partial(shutil.copy, ARCHIVE),
             "published.db": self._link_store,
             "theirs.db": self._link_store,
@@ -100,7 +99,7 @@ class Workshop:
     @cached_property
     def store(self) -> str:
         """Address of a store with the published studies."""
-        for archive in ("docs/results/studies.zip", "docs/results/soundstream.zip"):
+        for archive in ARCHIVES:
             self.put(archive, self.folder)
             said = self._command("import", archive, "--tracking-uri", "sqlite:///published.db")
             assert re.search(r"^put [1-9]\d* runs into", said, re.MULTILINE), said
