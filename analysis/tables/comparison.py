@@ -188,10 +188,10 @@ def _elsewhere(finished: pd.DataFrame, main: Mapping[str, str]) -> Iterator[tupl
     """The runs that were scored on each other corpus or by each other protocol than `main`, and where that
     was."""
     hashes = finished.groupby("corpus")["corpus_hash"].nunique()
-    for (corpus_hash, protocol), group in finished.groupby(["corpus_hash", "protocol"], sort=False):
+    for (corpus_hash, protocol), group in finished.groupby(["corpus_hash", "protocol"], sort=False, dropna=False):
         name, places = str(group["corpus"].iloc[0]), []
         if corpus_hash != main["corpus_hash"]:
-            of_many = f", hash {str(corpus_hash)[:12]}" if hashes[name] > 1 else ""
+            of_many = f", hash {str(corpus_hash)[:12]}" if hashes.get(name, 1) > 1 else ""
             places.append(f"on {name or 'an unnamed corpus'} ({utterances(group)} utterances{of_many})")
         if protocol != main["protocol"]:
             places.append(f"by protocol {protocol or 'unknown'}")
