@@ -274,9 +274,9 @@ def channels(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
 def signal_to_noise(results: Results, scale: float = 1.0) -> Iterator[Drawn]:
     """Quality against the signal-to-noise ratio of the features, where all rows have one frozen encoder."""
     runs = results.finished
-    features = ["corpus_hash", "param/backbone.name", "starting_weights", "warm_start"]
+    features = ["corpus_hash", "protocol", "param/backbone.name", "starting_weights", "warm_start"]
     if any(name in runs and runs[name].nunique(dropna=False) > 1 for name in features):
-        return  # other features, of other variances
+        return  # other features, of other variances, or other scores
     frame = property_frame(results, SIGNAL_TO_NOISE)
     if len(frame):
         yield Drawn("signal-to-noise", property_figure(frame, SIGNAL_TO_NOISE, scale), frame)

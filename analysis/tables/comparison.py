@@ -89,7 +89,9 @@ def comparison(
     once = _of_one_place(finished)
     for where, group in _elsewhere(finished, conditions):
         of_label = {str(label): runs for label, runs in group.groupby("label", sort=False)}
-        elsewhere |= of_label
+        elsewhere |= {
+            label if label in once else f"{label} {where}": runs for label, runs in of_label.items()
+        }
         spent = {label: float(placing_rates(runs).mean()) for label, runs in of_label.items()}
         for title, members, comparable in _by_rate_or_none(spent, bitrate, allow_rate_mismatch):
             shown = tuple(_row(label, of_label[label], chosen, results, notes) for label in members)
@@ -180,7 +182,7 @@ def _by_rate_or_none(
 
 def _of_one_place(finished: pd.DataFrame) -> set[str]:
     """The labels whose runs were all scored on one corpus by one protocol; others cannot be told apart."""
-    places = finished.groupby("label")[["corpus_hash", "protocol"]].nunique().max(axis=1)
+    places = finished.groupby("label")[["corpus_hash", "protocol"]].nunique(dropna=False).max(axis=1)
     return set(places.index[places <= 1])
 
 
@@ -188,7 +190,8 @@ def _elsewhere(finished: pd.DataFrame, main: Mapping[str, str]) -> Iterator[tupl
     """The runs that were scored on each other corpus or by each other protocol than `main`, and where that
     was."""
     hashes = finished.groupby("corpus")["corpus_hash"].nunique()
-    for (corpus_hash, protocol), group in finished.groupby(["corpus_hash", "protocol"], sort=False, dropna=False):
+    by_place = finished.groupby(["corpus_hash", "protocol"], sort=False, dropna=False)
+    for (corpus_hash, protocol), group in by_place:
         name, places = str(group["corpus"].iloc[0]), []
         if corpus_hash != main["corpus_hash"]:
             of_many = f", hash {str(corpus_hash)[:12]}" if hashes.get(name, 1) > 1 else ""
