@@ -122,7 +122,8 @@ def test_quantizers_are_tried_on_features_of_the_trained_codec(
     said = in_this_process(undisturbed, "source-coding", "fsq", "rvq", *small).stdout
     rows = [line.split() for line in said.splitlines() if line.split()[:1] == ["recorded"]]
     assert sorted(row[1] for row in rows) == ["fsq", "fsq", "rvq", "rvq"]
-    assert all(row[6] == "—" and 0 < float(row[7]) < float(row[5]) for row in rows)
+    assert all(0 < float(row[8]) < float(row[5]) for row in rows)  # gap, bound
+    assert {row[1]: row[6] == "—" for row in rows} == {"fsq": False, "rvq": True}  # channels
     assert "Gaussian" in (undisturbed / "curves.svg").read_text()
 
 

@@ -36,8 +36,11 @@ def plan(*arguments: str) -> str:
 @pytest.mark.parametrize("name", study.available())
 def test_every_shipped_study_passes(name: str, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/none.db"
-    said = json.loads(plan(name, "--format", "json", "--tracking-uri", store))
-    loaded = study.load(name)
+    corpora = study.load(name).data.corpus.startswith("manifest:")  # of its own, which are not here
+    overrides = ["data.corpus=demo", "data.test=null", "contrasts=[]"] if corpora else []
+    given = [part for override in overrides for part in ("--set", override)]
+    said = json.loads(plan(name, *given, "--format", "json", "--tracking-uri", store))
+    loaded = study.load(name, overrides)
     wanted = runs.expand(loaded, CORPUS)
     assert [run["hash"] for run in said["runs"]] == [run.hash for run in wanted]
     assert len(said["left"]) == len(wanted)
